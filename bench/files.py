@@ -1,0 +1,122 @@
+"""What a run needs and keeps in the cache: token streams, importance matrices, quantized files.
+
+Each is named by a hash of everything it depends on, made in a worker process, and there only when complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bench import prompts
+from bench.errors import BenchError
+from bench.gguf_io import complete_or_absent, file_sha256, inspect
+from bench.jobs import (
+    ImportanceJob,
+    ImportanceResult,
+    LibraryInfo,
+    QuantizeJob,
+    QuantizeResult,
+    TokenizeJob,
+    TokenizeResult,
+)
+from bench.models import Reference
+from bench.process import run_job
+from bench.recipes import Recipe
+
+Share = Callable[[float], None]
+
+
+def _key(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A tokenized text: where it is kept (see measure.TokenStream) and its number of tokens."""
+
+    name: str
+    path: Path
+    tokens: int
+
+
+def token_stream(reference: Reference, source: Path | str, cache: Path) -> Stream:
+    """Tokens of a part of the prompt set or a text file, under the reference's vocabulary."""
+    name, digest = prompts.identify(source)
+    path = cache / "tokens" / f"{_key(reference.sha256, digest)}.npz"
+    count = path.with_suffix(".json")
+    try:
+        result = TokenizeResult.model_validate_json(count.read_bytes())
+        if path.is_file():
+            return Stream(name, path, result.tokens)
+    except (OSError, ValidationError):
+        pass  # not tokenized yet
+    asked = source.absolute() if isinstance(source, Path) else source
+    result = run_job(TokenizeJob(model=reference.path, source=asked, out=path), TokenizeResult)  # type: ignore[arg-type]
+    with complete_or_absent(count) as partial:
+        partial.write_text(result.model_dump_json())
+    return Stream(name, path, result.tokens)
+
+
+def importance_file_hash(path: Path) -> str:
+    if not path.is_file():
+        raise BenchError(f"{path}: no such importance matrix; leave --imatrix out to compute one")
+    return file_sha256(path)
+
+
+def importance(
+    reference: Reference, calibration: Stream, chunks: int, library: LibraryInfo, cache: Path, threads: int, cpus: list[int], share: Share
+) -> Path:  # fmt: skip
+    """The importance matrix of a model over a calibration text."""
+    path = cache / "imatrix" / f"{reference.path.stem}-{_key(calibration.path.stem, chunks, library.llama_cpp, library.isa)}.gguf"
+    if not path.exists():
+        job = ImportanceJob(
+            model=reference.path, stream=calibration.path, dataset=calibration.name, chunks=chunks, threads=threads, out=path
+        )  # fmt: skip
+        run_job(job, ImportanceResult, cpus=cpus, progress=share)
+    return path
+
+
+class Built(BaseModel):
+    """A quantized file as it was built. n_bytes: of the file."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: Path
+    sha256: str
+    n_bytes: int
+    bits_per_weight: float
+    weights_by_type: dict[str, int]
+    result: QuantizeResult
+
+
+def quantized(
+    reference: Reference, recipe: Recipe, importance: Path | None, cache: Path, library: LibraryInfo, threads: int, cpus: list[int], share: Share
+) -> Built:  # fmt: skip
+    """A recipe's file. The cache's key holds all that its content depends on: model, recipe, importance, library."""
+    matrix = file_sha256(importance) if importance else None
+    rules = [asdict(rule) for rule in recipe.rules]
+    key = _key(reference.sha256, recipe.base, rules, matrix, library.binding, library.llama_cpp)
+    path = cache / "quantized" / f"{reference.path.stem}-{recipe.name}-{key}.gguf"
+    note = path.with_suffix(".json")
+    try:
+        built = Built.model_validate_json(note.read_bytes())
+        if path.stat().st_size == built.n_bytes:
+            return built
+    except (OSError, ValidationError):
+        pass  # not built yet
+    job = QuantizeJob(model=reference.path, recipe=recipe.name, importance=importance and importance.absolute(), threads=threads, out=path)
+    result = run_job(job, QuantizeResult, cpus=cpus, progress=share)
+    info = inspect(path)
+    built = Built(
+        path=path, sha256=file_sha256(path), n_bytes=info.n_bytes, bits_per_weight=info.bits_per_weight,
+        weights_by_type=info.weights_by_type, result=result,
+    )  # fmt: skip
+    with complete_or_absent(note) as partial:
+        partial.write_text(built.model_dump_json())
+    return built

@@ -1,0 +1,195 @@
+"""GGUF files: what one says about itself, and writing one so that it is complete or not there at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import gguf
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from bench.errors import BenchError
+
+#: Types a reference may have; any other is already quantized.
+UNQUANTIZED = frozenset({"F32", "F16", "BF16", "F64"})
+
+
+class TensorInfo(BaseModel):
+    """A stored tensor. shape: fastest dimension (columns, the width of the input) first, as GGUF states it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    shape: tuple[int, ...]
+    type: str
+    n_bytes: int
+
+    @property
+    def n_weights(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+
+class ModelInfo(BaseModel):
+    """What a GGUF file is. sizes in bytes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: Path
+    n_bytes: int
+    architecture: str
+    name: str
+    license: str | None
+    description: str | None
+    n_layers: int
+    context_length: int
+    vocabulary: int
+    tensors: tuple[TensorInfo, ...]
+
+    @property
+    def n_weights(self) -> int:
+        return sum(t.n_weights for t in self.tensors)
+
+    @property
+    def bits_per_weight(self) -> float:
+        """8 x bytes of all tensors / number of weights: llama.cpp's BPW, without the file's vocabulary and metadata."""
+        return 8 * sum(t.n_bytes for t in self.tensors) / self.n_weights
+
+    @property
+    def weights_by_type(self) -> dict[str, int]:
+        """Number of weights stored in each type, most first."""
+        counts: Counter[str] = Counter()
+        for t in self.tensors:
+            counts[t.type] += t.n_weights
+        return dict(counts.most_common())
+
+    @property
+    def quantized_tensors(self) -> tuple[str, ...]:
+        return tuple(t.name for t in self.tensors if t.type not in UNQUANTIZED)
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def open_gguf(path: Path) -> gguf.GGUFReader:
+    """Open and check a GGUF file. Raises BenchError that says what is wrong with it."""
+    if not path.exists():
+        raise BenchError(f"{path}: no such file; give the path of a .gguf model")
+    if path.is_dir():
+        raise BenchError(f"{path}: is a directory; name a .gguf file in it")
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as f:
+            magic = f.read(4)
+    except OSError as e:
+        raise BenchError(f"{path}: cannot be read ({e.strerror}); check its permissions") from e
+    if size == 0:
+        raise BenchError(f"{path}: is empty; download or convert the model again")
+    if magic != b"GGUF":
+        raise BenchError(f"{path}: is not a GGUF file (it starts with {magic!r}); convert the model to GGUF first")
+    try:
+        return gguf.GGUFReader(path)
+    except (ValueError, IndexError, KeyError, OverflowError, MemoryError, struct.error) as e:
+        raise BenchError(f"{path}: is damaged or cut short at {size:,} bytes; download or convert it again") from e
+
+
+def inspect(path: Path) -> ModelInfo:
+    """Read a model file's header. Raises BenchError when it is not a complete GGUF model."""
+    reader = open_gguf(path)
+
+    def field(key: str) -> object:
+        found = reader.get_field(key)
+        return found.contents() if found else None
+
+    architecture = str(field("general.architecture") or "")
+    if not reader.tensors or not architecture:
+        raise BenchError(f"{path}: holds no model (general.type is {field('general.type')}); name a model's GGUF file")
+    tokens = reader.get_field("tokenizer.ggml.tokens")
+    return ModelInfo(
+        path=path.resolve(),
+        n_bytes=path.stat().st_size,
+        architecture=architecture,
+        name=str(field("general.name") or path.stem),
+        license=_text(field("general.license")),
+        description=_text(field("general.description")),
+        n_layers=_number(field(f"{architecture}.block_count")),
+        context_length=_number(field(f"{architecture}.context_length")),
+        vocabulary=len(tokens.data) if tokens else 0,
+        tensors=tuple(
+            TensorInfo(name=t.name, shape=tuple(int(n) for n in t.shape), type=t.tensor_type.name, n_bytes=int(t.n_bytes))
+            for t in reader.tensors
+        ),
+    )
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _number(value: object) -> int:
+    """A count from the metadata; some architectures state one per layer, of which the largest counts."""
+    if isinstance(value, list):
+        return max(value, default=0)
+    return int(value) if isinstance(value, int | float) else 0
+
+
+@contextmanager
+def complete_or_absent(target: Path) -> Iterator[Path]:
+    """A temporary path beside `target` that takes its name when the block ends well and is removed otherwise.
+
+    Raises BenchError when the directory cannot be written or the disk is full.
+    """
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        with partial.open("rb+") as f:
+            os.fsync(f.fileno())
+        os.replace(partial, target)
+    except OSError as e:
+        remedy = "free some space or choose another directory" if e.errno == 28 else "check its permissions or choose another directory"
+        raise BenchError(f"{target}: cannot be written ({e.strerror}); {remedy}") from e
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def copy_metadata(reader: gguf.GGUFReader, writer: gguf.GGUFWriter, *, replace: dict[str, object] | None = None) -> None:
+    """Copy every key of a file with its stored type, except those in `replace`, which get the given value.
+
+    Keys of `replace` that the source lacks are added: int as UINT32, float as FLOAT32, str as STRING. None drops a key.
+    """
+    replace = dict(replace or {})
+    kinds = {int: gguf.GGUFValueType.UINT32, float: gguf.GGUFValueType.FLOAT32, str: gguf.GGUFValueType.STRING}
+    for key, field in reader.fields.items():
+        # The writer sets these itself.
+        if key.startswith("GGUF.") or key == "general.architecture":
+            continue
+        value = replace.pop(key, field.contents())
+        if value is not None:
+            sub_type = field.types[-1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
+            writer.add_key_value(key, value, field.types[0], sub_type=sub_type)
+    for key, value in replace.items():
+        if value is not None:
+            writer.add_key_value(key, value, kinds[type(value)])
+
+
+def write_tensors(
+    path: Path, writer: gguf.GGUFWriter, tensors: list[tuple[str, tuple[int, ...], type[np.generic], Callable[[], np.ndarray]]]
+) -> None:  # fmt: skip
+    """Write a file one tensor at a time: (name, shape slowest dimension first, dtype, function that makes the data)."""
+    for name, shape, dtype, _ in tensors:
+        n_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        writer.add_tensor_info(name, list(shape), np.dtype(dtype), n_bytes)
+    writer.write_header_to_file(path)
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    for _, _, _, make in tensors:
+        writer.write_tensor_data(make())
+    writer.close()

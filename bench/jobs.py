@@ -1,0 +1,131 @@
+"""What a worker process is asked and what it answers: the types that cross the process boundary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bench.machine import Activity
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Settings(_Frozen):
+    """How windows are processed. Figures compare only between equal settings.
+
+    window, batch, ubatch, generate in tokens; generate: tokens generated in each timed round, 0 for none.
+    """
+
+    window: int = 2048
+    batch: int = 2048
+    ubatch: int = 512
+    threads: int = 1
+    generate: int = 32
+
+
+class LibraryInfo(_Frozen):
+    """The loaded engine as it reports itself, and the label that follows from it."""
+
+    binding: str
+    llama_cpp: str
+    features: tuple[str, ...]
+    isa: str
+
+
+class KindSums(_Frozen):
+    """Sums over the scored tokens of one kind of prompt: their number, NLL in nats, squares of the NLL."""
+
+    tokens: int
+    nll: float
+    squares: float
+
+
+class WindowResult(_Frozen):
+    """Raw values of one window of one file.
+
+    seconds: of the window's llama_decode; generate_seconds: of Settings.generate tokens; load_seconds: model and context.
+    """
+
+    window: int
+    by_kind: dict[str, KindSums]
+    seconds: float
+    activity: Activity
+    generate_seconds: float | None
+    load_seconds: float
+    peak_memory_bytes: int
+
+
+class LibraryJob(_Frozen):
+    kind: Literal["library"] = "library"
+
+
+class TokenizeJob(_Frozen):
+    """Tokenize a part of the prompt set, or a text file, with a model's vocabulary."""
+
+    kind: Literal["tokenize"] = "tokenize"
+    model: Path
+    source: Path | Literal["evaluation", "calibration"]
+    out: Path
+
+
+class TokenizeResult(_Frozen):
+    tokens: int
+    trained_context: int
+
+
+class ImportanceJob(_Frozen):
+    """Collect an importance matrix over a token stream. chunks: how many at most, 0 for all."""
+
+    kind: Literal["importance"] = "importance"
+    model: Path
+    stream: Path
+    dataset: str
+    chunks: int
+    threads: int
+    out: Path
+
+
+class ImportanceResult(_Frozen):
+    chunks: int
+    seconds: float
+
+
+class QuantizeJob(_Frozen):
+    """Build a recipe's file. importance: a matrix file, or None to build without one."""
+
+    kind: Literal["quantize"] = "quantize"
+    model: Path
+    recipe: str
+    importance: Path | None
+    threads: int
+    out: Path
+
+
+class QuantizeResult(_Frozen):
+    """types: the type of every tensor of the file; replaced: {tensor: (asked, stored)}."""
+
+    types: dict[str, str]
+    replaced: dict[str, tuple[str, str]]
+    seconds: float
+    peak_memory_bytes: int
+
+
+class MeasureJob(_Frozen):
+    """Score and time windows of a token stream."""
+
+    kind: Literal["measure"] = "measure"
+    model: Path
+    stream: Path
+    windows: tuple[int, ...]
+    settings: Settings
+
+
+class MeasureResult(_Frozen):
+    windows: tuple[WindowResult, ...]
+
+
+Job = Annotated[LibraryJob | TokenizeJob | ImportanceJob | QuantizeJob | MeasureJob, Field(discriminator="kind")]

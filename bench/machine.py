@@ -1,0 +1,128 @@
+"""The machine a figure was measured on, and how busy it was meanwhile with other work."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+import time
+from pathlib import Path
+
+import psutil
+from pydantic import BaseModel, ConfigDict
+
+
+class Machine(BaseModel):
+    """What is recorded of a machine. It names no host and no user."""
+
+    model_config = ConfigDict(frozen=True)
+
+    cpu: str
+    architecture: str
+    physical_cores: int
+    logical_cpus: int
+    memory_bytes: int
+    system: str
+
+    def __str__(self) -> str:
+        return f"{self.cpu} ({self.physical_cores} cores, {self.memory_bytes / 2**30:.0f} GiB), {self.system}"
+
+
+def this_machine() -> Machine:
+    return Machine(
+        cpu=_cpu_name(),
+        architecture=platform.machine(),
+        physical_cores=len(_one_cpu_per_core()),
+        logical_cpus=os.cpu_count() or 1,
+        memory_bytes=psutil.virtual_memory().total,
+        system=f"{platform.system()} {platform.machine()}",
+    )
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(("model name", "Model")):
+                return " ".join(line.partition(":")[2].split())
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _allowed_cpus() -> list[int]:
+    """CPUs this process may run on; a container often has fewer than the machine."""
+    if sys.platform == "linux":
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def _one_cpu_per_core() -> list[int]:
+    """The first allowed CPU of every physical core: hyperthreads share the units that matrix products use."""
+    seen: set[str] = set()
+    chosen = []
+    for cpu in _allowed_cpus():
+        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        core = siblings.read_text().strip() if siblings.exists() else str(cpu)
+        if core not in seen:
+            seen.add(core)
+            chosen.append(cpu)
+    return chosen
+
+
+def default_threads() -> int:
+    return len(_one_cpu_per_core())
+
+
+def cpus_for(threads: int) -> list[int]:
+    """The CPUs to pin a number of threads to: one for each physical core, then the remaining ones."""
+    cores = _one_cpu_per_core()
+    others = [cpu for cpu in _allowed_cpus() if cpu not in cores]
+    return sorted((cores + others)[:threads])
+
+
+def pin(cpus: list[int]) -> None:
+    """Restrict this process, and every thread it starts from now on, to these CPUs (Linux; elsewhere nothing happens)."""
+    if sys.platform == "linux":
+        os.sched_setaffinity(0, cpus)
+
+
+def peak_memory() -> int:
+    """Largest resident memory of this process so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+class Activity(BaseModel):
+    """What the CPUs did during a timed interval, in CPU seconds. others: other processes and the machine's host."""
+
+    model_config = ConfigDict(frozen=True)
+
+    wall: float
+    own: float
+    others: float
+
+    def disturbed(self, threads: int) -> bool:
+        """Whether other work took more than 5 % of the CPU time that the measurement could have used.
+
+        The 0.05 s allow for the kernel's accounting in steps of 0.01 s.
+        """
+        return self.others > 0.05 * self.wall * threads + 0.05
+
+
+class ActivityMeter:
+    """Accounts for an interval between `start` and `stop`."""
+
+    def start(self) -> None:
+        self._busy, self._own, self._wall = _busy_seconds(), time.process_time(), time.perf_counter()
+
+    def stop(self) -> Activity:
+        wall = time.perf_counter() - self._wall
+        own = time.process_time() - self._own
+        return Activity(wall=wall, own=own, others=max(0.0, _busy_seconds() - self._busy - own))
+
+
+def _busy_seconds() -> float:
+    """CPU seconds that all CPUs together were not free, time stolen by a host included."""
+    t = psutil.cpu_times()
+    return sum(getattr(t, field, 0.0) for field in ("user", "nice", "system", "irq", "softirq", "steal"))

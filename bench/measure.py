@@ -1,0 +1,145 @@
+"""Scoring and timing one model file on windows of the prompt stream, in a worker process.
+
+A window is timed as it is scored: one `llama_decode` of all its tokens from an empty context, logits computed for the
+second half. Generation is timed apart, token by token from an empty context.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.engine import Context, Model
+from bench.errors import BenchError, MeasurementError
+from bench.jobs import KindSums, MeasureJob, Settings, WindowResult
+from bench.machine import Activity, ActivityMeter, peak_memory
+from bench.quality import sums_by_kind, token_nll
+from bench.speed import time_rounds
+
+#: Tokens decoded before anything is timed: enough to touch every weight and to start the threads.
+_WARM_UP_TOKENS = 32
+
+
+@dataclass(frozen=True)
+class TokenStream:
+    """Tokens of a prompt set. kinds: index into kind_names of every token; bos: put at the start of a window, or None."""
+
+    tokens: NDArray[np.int32]
+    kinds: NDArray[np.int64]
+    kind_names: tuple[str, ...]
+    bos: int | None
+
+    def save(self, path: Path) -> None:
+        bos = -1 if self.bos is None else self.bos
+        np.savez(path, tokens=self.tokens, kinds=self.kinds, kind_names=np.array(self.kind_names), bos=bos)
+
+    @classmethod
+    def load(cls, path: Path) -> TokenStream:
+        with np.load(path) as data:
+            bos = int(data["bos"])
+            return cls(data["tokens"], data["kinds"], tuple(str(n) for n in data["kind_names"]), None if bos < 0 else bos)
+
+    def window(self, index: int, length: int) -> NDArray[np.int32]:
+        """The input tokens of a window, BOS in place."""
+        tokens = self.tokens[index * length : (index + 1) * length].copy()
+        if self.bos is not None:
+            tokens[0] = self.bos
+        return tokens
+
+
+@dataclass
+class _Windows:
+    """Prompt processing: one round for each window, scored after it was timed."""
+
+    context: Context
+    stream: TokenStream
+    windows: tuple[int, ...]
+    settings: Settings
+    progress: Callable[[float], None]
+    name: str = "window"
+    scores: list[dict[str, KindSums]] = field(default_factory=list)
+    activity: list[Activity] = field(default_factory=list)
+    _meter: ActivityMeter = field(default_factory=ActivityMeter)
+
+    @property
+    def rounds(self) -> int:
+        return len(self.windows)
+
+    def setup(self) -> None:
+        length = self.settings.window
+        self.context.clear()
+        self.context.prepare(self.stream.window(self.windows[len(self.scores)], length), length // 2)
+        self._meter.start()
+
+    def target(self) -> None:
+        self.context.decode()
+
+    def teardown(self) -> None:
+        self.activity.append(self._meter.stop())
+        length = self.settings.window
+        if self.context.n_past != length:
+            raise MeasurementError(f"only {self.context.n_past} of {length} tokens of the window were processed")
+        # The logits of token i are for token i + 1, so those of the last token have nothing to predict.
+        start = self.windows[len(self.scores)] * length
+        scored = slice(start + length // 2 + 1, start + length)
+        nll = token_nll(self.context.logits()[:-1], self.stream.tokens[scored], threads=self.settings.threads)
+        by_kind = sums_by_kind(nll, self.stream.kinds[scored], self.stream.kind_names)
+        self.scores.append({k: KindSums(tokens=s.tokens, nll=s.nll, squares=s.squares) for k, s in by_kind.items()})
+        self.progress(len(self.scores) / self.rounds)
+
+
+@dataclass
+class _Generation:
+    """Token generation: in each round some tokens one by one, from an empty context."""
+
+    context: Context
+    tokens: NDArray[np.int32]
+    rounds: int
+    name: str = "generation"
+
+    def setup(self) -> None:
+        self.context.clear()
+
+    def target(self) -> None:
+        for i in range(len(self.tokens)):
+            self.context.prepare(self.tokens[i : i + 1], 0)
+            self.context.decode()
+
+    def teardown(self) -> None:
+        if self.context.n_past != len(self.tokens):
+            raise MeasurementError(f"only {self.context.n_past} of {len(self.tokens)} generated tokens were processed")
+
+
+def measure(job: MeasureJob, progress: Callable[[float], None]) -> list[WindowResult]:
+    """Score and time the job's windows, in order. Raises BenchError for a stream too short or a context too small."""
+    settings = job.settings
+    stream = TokenStream.load(job.stream)
+    if (max(job.windows) + 1) * settings.window > len(stream.tokens):
+        raise BenchError(f"window {max(job.windows)} is beyond the text's {len(stream.tokens)} tokens")
+    started = time.perf_counter()
+    with Model(job.model) as model:
+        if stream.tokens.max() >= model.n_vocab:
+            raise BenchError(f"{job.model}: its vocabulary of {model.n_vocab} is smaller than the reference's; they cannot be compared")
+        with Context(
+            model, n_ctx=settings.window, n_batch=settings.batch, n_ubatch=settings.ubatch, threads=settings.threads
+        ) as context:  # fmt: skip
+            load_seconds = time.perf_counter() - started
+            context.prepare(stream.tokens[: min(_WARM_UP_TOKENS, settings.window)], settings.window)
+            context.decode()
+            windows = _Windows(context, stream, job.windows, settings, progress)
+            generation = _Generation(context, stream.tokens[: settings.generate], len(job.windows))
+            seconds = time_rounds([windows, generation] if settings.generate else [windows])
+    return [
+        WindowResult(
+            window=window, by_kind=windows.scores[i], seconds=seconds["window"][i], activity=windows.activity[i],
+            generate_seconds=seconds["generation"][i] if settings.generate else None,
+            load_seconds=load_seconds, peak_memory_bytes=peak_memory(),
+        )
+        for i, window in enumerate(job.windows)
+    ]  # fmt: skip
+

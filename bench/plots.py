@@ -1,0 +1,174 @@
+"""Plots out of records, as PNG and SVG: perplexity against size, speed against size, changes of perplexity.
+
+Colours are Okabe and Ito's, told apart with any kind of colour vision; families also differ by marker.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: E402
+
+from bench.gguf_io import complete_or_absent  # noqa: E402
+from bench.results import Run  # noqa: E402
+from bench.tables import full_frame, perplexity_text  # noqa: E402
+
+STYLE = {
+    "Standard": {"color": "#0072B2", "marker": "o"},
+    "DynamicGate": {"color": "#D55E00", "marker": "D"},
+    "Reference": {"color": "#000000", "marker": "s"},
+}
+_GREY = "#666666"
+_RC: dict[Any, Any] = {
+    "figure.dpi": 110, "savefig.dpi": 160, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.grid": True, "grid.color": "#dddddd", "grid.linewidth": 0.6, "axes.axisbelow": True,
+    # the same records give the same file, byte for byte
+    "svg.hashsalt": "dynamicgate-bench", "svg.fonttype": "none",
+}  # fmt: skip
+
+
+def write_plots(run: Run, directory: Path) -> list[Path]:
+    """Write every plot that the run has the figures for; returns the PNG files."""
+    frame = full_frame(run)
+    if "ppl" not in frame or frame["ppl"].notna().sum() < 2:
+        return []
+    frame = frame[frame["ppl"].notna()]
+    written = []
+    with plt.rc_context(_RC):
+        plots = {"ppl-size": _perplexity_against_size, "speed-size": _speed_against_size}
+        if "ppl_change_vs_standard" in frame and frame["ppl_change_vs_standard"].notna().any():
+            plots["ppl-change"] = _perplexity_changes
+        for name, draw in plots.items():
+            figure = draw(frame, run)
+            for suffix, metadata in ((".svg", {"Date": None}), (".png", {"Software": None})):
+                with complete_or_absent(directory / f"{name}{suffix}") as partial:
+                    figure.savefig(partial, format=suffix[1:], metadata=metadata)
+            plt.close(figure)
+            written.append(directory / f"{name}.png")
+    return written
+
+
+def caption(run: Run) -> str:
+    """Model, prompts and machine in two lines: what every plot says of itself."""
+    i = run.identity
+    return (
+        f"{i.model.name}, {i.windows} windows of {i.settings.window} tokens of {i.prompts.name}\n"
+        f"{i.machine.cpu}, {i.settings.threads} threads, {i.library.isa} kernels, llama-cpp-python {i.library.binding}"
+    )
+
+
+def _figure(run: Run, title: str, height: float = 5.0) -> tuple[Figure, Axes]:
+    figure, axes = plt.subplots(figsize=(8, height), layout="constrained")
+    axes.set_title(title, loc="left", fontweight="bold")
+    figure.supxlabel(caption(run), fontsize=8, color=_GREY, x=0.01, ha="left")
+    return figure, axes
+
+
+def _megabytes(frame: pd.DataFrame) -> tuple[pd.Series, str]:
+    unit, name = (1e9, "GB") if frame["bytes"].max() >= 1e9 else (1e6, "MB")
+    return frame["bytes"] / unit, name
+
+
+def _plain_log(axes: Axes, which: str) -> None:
+    """A logarithmic axis with ticks a person reads: 20, 50, 100, not powers."""
+    axis = axes.yaxis if which == "y" else axes.xaxis
+    getattr(axes, f"set_{which}scale")("log")
+    low, high = getattr(axes, f"get_{which}lim")()
+    axis.set_major_locator(LogLocator(subs=(1.0,) if high / low > 1000 else (1.0, 2.0, 5.0), numticks=12))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 10 else f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _points(axes: Axes, frame: pd.DataFrame, x: pd.Series, y: str, low: str, high: str) -> None:
+    """A family's points with their error bars, where there are any."""
+    for family, rows in frame.groupby("family", sort=False):
+        style = STYLE.get(str(family), {"color": _GREY, "marker": "^"})
+        errors = None
+        if low in rows and rows[low].notna().all():
+            errors = [rows[y] - rows[low], rows[high] - rows[y]]
+        axes.errorbar(x[rows.index], rows[y], yerr=errors, fmt=style["marker"], color=style["color"], ms=6, capsize=3, lw=1.2, label=str(family), zorder=3)
+
+
+def _label_points(axes: Axes, frame: pd.DataFrame, x: pd.Series, y: str) -> None:
+    """The base's name beside each standard point, on the side away from the arrow."""
+    for index, row in frame.iterrows():
+        if row["family"] == "DynamicGate":
+            continue
+        offset, align = ((-8, 0), "right") if row["family"] == "Standard" else ((0, 9), "center")
+        axes.annotate(row["recipe"], (x[index], row[y]), textcoords="offset points", xytext=offset, ha=align, va="center", fontsize=8, color=_GREY)
+
+
+def _arrows(axes: Axes, frame: pd.DataFrame, x: pd.Series, y: str) -> None:
+    """From every standard file to its DynamicGate counterpart."""
+    standard = {row["base"]: i for i, row in frame.iterrows() if row["family"] == "Standard"}
+    for i, row in frame.iterrows():
+        start = standard.get(row["base"])
+        if row["family"] == "DynamicGate" and start is not None:
+            axes.annotate(
+                "", (x[i], row[y]), (x[start], frame.loc[start, y]),
+                arrowprops={"arrowstyle": "->", "color": "#999999", "lw": 1, "shrinkA": 5, "shrinkB": 5}, zorder=2,
+            )  # fmt: skip
+
+
+def _perplexity_against_size(frame: pd.DataFrame, run: Run) -> Figure:
+    figure, axes = _figure(run, "Perplexity against file size: lower and further left is better")
+    x, unit = _megabytes(frame)
+    quantized = frame[frame["family"] != "Reference"]
+    _points(axes, quantized, x, "ppl", "ppl_low", "ppl_high")
+    reference = frame[frame["family"] == "Reference"]
+    for i, row in reference.iterrows():
+        axes.axhline(row["ppl"], color="black", lw=1, ls="--", zorder=1)
+        axes.annotate(
+            f"{row['recipe']} reference, {x[i]:.0f} {unit}: {perplexity_text(row['ppl'])}", (1, row["ppl"]), xycoords=("axes fraction", "data"),
+            textcoords="offset points", xytext=(-2, 4), ha="right", va="bottom", fontsize=8,
+        )  # fmt: skip
+    if frame["ppl"].max() / frame["ppl"].min() > 4:
+        _plain_log(axes, "y")
+    _arrows(axes, frame, x, "ppl")
+    _label_points(axes, quantized, x, "ppl")
+    axes.margins(x=0.14)
+    axes.set_xlabel(f"File size ({unit})")
+    axes.set_ylabel("Perplexity" + (" with 95 % interval" if frame["ppl_low"].notna().any() else ""))
+    axes.legend(loc="upper right", frameon=False)
+    return figure
+
+
+def _speed_against_size(frame: pd.DataFrame, run: Run) -> Figure:
+    figure, axes = _figure(run, "Time for one window against file size: lower is faster")
+    x, unit = _megabytes(frame)
+    frame = frame.assign(low=frame["window_seconds"] - frame["window_seconds_half_iqr"], high=frame["window_seconds"] + frame["window_seconds_half_iqr"])
+    _points(axes, frame, x, "window_seconds", "low", "high")
+    _arrows(axes, frame, x, "window_seconds")
+    _label_points(axes, frame, x, "window_seconds")
+    if frame["bytes"].max() / frame["bytes"].min() > 3:
+        _plain_log(axes, "x")
+    axes.margins(x=0.14, y=0.15)
+    axes.set_xlabel(f"File size ({unit})")
+    axes.set_ylabel(f"Seconds for {run.identity.settings.window} tokens\n(median ± half the interquartile range)")
+    axes.legend(loc="best", frameon=False)
+    return figure
+
+
+def _perplexity_changes(frame: pd.DataFrame, run: Run) -> Figure:
+    rows = frame[frame["ppl_change_vs_standard"].notna()].iloc[::-1]
+    figure, axes = _figure(run, "Change of perplexity, DynamicGate against Standard", height=1.9 + 0.5 * len(rows))
+    change = 100 * rows["ppl_change_vs_standard"]
+    errors = None
+    if rows["ppl_change_vs_standard_low"].notna().all():
+        errors = [change - 100 * rows["ppl_change_vs_standard_low"], 100 * rows["ppl_change_vs_standard_high"] - change]
+    axes.barh(rows["base"], change, xerr=errors, color=STYLE["DynamicGate"]["color"], height=0.6, error_kw={"capsize": 3, "lw": 1.2})
+    for base, value in zip(rows["base"], change, strict=True):
+        axes.annotate(f"{value:+.1f}%", (0, base), textcoords="offset points", xytext=(6 if value < 0 else -6, 0), ha="left" if value < 0 else "right", va="center", fontsize=9)
+    axes.axvline(0, color="black", lw=1)
+    axes.margins(x=0.12)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("Change of perplexity in %, paired by window" + (", with 95 % interval" if errors else ""))
+    return figure

@@ -1,0 +1,298 @@
+"""Records of a run, and the one append-only file that keeps them.
+
+records.jsonl holds one record a line. The first is the header: what identifies the run. Every later one carries the
+header's id. Records hold raw values; perplexity, medians and intervals are derived from them (stats.py), so that a
+better statistic can be computed from an old run. Tables, plots and the notebook read records and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from bench.errors import BenchError
+from bench.jobs import LibraryInfo, Settings, WindowResult
+from bench.machine import Machine
+
+#: Version of the record format. 1: first.
+FORMAT = 1
+FILE_NAME = "records.jsonl"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class ModelIdentity(_Frozen):
+    name: str
+    sha256: str
+    architecture: str
+    n_layers: int
+    n_weights: int
+    description: str | None
+
+
+class TextIdentity(_Frozen):
+    name: str
+    sha256: str
+
+
+class ImportanceIdentity(_Frozen):
+    """Where importance data comes from: collected from a calibration text, or a file of the user's, both by hash."""
+
+    source: Literal["collected", "file"]
+    name: str
+    sha256: str
+    chunks: int | None
+
+
+class Identity(_Frozen):
+    """What must be equal for two runs' figures to compare."""
+
+    model: ModelIdentity
+    prompts: TextIdentity
+    importance: ImportanceIdentity | None
+    windows: int
+    settings: Settings
+    library: LibraryInfo
+    machine: Machine
+
+    @property
+    def id(self) -> str:
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+
+    def differences(self, other: Identity) -> list[str]:
+        """`field is A here and B there` for every field that differs."""
+        mine, theirs = _flat(self.model_dump(mode="json")), _flat(other.model_dump(mode="json"))
+        return [f"{k} is {mine.get(k)} in one and {theirs.get(k)} in the other" for k in mine | theirs if mine.get(k) != theirs.get(k)]
+
+
+def _flat(value: object, prefix: str = "") -> dict[str, object]:
+    if not isinstance(value, dict):
+        return {prefix: value}
+    return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{prefix}.{key}" if prefix else key).items()}
+
+
+class Header(_Frozen):
+    kind: Literal["run"] = "run"
+    format: int = FORMAT
+    id: str
+    identity: Identity
+    versions: dict[str, str]
+    started: str = Field(default_factory=_now)
+
+
+class _Record(_Frozen):
+    run: str
+    time: str = Field(default_factory=_now)
+
+
+class ImportanceRecord(_Record):
+    kind: Literal["importance"] = "importance"
+    sha256: str
+    chunks: int
+    seconds: float
+
+
+class FileRecord(_Record):
+    """A model file of the run. family: Reference, Standard or that of a recipe file; base: what pairs the families.
+
+    bits_per_weight: 8 x bytes of tensors / weights; replaced: {tensor: (type asked, type stored)}.
+    """
+
+    kind: Literal["file"] = "file"
+    recipe: str
+    family: str
+    base: str
+    description: str
+    sha256: str
+    n_bytes: int
+    bits_per_weight: float
+    weights_by_type: dict[str, int]
+    types: dict[str, str]
+    replaced: dict[str, tuple[str, str]]
+    build_seconds: float | None
+    build_memory_bytes: int | None
+
+
+class WindowRecord(_Record):
+    """One window of one recipe. load: the machine's load average over a minute before it, None where there is none."""
+
+    kind: Literal["window"] = "window"
+    recipe: str
+    sha256: str
+    result: WindowResult
+    load: float | None
+
+
+class FailureRecord(_Record):
+    """A measurement that failed. window: None when the recipe's file could not be built."""
+
+    kind: Literal["failure"] = "failure"
+    recipe: str
+    window: int | None
+    reason: str
+
+
+Record = ImportanceRecord | FileRecord | WindowRecord | FailureRecord
+_any_record: TypeAdapter[Header | Record] = TypeAdapter(Annotated[Header | Record, Field(discriminator="kind")])
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as its records tell it. The last record of a thing counts."""
+
+    header: Header
+    records: tuple[Record, ...]
+
+    @property
+    def identity(self) -> Identity:
+        return self.header.identity
+
+    @cached_property
+    def files(self) -> dict[str, FileRecord]:
+        """Files by recipe name, the reference first, then in the order they were recorded."""
+        found = {r.recipe: r for r in self.records if isinstance(r, FileRecord)}
+        return dict(sorted(found.items(), key=lambda item: item[1].family != "Reference"))
+
+    @cached_property
+    def windows(self) -> dict[str, dict[int, WindowRecord]]:
+        """Window records by recipe and window, of the files as they are recorded now."""
+        found: dict[str, dict[int, WindowRecord]] = {name: {} for name in self.files}
+        for r in self.records:
+            if isinstance(r, WindowRecord) and r.recipe in found and self.files[r.recipe].sha256 == r.sha256:
+                found[r.recipe][r.result.window] = r
+        return {name: dict(sorted(by_window.items())) for name, by_window in found.items()}
+
+    @cached_property
+    def failures(self) -> list[FailureRecord]:
+        """Failures that were not made good since."""
+        last = {(r.recipe, r.window): r for r in self.records if isinstance(r, FailureRecord)}
+        return [
+            r for r in last.values()
+            if not (r.recipe in self.files if r.window is None else r.window in self.windows.get(r.recipe, {}))
+        ]  # fmt: skip
+
+    @property
+    def is_complete(self) -> bool:
+        return bool(self.files) and all(len(w) == self.identity.windows for w in self.windows.values())
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read a run. A half-written last line is passed over. Raises BenchError for a file that is no record file."""
+        path = directory / FILE_NAME if directory.is_dir() else directory
+        if not path.is_file():
+            raise BenchError(f"{path}: no such record file; name the directory of a run")
+        lines = path.read_text(errors="replace").splitlines(keepends=True)
+        complete = [line for line in lines if line.endswith("\n")]
+        parsed = [_parse(path, number, line) for number, line in enumerate(complete, 1)]
+        if not parsed or not isinstance(parsed[0], Header):
+            raise BenchError(f"{path}: does not start with the header of a run; it is not a record file of this program")
+        header, *records = parsed
+        for number, record in enumerate(records, 2):
+            if isinstance(record, Header) or record.run != header.id:
+                raise BenchError(f"{path}:{number}: belongs to another run than the file's header; restore the file as it was written")
+        return cls(header, tuple(r for r in records if not isinstance(r, Header)))
+
+
+def _parse(path: Path, number: int, line: str) -> Header | Record:
+    try:
+        data = json.loads(line)
+        if isinstance(data, dict) and data.get("kind") == "run" and data.get("format", FORMAT) > FORMAT:
+            raise BenchError(f"{path}: has record format {data['format']} and this program reads up to {FORMAT}; update the program")
+        return _any_record.validate_python(data)
+    except json.JSONDecodeError as e:
+        raise BenchError(f"{path}:{number}: is not JSON ({e.msg}); it is not a record file of this program, or was edited") from e
+    except ValidationError as e:
+        first = e.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "record"
+        raise BenchError(f"{path}:{number}: is not a record of this program ({where}: {first['msg']})") from e
+
+
+class RunStore:
+    """The record file of a run, open for appending by one process at a time. Use as a context manager.
+
+    Raises BenchError when the directory cannot be written, another process has it open, or it holds another run.
+    """
+
+    def __init__(self, directory: Path, identity: Identity, versions: dict[str, str]) -> None:
+        self.directory = directory
+        self.path = directory / FILE_NAME
+        self._lock = FileLock(directory / ".lock")
+        self._identity, self._versions = identity, versions
+        #: What was mended when the file was opened, to be told to the user.
+        self.repaired: str | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout as e:
+            raise BenchError(f"{self.directory}: another run is writing here; wait for it, or choose another directory with --out") from e
+        except OSError as e:
+            raise BenchError(f"{self.directory}: cannot be written ({e.strerror}); choose another directory with --out") from e
+        try:
+            self._open()
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def _open(self) -> None:
+        if not self.path.exists() or self.path.stat().st_size == 0:
+            self._append_line(Header(id=self._identity.id, identity=self._identity, versions=self._versions))
+        self._repair()
+        self.run = Run.load(self.directory)
+        if self.run.identity.id != self._identity.id:
+            different = self.run.identity.differences(self._identity)
+            raise BenchError(f"{self.directory}: holds another run: {'; '.join(different[:3])}; choose another directory with --out")
+
+    def _repair(self) -> None:
+        """Cut off a last line that was not written to its end, if the lines before it are a run's."""
+        data = self.path.read_bytes()
+        if data.endswith(b"\n"):
+            return
+        if b"\n" not in data and not data.startswith(b'{"kind":"run"'):
+            raise BenchError(f"{self.path}: is not a record file of this program; choose another directory with --out")
+        keep = data.rfind(b"\n") + 1
+        with self.path.open("rb+") as f:
+            f.truncate(keep)
+        self.repaired = f"{self.path}: the last line was only half written and was removed; what it measured is measured again"
+        if keep == 0:
+            self._append_line(Header(id=self._identity.id, identity=self._identity, versions=self._versions))
+
+    def _append_line(self, record: Header | Record) -> None:
+        try:
+            with self.path.open("ab") as f:
+                f.write(record.model_dump_json().encode() + b"\n")
+                f.flush()
+                os.fsync(f.fileno())
+        except OSError as e:
+            raise BenchError(f"{self.path}: cannot be written ({e.strerror}); free some space or check its permissions, then run again") from e
+
+    def append(self, record: Record) -> None:
+        """Put a record on disk; it counts once this returns."""
+        self._append_line(record)
+        self.run = Run(self.run.header, (*self.run.records, record))
+
+
+def newest_time(records: Iterable[Record]) -> str:
+    """UTC time of the latest record."""
+    return max((r.time for r in records), default="")

@@ -1,0 +1,148 @@
+"""Statistics derived from raw records: perplexity with its uncertainty, paired differences, robust timing summaries.
+
+Tokens of one window are correlated, so intervals come from resampling windows (the percentile bootstrap, 95 %). What is
+compared is paired: the same windows, the same passes. An interval that too few windows support is None, never a guess.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.jobs import Settings, WindowResult
+
+#: Fewer windows (or passes) than this support no 95 % interval: resampling 5 gives 126 different samples, 4 only 35.
+MIN_FOR_INTERVAL = 5
+_RESAMPLES = 10_000
+_SEED = 2048
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95 % interval; low and high are None when there is too little to say."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def has_interval(self) -> bool:
+        return self.low is not None
+
+    def excludes(self, value: float) -> bool | None:
+        """Whether the interval leaves a value out; None without an interval."""
+        if self.low is None or self.high is None:
+            return None
+        return not self.low <= value <= self.high
+
+
+def _resample(values: NDArray[np.float64], statistic: str) -> Estimate:
+    """Bootstrap of the mean or median over the first axis."""
+    reduce = np.mean if statistic == "mean" else np.median
+    value = float(reduce(values))
+    if len(values) < MIN_FOR_INTERVAL:
+        return Estimate(value)
+    chosen = np.random.default_rng(_SEED).integers(0, len(values), (_RESAMPLES, len(values)))
+    low, high = np.percentile(reduce(values[chosen], axis=1), [2.5, 97.5])
+    return Estimate(value, float(low), float(high))
+
+
+@dataclass(frozen=True)
+class Perplexity:
+    """exp(mean NLL) over all scored tokens. se: the token-level standard error that llama-perplexity prints."""
+
+    ppl: Estimate
+    se: float
+    tokens: int
+    windows: int
+
+
+def perplexity(windows: Sequence[WindowResult]) -> Perplexity:
+    """PPL = exp(sum of NLL / tokens); se = PPL * sqrt((mean of squares - square of mean) / (tokens - 1)).
+
+    The interval resamples windows. Windows of a run have the same number of tokens, so the mean of window means is the
+    mean over tokens.
+    """
+    sums = [s for w in windows for s in w.by_kind.values()]
+    tokens = sum(s.tokens for s in sums)
+    mean = sum(s.nll for s in sums) / tokens
+    variance = max(sum(s.squares for s in sums) / tokens - mean**2, 0.0)
+    by_window = _mean_nll(windows)
+    log = _resample(by_window, "mean")
+    interval = (None, None) if log.low is None or log.high is None else (_exp(log.low), _exp(log.high))
+    se = math.sqrt(variance / (tokens - 1)) * _exp(mean) if tokens > 1 else math.nan
+    return Perplexity(Estimate(_exp(mean), *interval), se, tokens, len(windows))
+
+
+def _exp(x: float) -> float:
+    return math.exp(x) if x < 700 else math.inf
+
+
+def _mean_nll(windows: Sequence[WindowResult]) -> NDArray[np.float64]:
+    return np.array([sum(s.nll for s in w.by_kind.values()) / sum(s.tokens for s in w.by_kind.values()) for w in windows])
+
+
+def perplexity_change(before: Sequence[WindowResult], after: Sequence[WindowResult]) -> Estimate:
+    """Relative change of perplexity, PPL(after) / PPL(before) - 1, over the windows that both have, paired."""
+    a, b = _paired(before, after)
+    log = _resample(_mean_nll(b) - _mean_nll(a), "mean")
+    return Estimate(*(None if x is None else _exp(x) - 1 for x in (log.value, log.low, log.high)))  # type: ignore[arg-type]
+
+
+def time_ratio(before: Sequence[WindowResult], after: Sequence[WindowResult]) -> Estimate:
+    """Median over passes of seconds(after) / seconds(before), each ratio formed within one pass."""
+    a, b = _paired(before, after)
+    return _resample(np.array([y.seconds / x.seconds for x, y in zip(a, b, strict=True)]), "median")
+
+
+def _paired(a: Sequence[WindowResult], b: Sequence[WindowResult]) -> tuple[list[WindowResult], list[WindowResult]]:
+    by_a, by_b = {w.window: w for w in a}, {w.window: w for w in b}
+    common = sorted(by_a.keys() & by_b.keys())
+    return [by_a[w] for w in common], [by_b[w] for w in common]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median of repeated timings and half the distance between the quartiles, in the same unit."""
+
+    median: float
+    half_iqr: float
+    n: int
+
+    @property
+    def relative(self) -> float:
+        return self.half_iqr / self.median
+
+
+def spread(values: list[float]) -> Spread:
+    quartiles = np.percentile(values, [25, 50, 75])
+    return Spread(float(quartiles[1]), float(quartiles[2] - quartiles[0]) / 2, len(values))
+
+
+@dataclass(frozen=True)
+class Speed:
+    """seconds: for one window; prompt and generation in tokens per second; memory in bytes; disturbed: passes marked."""
+
+    seconds: Spread
+    prompt: float
+    generation: float | None
+    load_seconds: float
+    peak_memory_bytes: int
+    disturbed: int
+
+
+def speed(windows: Sequence[WindowResult], settings: Settings) -> Speed:
+    seconds = spread([w.seconds for w in windows])
+    generated = [w.generate_seconds for w in windows if w.generate_seconds is not None]
+    return Speed(
+        seconds=seconds,
+        prompt=settings.window / seconds.median,
+        generation=settings.generate / spread(generated).median if generated else None,
+        load_seconds=spread([w.load_seconds for w in windows]).median,
+        peak_memory_bytes=max(w.peak_memory_bytes for w in windows),
+        disturbed=sum(w.activity.disturbed(settings.threads) for w in windows),
+    )

@@ -1,0 +1,224 @@
+"""Comparison tables out of records: the published form, and the full one with uncertainties.
+
+Formatting is pure: values in, text out. A figure that does not exist is an en dash, never a zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from bench import stats
+from bench.jobs import WindowResult
+from bench.results import Run
+
+MISSING = "–"
+
+PUBLISHED_KEY = """\
+Key
+- PPL: perplexity of the fixed prompts, lower is better
+- Δ PPL: percentage change from Standard to DynamicGate
+- Size: bytes of the file (M: 10^6, G: 10^9); Δ Size: DynamicGate minus Standard
+- Speed: time to process one window of {window} tokens (median, CPU, {isa}, {threads} threads), lower is better"""
+
+FULL_KEY = """\
+Key
+- BPW: bits per weight, 8 x bytes of tensors / number of weights
+- PPL [95 %]: perplexity and its interval from resampling the {windows} windows; SE: the token-level standard error that llama-perplexity prints
+- vs reference: change of perplexity against the reference on the same windows, with its 95 % interval
+- Window: seconds for one window of {window} tokens, median ± half the interquartile range over {windows} interleaved passes
+- pp: prompt processing, tg: token generation, in tokens/s; Memory: peak of the measuring process; Load: model and context"""
+
+
+def size(n_bytes: float, *, sign: bool = False, gigabytes: bool | None = None) -> str:
+    """`2.5G`, `62.4M`, `+0.1G`. gigabytes: force the unit, so that a row keeps one unit."""
+    big = abs(n_bytes) >= 999_950_000 if gigabytes is None else gigabytes
+    return f"{n_bytes / (1e9 if big else 1e6):{'+' if sign else ''}.1f}{'G' if big else 'M'}"
+
+
+def seconds(value: float) -> str:
+    """Three significant digits and no more decimals than that: `234s`, `20.4s`, `6.52s`."""
+    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}s"
+
+
+def percent(ratio: float) -> str:
+    return f"{100 * ratio:+.1f}%"
+
+
+def perplexity_text(value: float) -> str:
+    return f"{value:.2f}" if value < 1e6 else f"{value:.2e}"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A standard file and its DynamicGate counterpart; None for one that the run does not have."""
+
+    base: str
+    standard: str | None
+    gated: str | None
+
+
+def pairs(run: Run, family: str = "DynamicGate") -> list[Pair]:
+    """Every base that has a file of the family, in the order of the run."""
+    bases = list(dict.fromkeys(f.base for f in run.files.values() if f.family == family))
+    names = {(f.family, f.base): f.recipe for f in run.files.values()}
+    return [Pair(b, names.get(("Standard", b)), names.get((family, b))) for b in bases]
+
+
+def scored(run: Run, recipe: str | None) -> list[WindowResult] | None:
+    """The recipe's windows if it has all of them: a perplexity of fewer windows would not compare."""
+    windows = [w.result for w in run.windows.get(recipe or "", {}).values()]
+    return windows if windows and len(windows) == run.identity.windows else None
+
+
+def published_table(run: Run) -> pd.DataFrame:
+    """The published form, column for column, as text."""
+    rows = []
+    for pair in pairs(run):
+        std, gated = scored(run, pair.standard), scored(run, pair.gated)
+        std_file, gated_file = run.files.get(pair.standard or ""), run.files.get(pair.gated or "")
+        big = any(f is not None and f.n_bytes >= 999_950_000 for f in (std_file, gated_file))
+        rows.append({
+            "Quantization": pair.base,
+            "Standard PPL": perplexity_text(stats.perplexity(std).ppl.value) if std else MISSING,
+            "DynamicGate PPL": perplexity_text(stats.perplexity(gated).ppl.value) if gated else MISSING,
+            "Δ PPL": percent(stats.perplexity_change(std, gated).value) if std and gated else MISSING,
+            "Std Size": size(std_file.n_bytes, gigabytes=big) if std_file else MISSING,
+            "DG Size": size(gated_file.n_bytes, gigabytes=big) if gated_file else MISSING,
+            "Δ Size": size(gated_file.n_bytes - std_file.n_bytes, sign=True, gigabytes=big) if std_file and gated_file else MISSING,
+            "Std Speed": seconds(stats.speed(std, run.identity.settings).seconds.median) if std else MISSING,
+            "DG Speed": seconds(stats.speed(gated, run.identity.settings).seconds.median) if gated else MISSING,
+        })  # fmt: skip
+    return pd.DataFrame(rows, columns=pd.Index(PUBLISHED_COLUMNS))
+
+
+PUBLISHED_COLUMNS = [
+    "Quantization", "Standard PPL", "DynamicGate PPL", "Δ PPL", "Std Size", "DG Size", "Δ Size", "Std Speed", "DG Speed",
+]  # fmt: skip
+
+
+def full_frame(run: Run) -> pd.DataFrame:
+    """One row a file with raw numbers, the reference first; NaN where there is no figure. Units stand in the names."""
+    reference = next(iter(run.files), None)
+    standard_of = {p.gated: p.standard for p in pairs(run)}
+    rows = []
+    for name, file in run.files.items():
+        windows = scored(run, name)
+        row: dict[str, object] = {
+            "recipe": name, "family": file.family, "base": file.base, "bytes": file.n_bytes, "bits_per_weight": file.bits_per_weight,
+            "windows": len(run.windows[name]), "replaced_tensors": len(file.replaced), "sha256": file.sha256,
+        }  # fmt: skip
+        if windows:
+            ppl, speed = stats.perplexity(windows), stats.speed(windows, run.identity.settings)
+            row |= _interval("ppl", ppl.ppl) | {"ppl_se": ppl.se, "tokens": ppl.tokens}
+            row |= {
+                "window_seconds": speed.seconds.median, "window_seconds_half_iqr": speed.seconds.half_iqr,
+                "prompt_tokens_per_second": speed.prompt, "generation_tokens_per_second": speed.generation,
+                "load_seconds": speed.load_seconds, "peak_memory_bytes": speed.peak_memory_bytes, "disturbed_passes": speed.disturbed,
+            }  # fmt: skip
+            if name != reference and (base := scored(run, reference)):
+                row |= _interval("ppl_change_vs_reference", stats.perplexity_change(base, windows))
+            if std := scored(run, standard_of.get(name)):
+                row |= _interval("ppl_change_vs_standard", stats.perplexity_change(std, windows))
+                row |= _interval("time_ratio_vs_standard", stats.time_ratio(std, windows))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _interval(name: str, estimate: stats.Estimate) -> dict[str, object]:
+    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+
+
+def full_table(run: Run) -> pd.DataFrame:
+    """full_frame as text for people."""
+    frame = full_frame(run)
+    rows = []
+    for row in frame.to_dict("records"):
+        def has(key: str, row: dict = row) -> bool:
+            return row.get(key) is not None and not pd.isna(row.get(key))
+
+        def ranged(key: str, form, row: dict = row, has=has) -> str:  # noqa: ANN001
+            if not has(key):
+                return MISSING
+            interval = f" [{form(row[f'{key}_low'])}, {form(row[f'{key}_high'])}]" if has(f"{key}_low") else ""
+            return f"{form(row[key])}{interval}"
+
+        rows.append({
+            "Recipe": row["recipe"],
+            "Size": size(row["bytes"]),
+            "BPW": f"{row['bits_per_weight']:.3f}",
+            "PPL [95 %]": ranged("ppl", perplexity_text),
+            "SE": f"{row['ppl_se']:.2f}" if has("ppl_se") else MISSING,
+            "vs reference": ranged("ppl_change_vs_reference", percent),
+            "Window": f"{row['window_seconds']:.2f} ± {row['window_seconds_half_iqr']:.2f} s" if has("window_seconds") else MISSING,
+            "pp": f"{row['prompt_tokens_per_second']:.0f}" if has("prompt_tokens_per_second") else MISSING,
+            "tg": f"{row['generation_tokens_per_second']:.1f}" if has("generation_tokens_per_second") else MISSING,
+            "Memory": size(row["peak_memory_bytes"]) if has("peak_memory_bytes") else MISSING,
+            "Load": f"{row['load_seconds']:.2f} s" if has("load_seconds") else MISSING,
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def paired_table(run: Run) -> pd.DataFrame:
+    """DynamicGate against standard of the same base: paired change of perplexity and of time, with intervals and a verdict."""
+    rows = []
+    for pair in pairs(run):
+        std, gated = scored(run, pair.standard), scored(run, pair.gated)
+        if not (std and gated):
+            continue
+        change, ratio = stats.perplexity_change(std, gated), stats.time_ratio(std, gated)
+        files = run.files[pair.standard or ""], run.files[pair.gated or ""]
+        rows.append({
+            "Quantization": pair.base,
+            "Δ PPL [95 %]": _with_interval(change, percent),
+            "Verdict": verdict(change, "DynamicGate better", "DynamicGate worse"),
+            "Δ Size": percent(files[1].n_bytes / files[0].n_bytes - 1),
+            "Time ratio [95 %]": _with_interval(ratio, "{:.3f}".format),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _with_interval(estimate: stats.Estimate, form) -> str:  # noqa: ANN001
+    if estimate.low is None or estimate.high is None:
+        return form(estimate.value)
+    return f"{form(estimate.value)} [{form(estimate.low)}, {form(estimate.high)}]"
+
+
+def verdict(change: stats.Estimate, lower: str, higher: str) -> str:
+    """What a paired change with its interval allows to say."""
+    shown = change.excludes(0)
+    if shown is None:
+        return "too few windows for an interval"
+    return (lower if change.value < 0 else higher) if shown else "no difference shown"
+
+
+def notes(run: Run) -> list[str]:
+    """What a reader must know beside the figures: replaced types, disturbed passes, missing measurements, few windows."""
+    said = []
+    for name, file in run.files.items():
+        if file.replaced:
+            tensor, (asked, stored) = next(iter(file.replaced.items()))
+            said.append(f"{name}: llama.cpp replaced the type of {len(file.replaced)} tensors ({tensor}: {asked} became {stored}), their width is no multiple of 256")
+        have = len(run.windows[name])
+        if have < run.identity.windows:
+            said.append(f"{name}: {have} of {run.identity.windows} windows measured, its figures are left out")
+        elif disturbed := stats.speed(scored(run, name) or [], run.identity.settings).disturbed:
+            said.append(f"{name}: {disturbed} of {have} passes were disturbed by other load on the machine")
+    said += [f"{f.recipe}: {'not built' if f.window is None else f'window {f.window} failed'}: {f.reason}" for f in run.failures]
+    if run.identity.windows < stats.MIN_FOR_INTERVAL:
+        said.append(f"{run.identity.windows} windows are too few for a 95 % interval (at least {stats.MIN_FOR_INTERVAL}); none is given")
+    return said
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A Markdown table whose columns also line up as plain text: first column left, others right."""
+    cells = [list(table.columns), *table.astype(str).to_numpy().tolist()]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(table.columns))]
+
+    def line(row: list[str]) -> str:
+        padded = [c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+        return f"| {' | '.join(padded)} |"
+
+    rule = [":" + "-" * (w - 1) if i == 0 else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
+    return "\n".join([line(cells[0]), line(rule), *map(line, cells[1:])])

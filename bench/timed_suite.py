@@ -1,0 +1,16 @@
+"""What pytest-benchmark runs, once for every subject that speed.time_rounds hands in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+    from bench.speed import Timed
+
+
+def test_timed(benchmark: BenchmarkFixture, subject: Timed, keep: Callable[[list[float]], None]) -> None:
+    benchmark.pedantic(subject.target, setup=subject.setup, teardown=subject.teardown, rounds=subject.rounds, iterations=1)
+    keep(benchmark.stats.stats.data)
