@@ -108,7 +108,7 @@ def score(
     """
     n_threads = check_threads(threads)
     library = check_library(isa)
-    described = describe(model, cache)
+    described = describe(model, cache, reporter.say)
     check_window(described, window)
     stream = files.token_stream(described, text or prompts.EVALUATION, cache)
     available = stream.tokens // window

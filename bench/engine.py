@@ -323,5 +323,7 @@ def _run_quantizer(request: QuantizeRequest, target: Path | None, threads: int, 
     with _listen(listener):
         status = lib.llama_model_quantize(str(request.source).encode(), str(target or "").encode(), params)
     if status != 0:
+        if "iostream" in _reason():
+            raise BenchError(f"{target}: cannot be written to its end; free some space on the disk, or choose another directory with --cache")
         what = target.name if target else f"a plan for {request.file_type} of {request.source}"
         raise BenchError(f"{what}: llama.cpp could not make it ({_reason()})")

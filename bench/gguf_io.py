@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from bench.errors import BenchError
+from bench.gguf_header import ArrayLength, read_header
 
 #: Types a reference may have; any other is already quantized.
 UNQUANTIZED = frozenset({"F32", "F16", "BF16", "F64"})
@@ -79,53 +80,33 @@ def file_sha256(path: Path) -> str:
 
 
 def open_gguf(path: Path) -> gguf.GGUFReader:
-    """Open and check a GGUF file. Raises BenchError that says what is wrong with it."""
-    if not path.exists():
-        raise BenchError(f"{path}: no such file; give the path of a .gguf model")
-    if path.is_dir():
-        raise BenchError(f"{path}: is a directory; name a .gguf file in it")
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as f:
-            magic = f.read(4)
-    except OSError as e:
-        raise BenchError(f"{path}: cannot be read ({e.strerror}); check its permissions") from e
-    if size == 0:
-        raise BenchError(f"{path}: is empty; download or convert the model again")
-    if magic != b"GGUF":
-        raise BenchError(f"{path}: is not a GGUF file (it starts with {magic!r}); convert the model to GGUF first")
+    """A file with all its metadata and weights, to copy from. Raises BenchError that says what is wrong with it."""
+    read_header(path)
     try:
         return gguf.GGUFReader(path)
-    except (ValueError, IndexError, KeyError, OverflowError, MemoryError, struct.error) as e:
-        raise BenchError(f"{path}: is damaged or cut short at {size:,} bytes; download or convert it again") from e
+    except (ValueError, IndexError, KeyError, OverflowError, struct.error) as e:
+        raise BenchError(f"{path}: is damaged; download or convert it again") from e
 
 
 def inspect(path: Path) -> ModelInfo:
     """Read a model file's header. Raises BenchError when it is not a complete GGUF model."""
-    reader = open_gguf(path)
-
-    def field(key: str) -> object:
-        found = reader.get_field(key)
-        return found.contents() if found else None
-
-    architecture = str(field("general.architecture") or "")
-    if not reader.tensors or not architecture:
-        raise BenchError(f"{path}: holds no model (general.type is {field('general.type')}); name a model's GGUF file")
-    tokens = reader.get_field("tokenizer.ggml.tokens")
+    header = read_header(path)
+    metadata = header.metadata
+    architecture = str(metadata.get("general.architecture", ""))
+    if not header.tensors or not architecture:
+        raise BenchError(f"{path}: holds no model (general.type is {metadata.get('general.type')}); name a model's GGUF file")
+    tokens = metadata.get("tokenizer.ggml.tokens")
     return ModelInfo(
         path=path.resolve(),
         n_bytes=path.stat().st_size,
         architecture=architecture,
-        name=str(field("general.name") or path.stem),
-        license=_text(field("general.license")),
-        description=_text(field("general.description")),
-        n_layers=_number(field(f"{architecture}.block_count")),
-        context_length=_number(field(f"{architecture}.context_length")),
-        vocabulary=len(tokens.data) if tokens else 0,
-        tensors=tuple(
-            TensorInfo(name=t.name, shape=tuple(int(n) for n in t.shape), type=t.tensor_type.name, n_bytes=int(t.n_bytes))
-            for t in reader.tensors
-        ),
+        name=str(metadata.get("general.name", path.stem)),
+        license=_text(metadata.get("general.license")),
+        description=_text(metadata.get("general.description")),
+        n_layers=_number(metadata.get(f"{architecture}.block_count")),
+        context_length=_number(metadata.get(f"{architecture}.context_length")),
+        vocabulary=tokens.length if isinstance(tokens, ArrayLength) else 0,
+        tensors=tuple(TensorInfo(name=t.name, shape=t.shape, type=t.type.name, n_bytes=t.n_bytes) for t in header.tensors),
     )
 
 

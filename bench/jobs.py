@@ -47,7 +47,8 @@ class KindSums(_Frozen):
 class WindowResult(_Frozen):
     """Raw values of one window of one file.
 
-    seconds: of the window's llama_decode; generate_seconds: of Settings.generate tokens; load_seconds: model and context.
+    seconds: of the window's llama_decode; generate_seconds: of Settings.generate tokens; load_seconds: model and context;
+    peak_memory_bytes: of the process up to the end of this window's scoring.
     """
 
     window: int

@@ -64,6 +64,7 @@ class _Windows:
     name: str = "window"
     scores: list[dict[str, KindSums]] = field(default_factory=list)
     activity: list[Activity] = field(default_factory=list)
+    peak_memory: list[int] = field(default_factory=list)
     _meter: ActivityMeter = field(default_factory=ActivityMeter)
 
     @property
@@ -90,6 +91,7 @@ class _Windows:
         nll = token_nll(self.context.logits()[:-1], self.stream.tokens[scored], threads=self.settings.threads)
         by_kind = sums_by_kind(nll, self.stream.kinds[scored], self.stream.kind_names)
         self.scores.append({k: KindSums(tokens=s.tokens, nll=s.nll, squares=s.squares) for k, s in by_kind.items()})
+        self.peak_memory.append(peak_memory())
         self.progress(len(self.scores) / self.rounds)
 
 
@@ -138,7 +140,7 @@ def measure(job: MeasureJob, progress: Callable[[float], None]) -> list[WindowRe
         WindowResult(
             window=window, by_kind=windows.scores[i], seconds=seconds["window"][i], activity=windows.activity[i],
             generate_seconds=seconds["generation"][i] if settings.generate else None,
-            load_seconds=load_seconds, peak_memory_bytes=peak_memory(),
+            load_seconds=load_seconds, peak_memory_bytes=windows.peak_memory[i],
         )
         for i, window in enumerate(job.windows)
     ]  # fmt: skip

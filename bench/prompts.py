@@ -99,7 +99,7 @@ def identify(source: Path | str) -> tuple[str, str]:
     if isinstance(source, Path):
         return source.name, hashlib.sha256(_text_bytes(source)).hexdigest()
     entries = "".join(f"{i.path.name} {i.kind} {i.sha256}\n" for i in _manifest(source))
-    return f"{source} prompts", hashlib.sha256(entries.encode()).hexdigest()
+    return f"fixed {source} prompts", hashlib.sha256(entries.encode()).hexdigest()
 
 
 def fixed_set(part: str) -> PromptSet:

@@ -50,6 +50,12 @@ def perplexity_text(value: float) -> str:
     return f"{value:.2f}" if value < 1e6 else f"{value:.2e}"
 
 
+def windows_text(run: Run) -> str:
+    """`8 windows of 2048 tokens`."""
+    n = run.identity.windows
+    return f"{n} window{'s' if n > 1 else ''} of {run.identity.settings.window} tokens"
+
+
 @dataclass(frozen=True)
 class Pair:
     """A standard file and its DynamicGate counterpart; None for one that the run does not have."""
@@ -207,7 +213,7 @@ def notes(run: Run) -> list[str]:
             said.append(f"{name}: {disturbed} of {have} passes were disturbed by other load on the machine")
     said += [f"{f.recipe}: {'not built' if f.window is None else f'window {f.window} failed'}: {f.reason}" for f in run.failures]
     if run.identity.windows < stats.MIN_FOR_INTERVAL:
-        said.append(f"{run.identity.windows} windows are too few for a 95 % interval (at least {stats.MIN_FOR_INTERVAL}); none is given")
+        said.append(f"A 95 % interval needs at least {stats.MIN_FOR_INTERVAL} windows; this run has {run.identity.windows}, so none is given")
     return said
 
 

@@ -95,11 +95,11 @@ def needs_widening(source: Path) -> bool:
     return widths != widths.widened()
 
 
-def widen(source: Path, target: Path, *, description: str) -> None:
+def widen(source: Path, target: Path, *, description: str, name: str | None = None) -> None:
     """Write `source`, dequantized to F16 and widened to multiples of 256, as `target`.
 
     Norms and other vectors are F32. The description is put into the file's metadata before a sentence that states the
-    widening. Raises BenchError for another architecture than `llama` and for tensors it does not know.
+    widening; name replaces the model's own. Raises BenchError for another architecture than `llama` and for tensors it does not know.
     """
     reader = open_gguf(source)
     old = read_widths(source, reader)
@@ -118,6 +118,7 @@ def widen(source: Path, target: Path, *, description: str) -> None:
     copy_metadata(
         reader, writer,
         replace={
+            **({"general.name": name} if name else {}),
             "general.description": f"{description} {statement}".strip(),
             "general.file_type": int(gguf.LlamaFileType.MOSTLY_F16),
             "llama.embedding_length": new.embedding, "llama.feed_forward_length": new.feed_forward,

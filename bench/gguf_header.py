@@ -1,0 +1,136 @@
+"""The header of a GGUF file, read without its vocabulary and weights.
+
+gguf.GGUFReader reads everything into arrays first, which takes seconds for a vocabulary of 50,000 and is needed only to
+copy a model. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import gguf
+
+from bench.errors import BenchError
+
+_SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
+_STRING, _ARRAY = 8, 9
+#: Arrays of numbers up to this length are read (a value for each layer, say); longer ones and all strings are counted only.
+_MAX_ARRAY = 4096
+
+
+@dataclass(frozen=True)
+class ArrayLength:
+    """Stands for an array that was not read."""
+
+    length: int
+
+
+@dataclass(frozen=True)
+class HeaderTensor:
+    """shape: columns first, as GGUF states it."""
+
+    name: str
+    shape: tuple[int, ...]
+    type: gguf.GGMLQuantizationType
+    n_bytes: int
+
+
+@dataclass(frozen=True)
+class Header:
+    metadata: dict[str, object]
+    tensors: tuple[HeaderTensor, ...]
+
+
+class _Cursor:
+    def __init__(self, data: mmap.mmap) -> None:
+        self.data, self.at = data, 0
+
+    def number(self, form: str) -> int:
+        (value,) = struct.unpack_from(form, self.data, self.at)
+        self.at += struct.calcsize(form)
+        return value  # type: ignore[no-any-return]
+
+    def string(self) -> str:
+        length = self.number("<Q")
+        if self.at + length > len(self.data):
+            raise struct.error("string beyond the end")
+        self.at += length
+        return self.data[self.at - length : self.at].decode("utf-8", "replace")
+
+    def value(self, kind: int) -> object:
+        if kind in _SCALARS:
+            return self.number(_SCALARS[kind])
+        if kind == _STRING:
+            return self.string()
+        if kind != _ARRAY:
+            raise struct.error(f"no value type {kind}")
+        item, length = self.number("<I"), self.number("<Q")
+        if item in _SCALARS:
+            if length <= _MAX_ARRAY:
+                return [self.number(_SCALARS[item]) for _ in range(length)]
+            self.at += length * struct.calcsize(_SCALARS[item])
+            return ArrayLength(length)
+        for _ in range(length):
+            if item == _STRING:
+                self.at += 8 + struct.unpack_from("<Q", self.data, self.at)[0]
+            else:
+                self.value(item)
+        return ArrayLength(length)
+
+
+def read_header(path: Path) -> Header:
+    """Read and check a file's header. Raises BenchError that says what is wrong: missing, empty, not GGUF, cut short."""
+    if not path.exists():
+        raise BenchError(f"{path}: no such file; give the path of a .gguf model")
+    if path.is_dir():
+        raise BenchError(f"{path}: is a directory; name a .gguf file in it")
+    try:
+        with path.open("rb") as f:
+            magic = f.read(4)
+            size = path.stat().st_size
+            if size == 0:
+                raise BenchError(f"{path}: is empty; download or convert the model again")
+            if magic != b"GGUF":
+                raise BenchError(f"{path}: is not a GGUF file (it starts with {magic!r}); convert the model to GGUF first")
+            with mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                header, end = _parse(_Cursor(data))
+    except OSError as e:
+        raise BenchError(f"{path}: cannot be read ({e.strerror}); check its permissions") from e
+    except (struct.error, ValueError, OverflowError) as e:
+        raise BenchError(f"{path}: its header is damaged or cut short ({size:,} bytes); download or convert it again") from e
+    if size < end:
+        raise BenchError(f"{path}: is cut short: it has {size:,} bytes and its tensors end at {end:,}; download or convert it again")
+    return header
+
+
+def _parse(cursor: _Cursor) -> tuple[Header, int]:
+    """The header, and where the last tensor ends in the file."""
+    cursor.at = 4
+    version = cursor.number("<I")
+    if version not in (2, 3):
+        raise ValueError(f"GGUF version {version}")
+    n_tensors, n_keys = cursor.number("<Q"), cursor.number("<Q")
+    metadata = {}
+    for _ in range(n_keys):
+        key = cursor.string()
+        metadata[key] = cursor.value(cursor.number("<I"))
+    tensors, last = [], 0
+    for _ in range(n_tensors):
+        name = cursor.string()
+        shape = tuple(cursor.number("<Q") for _ in range(cursor.number("<I")))
+        kind = gguf.GGMLQuantizationType(cursor.number("<I"))
+        offset = cursor.number("<Q")
+        block, block_bytes = gguf.GGML_QUANT_SIZES[kind]
+        n_weights = 1
+        for n in shape:
+            n_weights *= n
+        tensors.append(HeaderTensor(name, shape, kind, n_weights // block * block_bytes))
+        last = max(last, offset + tensors[-1].n_bytes)
+    alignment = metadata.get("general.alignment", gguf.GGUF_DEFAULT_ALIGNMENT)
+    if not isinstance(alignment, int) or alignment <= 0:
+        raise ValueError("no alignment")
+    start = (cursor.at + alignment - 1) // alignment * alignment
+    return Header(metadata, tuple(tensors)), start + last

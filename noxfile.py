@@ -1,0 +1,117 @@
+"""Sessions: `nox -s bench` is the main job, `nox -s tests` and `nox -s lint` check the project.
+
+The engine, llama-cpp-python, comes as source and takes minutes to compile. It is compiled once, into a wheel that all
+sessions and checkouts of this user share. On x86-64 it is built with AVX2 and without AVX-512, whatever the building
+machine offers, so that figures compare; BENCH_ISA=native builds for what this machine has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["tests", "lint"]
+nox.options.default_venv_backend = "virtualenv"  # brings pip, which fetches the default model
+nox.options.reuse_existing_virtualenvs = True
+nox.needs_version = ">=2024.4.15"
+
+ROOT = Path(__file__).parent
+CONSTRAINTS = ROOT / "constraints.txt"
+
+#: Only the library itself: no tools, no multimodal part. It saves a third of the time to compile.
+_PARTS = ["-DLLAVA_BUILD=OFF", "-DLLAMA_BUILD_TOOLS=OFF", "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF"]
+_AVX2 = [
+    "-DGGML_NATIVE=OFF", "-DGGML_SSE42=ON", "-DGGML_AVX=ON", "-DGGML_AVX2=ON", "-DGGML_FMA=ON", "-DGGML_F16C=ON", "-DGGML_BMI2=ON",
+    "-DGGML_AVX512=OFF", "-DGGML_AVX_VNNI=OFF",
+]  # fmt: skip
+
+
+def isa() -> str:
+    """`avx2` or `native`: what the engine is built for."""
+    default = "avx2" if platform.machine().lower() in ("x86_64", "amd64") else "native"
+    chosen = os.environ.get("BENCH_ISA", default).lower()
+    if chosen not in ("avx2", "native"):
+        sys.exit(f"error: BENCH_ISA={chosen}: must be avx2 or native")
+    return chosen
+
+
+def engine_requirement() -> str:
+    dependencies: list[str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    return next(d for d in dependencies if d.startswith("llama-cpp-python=="))
+
+
+def engine_wheel(session: nox.Session) -> Path:
+    """The engine's wheel, built if it is not there. Its directory's name is a hash of all that decides what it does."""
+    flags = [*(_AVX2 if isa() == "avx2" else ["-DGGML_NATIVE=ON"]), *_PARTS]
+    cpu = Path("/proc/cpuinfo").read_text().partition("\n\n")[0] if isa() == "native" and Path("/proc/cpuinfo").exists() else ""
+    features = sorted(line for line in cpu.splitlines() if line.startswith(("flags", "Features", "model name")))
+    parts = [engine_requirement(), platform.machine(), platform.system(), platform.libc_ver()[1], *flags, *features]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dynamicgate-bench" / "engine"
+    directory = cache / hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    if not (found := list(directory.glob("*.whl"))):
+        session.log(f"Compiling the engine for {isa()}: some minutes, once. Kept in {directory}")
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".build-") as scratch:
+            # --no-cache-dir and --no-binary: pip must not slip in a wheel that was built with other flags
+            session.run(
+                "python", "-m", "pip", "wheel", engine_requirement(), "--no-deps", "--no-cache-dir", "--no-binary", "llama-cpp-python",
+                "--wheel-dir", scratch, "--quiet",
+                env={"CMAKE_ARGS": " ".join(flags), "CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 1)},
+            )  # fmt: skip
+            directory.mkdir(exist_ok=True)
+            for wheel in Path(scratch).glob("*.whl"):
+                shutil.move(wheel, directory / wheel.name)
+        found = list(directory.glob("*.whl"))
+    return found[0]
+
+
+def prepare(session: nox.Session, *extras: str) -> None:
+    """Install the project and its engine, unless this environment already has exactly that."""
+    if sys.version_info < (3, 11):
+        session.error(f"Python 3.11 or newer is needed, this is {platform.python_version()}")
+    wheel = engine_wheel(session)
+    wanted = hashlib.sha256(
+        b"\n".join([(ROOT / "pyproject.toml").read_bytes(), CONSTRAINTS.read_bytes(), str(wheel).encode(), " ".join(extras).encode()])
+    ).hexdigest()
+    stamp = Path(session.virtualenv.location) / "installed"
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    stamp.unlink(missing_ok=True)
+    # By its path, so that the right one is taken even where another build of this version is installed.
+    session.install("--quiet", "--force-reinstall", "--no-deps", str(wheel))
+    session.install("--quiet", "--constraint", str(CONSTRAINTS), "--editable", f".[{','.join(extras)}]" if extras else ".")
+    stamp.write_text(wanted)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Run the sweep. What follows -- goes to `python -m bench run`; a command's name there runs that command."""
+    prepare(session)
+    commands = ("run", "quantize", "ppl", "time", "tables", "info", "--help")
+    arguments = session.posargs if session.posargs and session.posargs[0] in commands else ["run", *session.posargs]
+    required = ["--isa", "AVX2"] if isa() == "avx2" and arguments[0] == "run" and "--isa" not in arguments else []
+    session.run("python", "-m", "bench", *arguments, *required)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests. What follows -- goes to pytest."""
+    prepare(session, "tests")
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """ruff and mypy."""
+    prepare(session, "lint")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy")

@@ -1,0 +1,103 @@
+"""Tiny models of random weights, written with gguf: real files that llama.cpp loads, a few megabytes at most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import gguf
+import numpy as np
+
+LETTERS = "▁etaoinshrdlu.,"
+
+
+@dataclass(frozen=True)
+class Shape:
+    width: int = 256
+    feed_forward: int = 512
+    heads: int = 4
+    kv_heads: int = 2
+    head: int = 64
+    layers: int = 4
+    tied: bool = True
+    context: int = 512
+    seed: int = 1
+    add_bos: bool = True
+
+
+def vocabulary() -> tuple[list[str], list[float], list[int]]:
+    """A byte-fallback vocabulary: control tokens, 256 bytes, some letters."""
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{b:02X}>" for b in range(256)), *LETTERS]
+    kinds = [2, 3, 3, *[6] * 256, *[1] * len(LETTERS)]
+    return tokens, [0.0] * len(tokens), kinds
+
+
+def write_model(path: Path, shape: Shape | None = None, *, weight_type: str = "F16", values_of: str = "F16") -> Path:
+    """A `llama` model. weight_type: of the matrices, F16, F32, BF16 or a type gguf can quantize to (Q8_0, Q4_0).
+
+    values_of: the type whose values the weights have, so that the same values can be stored in another type.
+    """
+    s = shape or Shape()
+    rng = np.random.default_rng(s.seed)
+    tokens, scores, kinds = vocabulary()
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_name(path.stem)
+    writer.add_block_count(s.layers)
+    writer.add_context_length(s.context)
+    writer.add_embedding_length(s.width)
+    writer.add_feed_forward_length(s.feed_forward)
+    writer.add_head_count(s.heads)
+    writer.add_head_count_kv(s.kv_heads)
+    writer.add_key_length(s.head)
+    writer.add_value_length(s.head)
+    writer.add_rope_dimension_count(s.head)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_vocab_size(len(tokens))
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(tokens)
+    writer.add_token_scores(scores)
+    writer.add_token_types(kinds)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_add_bos_token(s.add_bos)
+
+    def matrix(name: str, columns: int, rows: int) -> None:
+        # heavier tails than a normal distribution, so that types differ in what they lose
+        values = (rng.standard_t(4, (rows, columns)) / np.sqrt(columns)).astype(np.float32)
+        kind, through = gguf.GGMLQuantizationType[weight_type], gguf.GGMLQuantizationType[values_of]
+        values = gguf.quants.dequantize(gguf.quants.quantize(values, through), through).reshape(values.shape)
+        writer.add_tensor(f"{name}.weight", gguf.quants.quantize(values, kind), raw_dtype=kind)
+
+    def norm(name: str) -> None:
+        writer.add_tensor(f"{name}.weight", rng.uniform(0.5, 1.5, s.width).astype(np.float32))
+
+    matrix("token_embd", s.width, len(tokens))
+    if not s.tied:
+        matrix("output", s.width, len(tokens))
+    norm("output_norm")
+    for i in range(s.layers):
+        norm(f"blk.{i}.attn_norm")
+        norm(f"blk.{i}.ffn_norm")
+        matrix(f"blk.{i}.attn_q", s.width, s.heads * s.head)
+        matrix(f"blk.{i}.attn_k", s.width, s.kv_heads * s.head)
+        matrix(f"blk.{i}.attn_v", s.width, s.kv_heads * s.head)
+        matrix(f"blk.{i}.attn_output", s.heads * s.head, s.width)
+        matrix(f"blk.{i}.ffn_gate", s.width, s.feed_forward)
+        matrix(f"blk.{i}.ffn_up", s.width, s.feed_forward)
+        matrix(f"blk.{i}.ffn_down", s.feed_forward, s.width)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def write_text(path: Path, n_bytes: int, seed: int = 0) -> Path:
+    """Text of random words, about as many tokens as bytes under the tiny vocabulary."""
+    rng = np.random.default_rng(seed)
+    words = ["the", "tide", "under", "a", "stone", "old", "river", "Zürich", "9", "said"]
+    text = ""
+    while len(text.encode()) < n_bytes:
+        text += str(rng.choice(words)) + str(rng.choice([" ", " ", ". ", "\n"]))
+    path.write_text(text)
+    return path
