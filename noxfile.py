@@ -29,9 +29,16 @@ CONSTRAINTS = ROOT / "constraints.txt"
 #: Only the library itself: no tools, no multimodal part. It saves a third of the time to compile.
 _PARTS = ["-DLLAVA_BUILD=OFF", "-DLLAMA_BUILD_TOOLS=OFF", "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF"]
 _AVX2 = [
-    "-DGGML_NATIVE=OFF", "-DGGML_SSE42=ON", "-DGGML_AVX=ON", "-DGGML_AVX2=ON", "-DGGML_FMA=ON", "-DGGML_F16C=ON", "-DGGML_BMI2=ON",
-    "-DGGML_AVX512=OFF", "-DGGML_AVX_VNNI=OFF",
-]  # fmt: skip
+    "-DGGML_NATIVE=OFF",
+    "-DGGML_SSE42=ON",
+    "-DGGML_AVX=ON",
+    "-DGGML_AVX2=ON",
+    "-DGGML_FMA=ON",
+    "-DGGML_F16C=ON",
+    "-DGGML_BMI2=ON",
+    "-DGGML_AVX512=OFF",
+    "-DGGML_AVX_VNNI=OFF",
+]
 
 
 def isa() -> str:
@@ -51,7 +58,11 @@ def engine_requirement() -> str:
 def engine_wheel(session: nox.Session) -> Path:
     """The engine's wheel, built if it is not there. Its directory's name is a hash of all that decides what it does."""
     flags = [*(_AVX2 if isa() == "avx2" else ["-DGGML_NATIVE=ON"]), *_PARTS]
-    cpu = Path("/proc/cpuinfo").read_text().partition("\n\n")[0] if isa() == "native" and Path("/proc/cpuinfo").exists() else ""
+    cpu = (
+        Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
+        if isa() == "native" and Path("/proc/cpuinfo").exists()
+        else ""
+    )
     features = sorted(line for line in cpu.splitlines() if line.startswith(("flags", "Features", "model name")))
     parts = [engine_requirement(), platform.machine(), platform.system(), platform.libc_ver()[1], *flags, *features]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dynamicgate-bench" / "engine"
@@ -62,10 +73,20 @@ def engine_wheel(session: nox.Session) -> Path:
         with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".build-") as scratch:
             # --no-cache-dir and --no-binary: pip must not slip in a wheel that was built with other flags
             session.run(
-                "python", "-m", "pip", "wheel", engine_requirement(), "--no-deps", "--no-cache-dir", "--no-binary", "llama-cpp-python",
-                "--wheel-dir", scratch, "--quiet",
+                "python",
+                "-m",
+                "pip",
+                "wheel",
+                engine_requirement(),
+                "--no-deps",
+                "--no-cache-dir",
+                "--no-binary",
+                "llama-cpp-python",
+                "--wheel-dir",
+                scratch,
+                "--quiet",
                 env={"CMAKE_ARGS": " ".join(flags), "CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 1)},
-            )  # fmt: skip
+            )
             directory.mkdir(exist_ok=True)
             for wheel in Path(scratch).glob("*.whl"):
                 shutil.move(wheel, directory / wheel.name)
@@ -75,11 +96,16 @@ def engine_wheel(session: nox.Session) -> Path:
 
 def prepare(session: nox.Session, *extras: str) -> None:
     """Install the project and its engine, unless this environment already has exactly that."""
-    if sys.version_info < (3, 11):
-        session.error(f"Python 3.11 or newer is needed, this is {platform.python_version()}")
     wheel = engine_wheel(session)
     wanted = hashlib.sha256(
-        b"\n".join([(ROOT / "pyproject.toml").read_bytes(), CONSTRAINTS.read_bytes(), str(wheel).encode(), " ".join(extras).encode()])
+        b"\n".join(
+            [
+                (ROOT / "pyproject.toml").read_bytes(),
+                CONSTRAINTS.read_bytes(),
+                str(wheel).encode(),
+                " ".join(extras).encode(),
+            ]
+        )
     ).hexdigest()
     stamp = Path(session.virtualenv.location) / "installed"
     if stamp.exists() and stamp.read_text() == wanted:
@@ -87,7 +113,9 @@ def prepare(session: nox.Session, *extras: str) -> None:
     stamp.unlink(missing_ok=True)
     # By its path, so that the right one is taken even where another build of this version is installed.
     session.install("--quiet", "--force-reinstall", "--no-deps", str(wheel))
-    session.install("--quiet", "--constraint", str(CONSTRAINTS), "--editable", f".[{','.join(extras)}]" if extras else ".")
+    session.install(
+        "--quiet", "--constraint", str(CONSTRAINTS), "--editable", f".[{','.join(extras)}]" if extras else "."
+    )
     stamp.write_text(wanted)
 
 
@@ -115,3 +143,10 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
+
+
+@nox.session
+def publish(session: nox.Session) -> None:
+    """Tables, plots and README's figures again from the records in results/."""
+    prepare(session)
+    session.run("python", "-m", "bench.publish")

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import gguf
 
 from bench import imatrix
-from bench.engine import Plan, QuantizeRequest, plan, quantize
 from bench.errors import BenchError
 from bench.gguf_io import ModelInfo, complete_or_absent, inspect
 from bench.jobs import QuantizeJob
+from bench.quantizer import Plan, QuantizeRequest, plan, quantize
 from bench.recipes import apply_rules, find_recipe
 
 #: Types whose blocks cannot be chosen well without importance data; llama.cpp refuses to write them without it.
@@ -44,8 +44,14 @@ def build(job: QuantizeJob, progress: Callable[[float], None]) -> Plan:
         planned.replaced.update({name: r for name, r in mix.replaced.items() if name not in asked})
     for name, chosen in planned.types.items():
         if chosen in _NEEDS_IMPORTANCE and name.startswith("blk.") and name not in importance:
-            which = "an importance matrix" if not importance else f"importance data for {name}, which {job.importance} lacks"
-            raise BenchError(f"{recipe.name} needs {which}: pass --imatrix FILE, or leave --imatrix and --no-imatrix out to compute one")
+            which = (
+                "an importance matrix"
+                if not importance
+                else f"importance data for {name}, which {job.importance} lacks"
+            )
+            raise BenchError(
+                f"{recipe.name} needs {which}: pass --imatrix FILE, or leave --imatrix and --no-imatrix out to compute one"
+            )
     needed = _bytes(planned.types, header)
     with complete_or_absent(job.out) as partial:
         free = shutil.disk_usage(partial.parent).free

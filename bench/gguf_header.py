@@ -94,15 +94,21 @@ def read_header(path: Path) -> Header:
             if size == 0:
                 raise BenchError(f"{path}: is empty; download or convert the model again")
             if magic != b"GGUF":
-                raise BenchError(f"{path}: is not a GGUF file (it starts with {magic!r}); convert the model to GGUF first")
+                raise BenchError(
+                    f"{path}: is not a GGUF file (it starts with {magic!r}); convert the model to GGUF first"
+                )
             with mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 header, end = _parse(_Cursor(data))
     except OSError as e:
         raise BenchError(f"{path}: cannot be read ({e.strerror}); check its permissions") from e
     except (struct.error, ValueError, OverflowError) as e:
-        raise BenchError(f"{path}: its header is damaged or cut short ({size:,} bytes); download or convert it again") from e
+        raise BenchError(
+            f"{path}: its header is damaged or cut short ({size:,} bytes); download or convert it again"
+        ) from e
     if size < end:
-        raise BenchError(f"{path}: is cut short: it has {size:,} bytes and its tensors end at {end:,}; download or convert it again")
+        raise BenchError(
+            f"{path}: is cut short: it has {size:,} bytes and its tensors end at {end:,}; download or convert it again"
+        )
     return header
 
 

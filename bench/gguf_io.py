@@ -7,11 +7,12 @@ import os
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import gguf
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from bench.errors import BenchError
@@ -94,7 +95,9 @@ def inspect(path: Path) -> ModelInfo:
     metadata = header.metadata
     architecture = str(metadata.get("general.architecture", ""))
     if not header.tensors or not architecture:
-        raise BenchError(f"{path}: holds no model (general.type is {metadata.get('general.type')}); name a model's GGUF file")
+        raise BenchError(
+            f"{path}: holds no model (general.type is {metadata.get('general.type')}); name a model's GGUF file"
+        )
     tokens = metadata.get("tokenizer.ggml.tokens")
     return ModelInfo(
         path=path.resolve(),
@@ -106,7 +109,9 @@ def inspect(path: Path) -> ModelInfo:
         n_layers=_number(metadata.get(f"{architecture}.block_count")),
         context_length=_number(metadata.get(f"{architecture}.context_length")),
         vocabulary=tokens.length if isinstance(tokens, ArrayLength) else 0,
-        tensors=tuple(TensorInfo(name=t.name, shape=t.shape, type=t.type.name, n_bytes=t.n_bytes) for t in header.tensors),
+        tensors=tuple(
+            TensorInfo(name=t.name, shape=t.shape, type=t.type.name, n_bytes=t.n_bytes) for t in header.tensors
+        ),
     )
 
 
@@ -135,13 +140,20 @@ def complete_or_absent(target: Path) -> Iterator[Path]:
             os.fsync(f.fileno())
         os.replace(partial, target)
     except OSError as e:
-        remedy = "free some space or choose another directory" if e.errno == 28 else "check its permissions or choose another directory"
+        remedy = (
+            "free some space or choose another directory"
+            if e.errno == 28
+            else "check its permissions or choose another directory"
+        )
         raise BenchError(f"{target}: cannot be written ({e.strerror}); {remedy}") from e
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # gone already, or its directory never was one
+            partial.unlink()
 
 
-def copy_metadata(reader: gguf.GGUFReader, writer: gguf.GGUFWriter, *, replace: dict[str, object] | None = None) -> None:
+def copy_metadata(
+    reader: gguf.GGUFReader, writer: gguf.GGUFWriter, *, replace: dict[str, object] | None = None
+) -> None:
     """Copy every key of a file with its stored type, except those in `replace`, which get the given value.
 
     Keys of `replace` that the source lacks are added: int as UINT32, float as FLOAT32, str as STRING. None drops a key.
@@ -161,10 +173,12 @@ def copy_metadata(reader: gguf.GGUFReader, writer: gguf.GGUFWriter, *, replace: 
             writer.add_key_value(key, value, kinds[type(value)])
 
 
-def write_tensors(
-    path: Path, writer: gguf.GGUFWriter, tensors: list[tuple[str, tuple[int, ...], type[np.generic], Callable[[], np.ndarray]]]
-) -> None:  # fmt: skip
-    """Write a file one tensor at a time: (name, shape slowest dimension first, dtype, function that makes the data)."""
+#: (name, shape slowest dimension first, dtype, function that makes the data)
+TensorToWrite = tuple[str, tuple[int, ...], type[np.generic], Callable[[], NDArray[np.generic]]]
+
+
+def write_tensors(path: Path, writer: gguf.GGUFWriter, tensors: list[TensorToWrite]) -> None:
+    """Write a file with one tensor in memory at a time."""
     for name, shape, dtype, _ in tensors:
         n_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
         writer.add_tensor_info(name, list(shape), np.dtype(dtype), n_bytes)

@@ -57,7 +57,9 @@ class ImportanceMatrix:
         """Raise BenchError when the entries are of another model, by tensor names and widths."""
         columns = {t.name: t.shape[0] for t in model.tensors}
         if not columns.keys() & self.entries.keys():
-            raise BenchError(f"{path}: none of its tensors are in {model.path.name}; it belongs to another model, leave --imatrix out to compute one")
+            raise BenchError(
+                f"{path}: none of its tensors are in {model.path.name}; it belongs to another model, leave --imatrix out to compute one"
+            )
         for name, entry in self.entries.items():
             if name in columns and entry.sums.shape[1] != columns[name]:
                 raise BenchError(
@@ -66,7 +68,9 @@ class ImportanceMatrix:
                 )
 
 
-def collect(model_path: Path, tokens: NDArray[np.int32], *, threads: int, progress: Callable[[float], None]) -> dict[str, Entry]:
+def collect(
+    model_path: Path, tokens: NDArray[np.int32], *, threads: int, progress: Callable[[float], None]
+) -> dict[str, Entry]:
     """Run the calibration tokens through the model and sum its squared activations.
 
     tokens: at least one chunk; what is left after the last whole chunk is not used. Raises BenchError when there is
@@ -77,7 +81,9 @@ def collect(model_path: Path, tokens: NDArray[np.int32], *, threads: int, progre
 
     n_chunks = len(tokens) // CHUNK_TOKENS
     if n_chunks == 0:
-        raise BenchError(f"the calibration text has {len(tokens)} tokens, fewer than one chunk of {CHUNK_TOKENS}; give a longer --calibration text")
+        raise BenchError(
+            f"the calibration text has {len(tokens)} tokens, fewer than one chunk of {CHUNK_TOKENS}; give a longer --calibration text"
+        )
     sums: dict[str, NDArray[np.float64]] = {}
     counts: dict[str, NDArray[np.float64]] = {}
 
@@ -103,7 +109,9 @@ def collect(model_path: Path, tokens: NDArray[np.int32], *, threads: int, progre
 
     with (
         Model(model_path) as model,
-        Context(model, n_ctx=CHUNK_TOKENS, n_batch=CHUNK_TOKENS, n_ubatch=CHUNK_TOKENS, threads=threads, observer=observe) as context,
+        Context(
+            model, n_ctx=CHUNK_TOKENS, n_batch=CHUNK_TOKENS, n_ubatch=CHUNK_TOKENS, threads=threads, observer=observe
+        ) as context,
     ):
         for i in range(n_chunks):
             chunk = tokens[i * CHUNK_TOKENS : (i + 1) * CHUNK_TOKENS].copy()
@@ -116,8 +124,12 @@ def collect(model_path: Path, tokens: NDArray[np.int32], *, threads: int, progre
             progress((i + 1) / n_chunks)
     for name, total in sums.items():
         if not np.isfinite(total).all():
-            raise BenchError(f"{model_path}: activations entering {name} are not finite; the model is broken or overflows in this precision")
-    return {name: Entry(total.astype(np.float32), counts[name].astype(np.float32)) for name, total in sorted(sums.items())}
+            raise BenchError(
+                f"{model_path}: activations entering {name} are not finite; the model is broken or overflows in this precision"
+            )
+    return {
+        name: Entry(total.astype(np.float32), counts[name].astype(np.float32)) for name, total in sorted(sums.items())
+    }
 
 
 def write(matrix: ImportanceMatrix, path: Path) -> None:
@@ -165,7 +177,9 @@ def _read_gguf(path: Path) -> ImportanceMatrix:
         if name.endswith(".in_sum2"):
             stem = name.removesuffix(".in_sum2")
             if f"{stem}.counts" not in data:
-                raise BenchError(f"{path}: {stem} has sums but no counts; the file is damaged, compute the importance matrix again")
+                raise BenchError(
+                    f"{path}: {stem} has sums but no counts; the file is damaged, compute the importance matrix again"
+                )
             counts = data[f"{stem}.counts"].ravel()
             # One count may stand for several stacked matrices.
             matrices = sums.reshape(-1, sums.shape[-1])

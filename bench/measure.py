@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +35,7 @@ class TokenStream:
     kind_names: tuple[str, ...]
     bos: int | None
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | IO[bytes]) -> None:
         bos = -1 if self.bos is None else self.bos
         np.savez(path, tokens=self.tokens, kinds=self.kinds, kind_names=np.array(self.kind_names), bos=bos)
 
@@ -42,7 +43,9 @@ class TokenStream:
     def load(cls, path: Path) -> TokenStream:
         with np.load(path) as data:
             bos = int(data["bos"])
-            return cls(data["tokens"], data["kinds"], tuple(str(n) for n in data["kind_names"]), None if bos < 0 else bos)
+            return cls(
+                data["tokens"], data["kinds"], tuple(str(n) for n in data["kind_names"]), None if bos < 0 else bos
+            )
 
     def window(self, index: int, length: int) -> NDArray[np.int32]:
         """The input tokens of a window, BOS in place."""
@@ -126,10 +129,12 @@ def measure(job: MeasureJob, progress: Callable[[float], None]) -> list[WindowRe
     started = time.perf_counter()
     with Model(job.model) as model:
         if stream.tokens.max() >= model.n_vocab:
-            raise BenchError(f"{job.model}: its vocabulary of {model.n_vocab} is smaller than the reference's; they cannot be compared")
+            raise BenchError(
+                f"{job.model}: its vocabulary of {model.n_vocab} is smaller than the reference's; they cannot be compared"
+            )
         with Context(
             model, n_ctx=settings.window, n_batch=settings.batch, n_ubatch=settings.ubatch, threads=settings.threads
-        ) as context:  # fmt: skip
+        ) as context:
             load_seconds = time.perf_counter() - started
             context.prepare(stream.tokens[: min(_WARM_UP_TOKENS, settings.window)], settings.window)
             context.decode()
@@ -138,10 +143,13 @@ def measure(job: MeasureJob, progress: Callable[[float], None]) -> list[WindowRe
             seconds = time_rounds([windows, generation] if settings.generate else [windows])
     return [
         WindowResult(
-            window=window, by_kind=windows.scores[i], seconds=seconds["window"][i], activity=windows.activity[i],
+            window=window,
+            by_kind=windows.scores[i],
+            seconds=seconds["window"][i],
+            activity=windows.activity[i],
             generate_seconds=seconds["generation"][i] if settings.generate else None,
-            load_seconds=load_seconds, peak_memory_bytes=windows.peak_memory[i],
+            load_seconds=load_seconds,
+            peak_memory_bytes=windows.peak_memory[i],
         )
         for i, window in enumerate(job.windows)
-    ]  # fmt: skip
-
+    ]

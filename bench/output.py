@@ -22,7 +22,13 @@ class Summary:
     @property
     def markdown(self) -> str:
         notes = [f"- {n}" for n in self.notes]
-        parts = [f"# {self.title}", self.comparison, "## All files", self.full, *(["## Notes", "\n".join(notes)] if notes else [])]
+        parts = [
+            f"# {self.title}",
+            self.comparison,
+            "## All files",
+            self.full,
+            *(["## Notes", "\n".join(notes)] if notes else []),
+        ]
         return "\n\n".join(parts) + "\n"
 
 

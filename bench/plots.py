@@ -12,14 +12,14 @@ import matplotlib as mpl
 import pandas as pd
 
 mpl.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: E402
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from bench.gguf_io import complete_or_absent  # noqa: E402
-from bench.results import Run  # noqa: E402
-from bench.tables import full_frame, perplexity_text, windows_text  # noqa: E402
+from bench.gguf_io import complete_or_absent
+from bench.results import Run
+from bench.tables import full_frame, perplexity_text, windows_text
 
 STYLE = {
     "Standard": {"color": "#0072B2", "marker": "o"},
@@ -28,11 +28,19 @@ STYLE = {
 }
 _GREY = "#666666"
 _RC: dict[Any, Any] = {
-    "figure.dpi": 110, "savefig.dpi": 160, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False,
-    "axes.grid": True, "grid.color": "#dddddd", "grid.linewidth": 0.6, "axes.axisbelow": True,
+    "figure.dpi": 110,
+    "savefig.dpi": 160,
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
     # the same records give the same file, byte for byte
-    "svg.hashsalt": "dynamicgate-bench", "svg.fonttype": "none",
-}  # fmt: skip
+    "svg.hashsalt": "dynamicgate-bench",
+    "svg.fonttype": "none",
+}
 
 
 def write_plots(run: Run, directory: Path) -> list[Path]:
@@ -72,9 +80,10 @@ def _figure(run: Run, title: str, height: float = 5.0) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _megabytes(frame: pd.DataFrame) -> tuple[pd.Series, str]:
+def _with_sizes(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The frame with a column `x`, the files' sizes in the unit that is returned with it."""
     unit, name = (1e9, "GB") if frame["bytes"].max() >= 1e9 else (1e6, "MB")
-    return frame["bytes"] / unit, name
+    return frame.assign(x=frame["bytes"] / unit), name
 
 
 def _plain_log(axes: Axes, which: str) -> None:
@@ -87,53 +96,60 @@ def _plain_log(axes: Axes, which: str) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _points(axes: Axes, frame: pd.DataFrame, x: pd.Series, y: str, low: str, high: str) -> None:
-    """A family's points with their error bars, where there are any."""
+def _points(axes: Axes, frame: pd.DataFrame, y: str, low: str, high: str) -> None:
+    """Every family's points with their error bars, where there are any."""
     for family, rows in frame.groupby("family", sort=False):
         style = STYLE.get(str(family), {"color": _GREY, "marker": "^"})
         errors = None
-        if low in rows and rows[low].notna().all():
+        if rows[low].notna().all():
             errors = [rows[y] - rows[low], rows[high] - rows[y]]
-        axes.errorbar(x[rows.index], rows[y], yerr=errors, fmt=style["marker"], color=style["color"], ms=6, capsize=3, lw=1.2, label=str(family), zorder=3)
+        look: dict[str, Any] = {"ms": 6, "capsize": 3, "lw": 1.2, "zorder": 3}
+        axes.errorbar(
+            rows["x"], rows[y], yerr=errors, fmt=style["marker"], color=style["color"], label=str(family), **look
+        )
 
 
-def _label_points(axes: Axes, frame: pd.DataFrame, x: pd.Series, y: str) -> None:
-    """The base's name beside each standard point, on the side away from the arrow."""
-    for index, row in frame.iterrows():
+def _label_points(axes: Axes, frame: pd.DataFrame, y: str) -> None:
+    """The type's name beside each standard point, on the side away from the arrow, and above a reference."""
+    for row in frame.to_dict("records"):
         if row["family"] == "DynamicGate":
             continue
         offset, align = ((-8, 0), "right") if row["family"] == "Standard" else ((0, 9), "center")
-        axes.annotate(row["recipe"], (x[index], row[y]), textcoords="offset points", xytext=offset, ha=align, va="center", fontsize=8, color=_GREY)
+        text: dict[str, Any] = {"ha": align, "va": "center", "fontsize": 8, "color": _GREY}
+        axes.annotate(row["recipe"], (row["x"], row[y]), textcoords="offset points", xytext=offset, **text)
 
 
-def _arrows(axes: Axes, frame: pd.DataFrame, x: pd.Series, y: str) -> None:
+def _arrows(axes: Axes, frame: pd.DataFrame, y: str) -> None:
     """From every standard file to its DynamicGate counterpart."""
-    standard = {row["base"]: i for i, row in frame.iterrows() if row["family"] == "Standard"}
-    for i, row in frame.iterrows():
+    rows = frame.to_dict("records")
+    standard = {row["base"]: row for row in rows if row["family"] == "Standard"}
+    look = {"arrowstyle": "->", "color": "#999999", "lw": 1, "shrinkA": 5, "shrinkB": 5}
+    for row in rows:
         start = standard.get(row["base"])
         if row["family"] == "DynamicGate" and start is not None:
-            axes.annotate(
-                "", (x[i], row[y]), (x[start], frame.loc[start, y]),
-                arrowprops={"arrowstyle": "->", "color": "#999999", "lw": 1, "shrinkA": 5, "shrinkB": 5}, zorder=2,
-            )  # fmt: skip
+            axes.annotate("", (row["x"], row[y]), (start["x"], start[y]), arrowprops=look, zorder=2)
 
 
 def _perplexity_against_size(frame: pd.DataFrame, run: Run) -> Figure:
     figure, axes = _figure(run, "Perplexity against file size: lower and further left is better")
-    x, unit = _megabytes(frame)
+    frame, unit = _with_sizes(frame)
     quantized = frame[frame["family"] != "Reference"]
-    _points(axes, quantized, x, "ppl", "ppl_low", "ppl_high")
-    reference = frame[frame["family"] == "Reference"]
-    for i, row in reference.iterrows():
+    _points(axes, quantized, "ppl", "ppl_low", "ppl_high")
+    for row in frame[frame["family"] == "Reference"].to_dict("records"):
         axes.axhline(row["ppl"], color="black", lw=1, ls="--", zorder=1)
-        axes.annotate(
-            f"{row['recipe']} reference, {x[i]:.0f} {unit}: {perplexity_text(row['ppl'])}", (1, row["ppl"]), xycoords=("axes fraction", "data"),
-            textcoords="offset points", xytext=(-2, 4), ha="right", va="bottom", fontsize=8,
-        )  # fmt: skip
+        text = f"{row['recipe']} reference, {row['x']:.0f} {unit}: {perplexity_text(row['ppl'])}"
+        place: dict[str, Any] = {
+            "textcoords": "offset points",
+            "xytext": (-2, 4),
+            "ha": "right",
+            "va": "bottom",
+            "fontsize": 8,
+        }
+        axes.annotate(text, (1, row["ppl"]), xycoords=("axes fraction", "data"), **place)
     if frame["ppl"].max() / frame["ppl"].min() > 4:
         _plain_log(axes, "y")
-    _arrows(axes, frame, x, "ppl")
-    _label_points(axes, quantized, x, "ppl")
+    _arrows(axes, frame, "ppl")
+    _label_points(axes, quantized, "ppl")
     axes.margins(x=0.14)
     axes.set_xlabel(f"File size ({unit})")
     axes.set_ylabel("Perplexity" + (" with 95 % interval" if frame["ppl_low"].notna().any() else ""))
@@ -143,11 +159,12 @@ def _perplexity_against_size(frame: pd.DataFrame, run: Run) -> Figure:
 
 def _speed_against_size(frame: pd.DataFrame, run: Run) -> Figure:
     figure, axes = _figure(run, "Time for one window against file size: lower is faster")
-    x, unit = _megabytes(frame)
-    frame = frame.assign(low=frame["window_seconds"] - frame["window_seconds_half_iqr"], high=frame["window_seconds"] + frame["window_seconds_half_iqr"])
-    _points(axes, frame, x, "window_seconds", "low", "high")
-    _arrows(axes, frame, x, "window_seconds")
-    _label_points(axes, frame, x, "window_seconds")
+    frame, unit = _with_sizes(frame)
+    middle, half = frame["window_seconds"], frame["window_seconds_half_iqr"]
+    frame = frame.assign(low=middle - half, high=middle + half)
+    _points(axes, frame, "window_seconds", "low", "high")
+    _arrows(axes, frame, "window_seconds")
+    _label_points(axes, frame, "window_seconds")
     if frame["bytes"].max() / frame["bytes"].min() > 3:
         _plain_log(axes, "x")
     axes.margins(x=0.14, y=0.15)
@@ -164,9 +181,15 @@ def _perplexity_changes(frame: pd.DataFrame, run: Run) -> Figure:
     errors = None
     if rows["ppl_change_vs_standard_low"].notna().all():
         errors = [change - 100 * rows["ppl_change_vs_standard_low"], 100 * rows["ppl_change_vs_standard_high"] - change]
-    axes.barh(rows["base"], change, xerr=errors, color=STYLE["DynamicGate"]["color"], height=0.6, error_kw={"capsize": 3, "lw": 1.2})
+    bars: dict[str, Any] = {
+        "color": STYLE["DynamicGate"]["color"],
+        "height": 0.6,
+        "error_kw": {"capsize": 3, "lw": 1.2},
+    }
+    axes.barh(rows["base"], change, xerr=errors, **bars)
     for base, value in zip(rows["base"], change, strict=True):
-        axes.annotate(f"{value:+.1f}%", (0, base), textcoords="offset points", xytext=(6 if value < 0 else -6, 0), ha="left" if value < 0 else "right", va="center", fontsize=9)
+        side: dict[str, Any] = {"xytext": (6 if value < 0 else -6, 0), "ha": "left" if value < 0 else "right"}
+        axes.annotate(f"{value:+.1f}%", (0, base), textcoords="offset points", va="center", fontsize=9, **side)
     axes.axvline(0, color="black", lw=1)
     axes.margins(x=0.12)
     axes.grid(axis="y", visible=False)

@@ -20,8 +20,12 @@ Result = TypeVar("Result", bound=BaseModel)
 
 
 def run_job(
-    job: BaseModel, result_type: type[Result], *, cpus: list[int] | None = None, progress: Callable[[float], None] | None = None
-) -> Result:  # fmt: skip
+    job: BaseModel,
+    result_type: type[Result],
+    *,
+    cpus: list[int] | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Result:
     """Do a job in a fresh process, pinned to `cpus`; this process sleeps on a pipe meanwhile.
 
     Raises what the worker raised (BenchError, MeasurementError), and MeasurementError with the signal or exit code
@@ -34,10 +38,15 @@ def run_job(
         command = [sys.executable, "-m", "bench.worker", str(job_file), str(write_end), ",".join(map(str, cpus or []))]
         with log_file.open("wb") as log:
             worker = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, pass_fds=[write_end],
+                command,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=[write_end],
                 # In a session of its own: Ctrl-C is for the parent, which then ends the worker.
-                start_new_session=True, env=os.environ | {"GGML_NO_BACKTRACE": "1"},
-            )  # fmt: skip
+                start_new_session=True,
+                env=os.environ | {"GGML_NO_BACKTRACE": "1"},
+            )
         os.close(write_end)
         answer: dict[str, object] = {}
         try:

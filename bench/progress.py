@@ -50,8 +50,12 @@ class Reporter:
     def steps(self, label: str, total: int) -> Iterator[Steps]:
         """A bar for the block. It is drawn when something happens and never by a timer, which would disturb timings."""
         columns = (
-            TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn(),
-            TextColumn("left"), TimeRemainingColumn(),
-        )  # fmt: skip
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
         with Progress(*columns, console=self._console, auto_refresh=False, disable=not self._shown) as progress:
             yield Steps(progress, label, total)

@@ -38,7 +38,9 @@ def token_nll(logits: NDArray[np.float32], targets: NDArray[np.int32], *, thread
         block = logits[rows]
         largest = block.max(axis=1)
         if not (np.isfinite(largest).all() and np.isfinite(block.min(axis=1)).all()):
-            raise MeasurementError("the logits hold NaN or Inf, so there is no perplexity to report; the quantization or the model is broken")
+            raise MeasurementError(
+                "the logits hold NaN or Inf, so there is no perplexity to report; the quantization or the model is broken"
+            )
         shifted = block - largest[:, None]
         np.exp(shifted, out=shifted)
         sums = np.add.reduce(shifted, axis=1, dtype=np.float64)

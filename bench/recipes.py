@@ -79,7 +79,9 @@ def standard_formats() -> tuple[str, ...]:
 @cache
 def recipe_files() -> dict[str, Path]:
     """Recipe files by the prefix that names them."""
-    return {tomllib.loads(p.read_text())["prefix"]: p for p in sorted((Path(__file__).parent / "recipes").glob("*.toml"))}
+    return {
+        tomllib.loads(p.read_text())["prefix"]: p for p in sorted((Path(__file__).parent / "recipes").glob("*.toml"))
+    }
 
 
 def find_recipe(name: str) -> Recipe:
@@ -96,7 +98,8 @@ def find_recipe(name: str) -> Recipe:
     if base in UNQUANTIZED:
         raise BenchError(f"{exact}: {prefix} mixes quantized types and {base} is not one; try {prefix}-IQ2_XXS")
     rules = tuple(
-        Rule(r["type"], tuple(r["layers"]) if "layers" in r else None, tuple(r.get("tensors", ()))) for r in data["rules"]
+        Rule(r["type"], tuple(r["layers"]) if "layers" in r else None, tuple(r.get("tensors", ())))
+        for r in data["rules"]
     )
     return Recipe(exact, data["family"], base, data["description"].format(base=base), rules)
 
@@ -111,6 +114,8 @@ def apply_rules(recipe: Recipe, mix: dict[str, str], n_layers: int) -> dict[str,
     for rule in recipe.rules:
         matched = [name for name, chosen in mix.items() if chosen not in UNQUANTIZED and rule.applies(name, n_layers)]
         if not matched:
-            raise BenchError(f"{recipe.name}: its rule for {rule.target} matches no tensor of this model of {n_layers} layers; use a standard type")
+            raise BenchError(
+                f"{recipe.name}: its rule for {rule.target} matches no tensor of this model of {n_layers} layers; use a standard type"
+            )
         asked.update(dict.fromkeys(matched, rule.type))
     return asked

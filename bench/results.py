@@ -78,7 +78,11 @@ class Identity(_Frozen):
     def differences(self, other: Identity) -> list[str]:
         """`field is A here and B there` for every field that differs."""
         mine, theirs = _flat(self.model_dump(mode="json")), _flat(other.model_dump(mode="json"))
-        return [f"{k} is {mine.get(k)} in one and {theirs.get(k)} in the other" for k in mine | theirs if mine.get(k) != theirs.get(k)]
+        return [
+            f"{k} is {mine.get(k)} in one and {theirs.get(k)} in the other"
+            for k in mine | theirs
+            if mine.get(k) != theirs.get(k)
+        ]
 
 
 def _flat(value: object, prefix: str = "") -> dict[str, object]:
@@ -183,9 +187,10 @@ class Run:
         """Failures that were not made good since."""
         last = {(r.recipe, r.window): r for r in self.records if isinstance(r, FailureRecord)}
         return [
-            r for r in last.values()
+            r
+            for r in last.values()
             if not (r.recipe in self.files if r.window is None else r.window in self.windows.get(r.recipe, {}))
-        ]  # fmt: skip
+        ]
 
     @property
     def is_complete(self) -> bool:
@@ -197,26 +202,35 @@ class Run:
         path = directory / FILE_NAME if directory.is_dir() else directory
         if not path.is_file():
             raise BenchError(f"{path}: no such record file; name the directory of a run")
-        lines = path.read_text(errors="replace").splitlines(keepends=True)
-        complete = [line for line in lines if line.endswith("\n")]
+        *complete, _half_written = path.read_bytes().split(b"\n")
         parsed = [_parse(path, number, line) for number, line in enumerate(complete, 1)]
-        if not parsed or not isinstance(parsed[0], Header):
-            raise BenchError(f"{path}: does not start with the header of a run; it is not a record file of this program")
-        header, *records = parsed
-        for number, record in enumerate(records, 2):
+        if not parsed or not isinstance(header := parsed[0], Header):
+            raise BenchError(
+                f"{path}: does not start with the header of a run; it is not a record file of this program"
+            )
+        records: list[Record] = []
+        for number, record in enumerate(parsed[1:], 2):
             if isinstance(record, Header) or record.run != header.id:
-                raise BenchError(f"{path}:{number}: belongs to another run than the file's header; restore the file as it was written")
-        return cls(header, tuple(r for r in records if not isinstance(r, Header)))
+                raise BenchError(
+                    f"{path}:{number}: belongs to another run than the file's header; restore the file as it was written"
+                )
+            records.append(record)
+        return cls(header, tuple(records))
 
 
-def _parse(path: Path, number: int, line: str) -> Header | Record:
+def _parse(path: Path, number: int, line: bytes) -> Header | Record:
     try:
         data = json.loads(line)
-        if isinstance(data, dict) and data.get("kind") == "run" and data.get("format", FORMAT) > FORMAT:
-            raise BenchError(f"{path}: has record format {data['format']} and this program reads up to {FORMAT}; update the program")
+    except ValueError as e:
+        raise BenchError(
+            f"{path}:{number}: is not JSON; it is not a record file of this program, or was edited by hand"
+        ) from e
+    if isinstance(data, dict) and data.get("kind") == "run" and data.get("format", FORMAT) > FORMAT:
+        raise BenchError(
+            f"{path}: has record format {data['format']} and this program reads up to {FORMAT}; update the program"
+        )
+    try:
         return _any_record.validate_python(data)
-    except json.JSONDecodeError as e:
-        raise BenchError(f"{path}:{number}: is not JSON ({e.msg}); it is not a record file of this program, or was edited") from e
     except ValidationError as e:
         first = e.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "record"
@@ -242,9 +256,13 @@ class RunStore:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
         except Timeout as e:
-            raise BenchError(f"{self.directory}: another run is writing here; wait for it, or choose another directory with --out") from e
+            raise BenchError(
+                f"{self.directory}: another run is writing here; wait for it, or choose another directory with --out"
+            ) from e
         except OSError as e:
-            raise BenchError(f"{self.directory}: cannot be written ({e.strerror}); choose another directory with --out") from e
+            raise BenchError(
+                f"{self.directory}: cannot be written ({e.strerror}); choose another directory with --out"
+            ) from e
         try:
             self._open()
         except BaseException:
@@ -262,7 +280,9 @@ class RunStore:
         self.run = Run.load(self.directory)
         if self.run.identity.id != self._identity.id:
             different = self.run.identity.differences(self._identity)
-            raise BenchError(f"{self.directory}: holds another run: {'; '.join(different[:3])}; choose another directory with --out")
+            raise BenchError(
+                f"{self.directory}: holds another run: {'; '.join(different[:3])}; choose another directory with --out"
+            )
 
     def _repair(self) -> None:
         """Cut off a last line that was not written to its end, if the lines before it are a run's."""
@@ -274,7 +294,9 @@ class RunStore:
         keep = data.rfind(b"\n") + 1
         with self.path.open("rb+") as f:
             f.truncate(keep)
-        self.repaired = f"{self.path}: the last line was only half written and was removed; what it measured is measured again"
+        self.repaired = (
+            f"{self.path}: the last line was only half written and was removed; what it measured is measured again"
+        )
         if keep == 0:
             self._append_line(Header(id=self._identity.id, identity=self._identity, versions=self._versions))
 
@@ -285,7 +307,9 @@ class RunStore:
                 f.flush()
                 os.fsync(f.fileno())
         except OSError as e:
-            raise BenchError(f"{self.path}: cannot be written ({e.strerror}); free some space or check its permissions, then run again") from e
+            raise BenchError(
+                f"{self.path}: cannot be written ({e.strerror}); free some space or check its permissions, then run again"
+            ) from e
 
     def append(self, record: Record) -> None:
         """Put a record on disk; it counts once this returns."""

@@ -76,17 +76,27 @@ class Sweep:
         self.cpus = cpus_for(self.threads)
         self.library = check_library(options.isa)
         self.reference = reference(
-            options.model, options.cache, allow_quantized=options.allow_quantized, widen_to_256=options.widen, status=reporter.say
+            options.model,
+            options.cache,
+            allow_quantized=options.allow_quantized,
+            widen_to_256=options.widen,
+            status=reporter.say,
         )
         self.settings = Settings(
-            window=options.window, batch=options.window, ubatch=min(512, options.window), threads=self.threads, generate=min(options.generate, options.window)
-        )  # fmt: skip
+            window=options.window,
+            batch=options.window,
+            ubatch=min(512, options.window),
+            threads=self.threads,
+            generate=min(options.generate, options.window),
+        )
         check_window(self.reference, options.window)
         self.stream = files.token_stream(self.reference, options.text or prompts.EVALUATION, options.cache)
         self.windows = check_windows(self.stream, options.window, options.windows)
         self.identity = Identity(
             model=model_identity(self.reference),
-            prompts=TextIdentity(**dict(zip(("name", "sha256"), prompts.identify(options.text or prompts.EVALUATION), strict=True))),
+            prompts=TextIdentity(
+                **dict(zip(("name", "sha256"), prompts.identify(options.text or prompts.EVALUATION), strict=True))
+            ),
             importance=self._importance_identity(),
             windows=self.windows,
             settings=self.settings,
@@ -100,7 +110,9 @@ class Sweep:
         if o.no_imatrix:
             return None
         if o.imatrix is not None:
-            return ImportanceIdentity(source="file", name=o.imatrix.name, sha256=files.importance_file_hash(o.imatrix), chunks=None)
+            return ImportanceIdentity(
+                source="file", name=o.imatrix.name, sha256=files.importance_file_hash(o.imatrix), chunks=None
+            )
         name, digest = prompts.identify(o.calibration or prompts.CALIBRATION)
         return ImportanceIdentity(source="collected", name=name, sha256=digest, chunks=o.calibration_chunks)
 
@@ -119,7 +131,9 @@ class Sweep:
             if done == len(names) * self.windows:
                 return store.run
             if done or store.run.files:
-                self.reporter.say(f"Continuing {self.directory}: {done} of {len(names) * self.windows} measurements are on record")
+                self.reporter.say(
+                    f"Continuing {self.directory}: {done} of {len(names) * self.windows} measurements are on record"
+                )
             paths = self._build(store, recipes)
             self._passes(store, paths)
             return store.run
@@ -128,12 +142,23 @@ class Sweep:
         """A file for every recipe; what could not be built is on record as failed."""
         info = self.reference.info
         if self.reference_label not in store.run.files:
-            store.append(FileRecord(
-                run=store.run.header.id, recipe=self.reference_label, family="Reference", base=self.reference_label,
-                description=info.description or info.name, sha256=self.reference.sha256, n_bytes=info.n_bytes,
-                bits_per_weight=info.bits_per_weight, weights_by_type=info.weights_by_type,
-                types={t.name: t.type for t in info.tensors}, replaced={}, build_seconds=None, build_memory_bytes=None,
-            ))  # fmt: skip
+            store.append(
+                FileRecord(
+                    run=store.run.header.id,
+                    recipe=self.reference_label,
+                    family="Reference",
+                    base=self.reference_label,
+                    description=info.description or info.name,
+                    sha256=self.reference.sha256,
+                    n_bytes=info.n_bytes,
+                    bits_per_weight=info.bits_per_weight,
+                    weights_by_type=info.weights_by_type,
+                    types={t.name: t.type for t in info.tensors},
+                    replaced={},
+                    build_seconds=None,
+                    build_memory_bytes=None,
+                )
+            )
         paths = {self.reference_label: self.reference.path}
         importance = self._importance()
         with self.reporter.steps("Quantizing", len(recipes)) as steps:
@@ -141,7 +166,14 @@ class Sweep:
                 steps.name(recipe.name)
                 try:
                     built = files.quantized(
-                        self.reference, recipe, importance, self.options.cache, self.library, self.threads, self.cpus, steps.share
+                        self.reference,
+                        recipe,
+                        importance,
+                        self.options.cache,
+                        self.library,
+                        self.threads,
+                        self.cpus,
+                        steps.share,
                     )
                 except MeasurementError as e:
                     store.append(FailureRecord(run=store.run.header.id, recipe=recipe.name, window=None, reason=str(e)))
@@ -161,7 +193,14 @@ class Sweep:
         calibration = files.token_stream(self.reference, o.calibration or prompts.CALIBRATION, o.cache)
         with self.reporter.steps("Importance matrix", 1) as steps:
             return files.importance(
-                self.reference, calibration, o.calibration_chunks, self.library, o.cache, self.threads, self.cpus, steps.share
+                self.reference,
+                calibration,
+                o.calibration_chunks,
+                self.library,
+                o.cache,
+                self.threads,
+                self.cpus,
+                steps.share,
             )
 
     def _passes(self, store: RunStore, paths: dict[str, Path]) -> None:
@@ -183,31 +222,49 @@ class Sweep:
                     self.reporter.warn(f"{name}, window {window}: {e}")
                 else:
                     digest = store.run.files[name].sha256
-                    store.append(WindowRecord(run=store.run.header.id, recipe=name, sha256=digest, result=result, load=load))
+                    store.append(
+                        WindowRecord(run=store.run.header.id, recipe=name, sha256=digest, result=result, load=load)
+                    )
                 steps.done()
 
 
 def file_record(run_id: str, recipe: Recipe, built: files.Built) -> FileRecord:
     return FileRecord(
-        run=run_id, recipe=recipe.name, family=recipe.family, base=recipe.base, description=recipe.description, sha256=built.sha256,
-        n_bytes=built.n_bytes, bits_per_weight=built.bits_per_weight, weights_by_type=built.weights_by_type, types=built.result.types,
-        replaced=built.result.replaced, build_seconds=built.result.seconds, build_memory_bytes=built.result.peak_memory_bytes,
-    )  # fmt: skip
+        run=run_id,
+        recipe=recipe.name,
+        family=recipe.family,
+        base=recipe.base,
+        description=recipe.description,
+        sha256=built.sha256,
+        n_bytes=built.n_bytes,
+        bits_per_weight=built.bits_per_weight,
+        weights_by_type=built.weights_by_type,
+        types=built.result.types,
+        replaced=built.result.replaced,
+        build_seconds=built.result.seconds,
+        build_memory_bytes=built.result.peak_memory_bytes,
+    )
 
 
 def model_identity(reference: Reference) -> ModelIdentity:
     info = reference.info
     return ModelIdentity(
-        name=info.name, sha256=reference.sha256, architecture=info.architecture, n_layers=info.n_layers, n_weights=info.n_weights,
+        name=info.name,
+        sha256=reference.sha256,
+        architecture=info.architecture,
+        n_layers=info.n_layers,
+        n_weights=info.n_weights,
         description=info.description,
-    )  # fmt: skip
+    )
 
 
 def check_threads(threads: int | None) -> int:
     """The number of threads: as asked, or one for each physical core. Raises BenchError for more than there are CPUs."""
     wanted = default_threads() if threads is None else threads
     if not 1 <= wanted <= (available := len(cpus_for(10_000))):
-        raise BenchError(f"--threads {wanted}: this machine lets this process use 1 to {available} CPUs; choose a number in that range")
+        raise BenchError(
+            f"--threads {wanted}: this machine lets this process use 1 to {available} CPUs; choose a number in that range"
+        )
     return wanted
 
 
@@ -227,16 +284,22 @@ def check_window(reference: Reference, window: int) -> None:
         raise BenchError(f"--window {window}: must be an even number of at least 4 tokens")
     limit = reference.info.context_length
     if limit and window > limit:
-        raise BenchError(f"--window {window}: {reference.info.name} was trained for a context of {limit} tokens; use --window {min(limit, 2048)}")
+        raise BenchError(
+            f"--window {window}: {reference.info.name} was trained for a context of {limit} tokens; use --window {min(limit, 2048)}"
+        )
 
 
 def check_windows(stream: files.Stream, window: int, asked: int | None) -> int:
     """How many windows to score. Raises BenchError when the text has fewer than asked for, or none."""
     available = stream.tokens // window
     if available == 0:
-        raise BenchError(f"{stream.name}: has {stream.tokens:,} tokens, fewer than one window of {window}; give a longer text or a smaller --window")
+        raise BenchError(
+            f"{stream.name}: has {stream.tokens:,} tokens, fewer than one window of {window}; give a longer text or a smaller --window"
+        )
     if asked is not None and not 1 <= asked <= available:
-        raise BenchError(f"--windows {asked}: {stream.name} has 1 to {available} windows of {window} tokens; choose a number in that range")
+        raise BenchError(
+            f"--windows {asked}: {stream.name} has 1 to {available} windows of {window} tokens; choose a number in that range"
+        )
     return asked or min(available, DEFAULT_WINDOWS)
 
 

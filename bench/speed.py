@@ -22,8 +22,9 @@ class Timed(Protocol):
     """Something to time. `setup` prepares a round and `teardown` uses its result; neither is timed."""
 
     name: str
-    rounds: int
 
+    @property
+    def rounds(self) -> int: ...
     def setup(self) -> None: ...
     def target(self) -> None: ...
     def teardown(self) -> None: ...
@@ -62,11 +63,23 @@ def time_rounds(subjects: list[Timed]) -> dict[str, list[float]]:
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     status = pytest.main(
         [
-            str(suite), "-q", "-s", "-c", os.devnull, "--rootdir", str(suite.parent), "--noconftest", "-p", "no:cacheprovider",
-            "-p", "pytest_benchmark.plugin", "--benchmark-disable-gc", "--benchmark-quiet",
+            str(suite),
+            "-q",
+            "-s",
+            "-c",
+            os.devnull,
+            "--rootdir",
+            str(suite.parent),
+            "--noconftest",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "pytest_benchmark.plugin",
+            "--benchmark-disable-gc",
+            "--benchmark-quiet",
         ],
         plugins=[session],
-    )  # fmt: skip
+    )
     if session.error is not None:
         raise session.error
     if status != pytest.ExitCode.OK:

@@ -83,7 +83,9 @@ def _exp(x: float) -> float:
 
 
 def _mean_nll(windows: Sequence[WindowResult]) -> NDArray[np.float64]:
-    return np.array([sum(s.nll for s in w.by_kind.values()) / sum(s.tokens for s in w.by_kind.values()) for w in windows])
+    return np.array(
+        [sum(s.nll for s in w.by_kind.values()) / sum(s.tokens for s in w.by_kind.values()) for w in windows]
+    )
 
 
 def perplexity_change(before: Sequence[WindowResult], after: Sequence[WindowResult]) -> Estimate:

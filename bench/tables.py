@@ -5,7 +5,9 @@ Formatting is pure: values in, text out. A figure that does not exist is an en d
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -85,23 +87,35 @@ def published_table(run: Run) -> pd.DataFrame:
         std, gated = scored(run, pair.standard), scored(run, pair.gated)
         std_file, gated_file = run.files.get(pair.standard or ""), run.files.get(pair.gated or "")
         big = any(f is not None and f.n_bytes >= 999_950_000 for f in (std_file, gated_file))
-        rows.append({
-            "Quantization": pair.base,
-            "Standard PPL": perplexity_text(stats.perplexity(std).ppl.value) if std else MISSING,
-            "DynamicGate PPL": perplexity_text(stats.perplexity(gated).ppl.value) if gated else MISSING,
-            "Δ PPL": percent(stats.perplexity_change(std, gated).value) if std and gated else MISSING,
-            "Std Size": size(std_file.n_bytes, gigabytes=big) if std_file else MISSING,
-            "DG Size": size(gated_file.n_bytes, gigabytes=big) if gated_file else MISSING,
-            "Δ Size": size(gated_file.n_bytes - std_file.n_bytes, sign=True, gigabytes=big) if std_file and gated_file else MISSING,
-            "Std Speed": seconds(stats.speed(std, run.identity.settings).seconds.median) if std else MISSING,
-            "DG Speed": seconds(stats.speed(gated, run.identity.settings).seconds.median) if gated else MISSING,
-        })  # fmt: skip
+        rows.append(
+            {
+                "Quantization": pair.base,
+                "Standard PPL": perplexity_text(stats.perplexity(std).ppl.value) if std else MISSING,
+                "DynamicGate PPL": perplexity_text(stats.perplexity(gated).ppl.value) if gated else MISSING,
+                "Δ PPL": percent(stats.perplexity_change(std, gated).value) if std and gated else MISSING,
+                "Std Size": size(std_file.n_bytes, gigabytes=big) if std_file else MISSING,
+                "DG Size": size(gated_file.n_bytes, gigabytes=big) if gated_file else MISSING,
+                "Δ Size": size(gated_file.n_bytes - std_file.n_bytes, sign=True, gigabytes=big)
+                if std_file and gated_file
+                else MISSING,
+                "Std Speed": seconds(stats.speed(std, run.identity.settings).seconds.median) if std else MISSING,
+                "DG Speed": seconds(stats.speed(gated, run.identity.settings).seconds.median) if gated else MISSING,
+            }
+        )
     return pd.DataFrame(rows, columns=pd.Index(PUBLISHED_COLUMNS))
 
 
 PUBLISHED_COLUMNS = [
-    "Quantization", "Standard PPL", "DynamicGate PPL", "Δ PPL", "Std Size", "DG Size", "Δ Size", "Std Speed", "DG Speed",
-]  # fmt: skip
+    "Quantization",
+    "Standard PPL",
+    "DynamicGate PPL",
+    "Δ PPL",
+    "Std Size",
+    "DG Size",
+    "Δ Size",
+    "Std Speed",
+    "DG Speed",
+]
 
 
 def full_frame(run: Run) -> pd.DataFrame:
@@ -112,17 +126,27 @@ def full_frame(run: Run) -> pd.DataFrame:
     for name, file in run.files.items():
         windows = scored(run, name)
         row: dict[str, object] = {
-            "recipe": name, "family": file.family, "base": file.base, "bytes": file.n_bytes, "bits_per_weight": file.bits_per_weight,
-            "windows": len(run.windows[name]), "replaced_tensors": len(file.replaced), "sha256": file.sha256,
-        }  # fmt: skip
+            "recipe": name,
+            "family": file.family,
+            "base": file.base,
+            "bytes": file.n_bytes,
+            "bits_per_weight": file.bits_per_weight,
+            "windows": len(run.windows[name]),
+            "replaced_tensors": len(file.replaced),
+            "sha256": file.sha256,
+        }
         if windows:
             ppl, speed = stats.perplexity(windows), stats.speed(windows, run.identity.settings)
             row |= _interval("ppl", ppl.ppl) | {"ppl_se": ppl.se, "tokens": ppl.tokens}
             row |= {
-                "window_seconds": speed.seconds.median, "window_seconds_half_iqr": speed.seconds.half_iqr,
-                "prompt_tokens_per_second": speed.prompt, "generation_tokens_per_second": speed.generation,
-                "load_seconds": speed.load_seconds, "peak_memory_bytes": speed.peak_memory_bytes, "disturbed_passes": speed.disturbed,
-            }  # fmt: skip
+                "window_seconds": speed.seconds.median,
+                "window_seconds_half_iqr": speed.seconds.half_iqr,
+                "prompt_tokens_per_second": speed.prompt,
+                "generation_tokens_per_second": speed.generation,
+                "load_seconds": speed.load_seconds,
+                "peak_memory_bytes": speed.peak_memory_bytes,
+                "disturbed_passes": speed.disturbed,
+            }
             if name != reference and (base := scored(run, reference)):
                 row |= _interval("ppl_change_vs_reference", stats.perplexity_change(base, windows))
             if std := scored(run, standard_of.get(name)):
@@ -138,32 +162,34 @@ def _interval(name: str, estimate: stats.Estimate) -> dict[str, object]:
 
 def full_table(run: Run) -> pd.DataFrame:
     """full_frame as text for people."""
-    frame = full_frame(run)
     rows = []
-    for row in frame.to_dict("records"):
-        def has(key: str, row: dict = row) -> bool:
-            return row.get(key) is not None and not pd.isna(row.get(key))
-
-        def ranged(key: str, form, row: dict = row, has=has) -> str:  # noqa: ANN001
-            if not has(key):
-                return MISSING
-            interval = f" [{form(row[f'{key}_low'])}, {form(row[f'{key}_high'])}]" if has(f"{key}_low") else ""
-            return f"{form(row[key])}{interval}"
-
-        rows.append({
-            "Recipe": row["recipe"],
-            "Size": size(row["bytes"]),
-            "BPW": f"{row['bits_per_weight']:.3f}",
-            "PPL [95 %]": ranged("ppl", perplexity_text),
-            "SE": f"{row['ppl_se']:.2f}" if has("ppl_se") else MISSING,
-            "vs reference": ranged("ppl_change_vs_reference", percent),
-            "Window": f"{row['window_seconds']:.2f} ± {row['window_seconds_half_iqr']:.2f} s" if has("window_seconds") else MISSING,
-            "pp": f"{row['prompt_tokens_per_second']:.0f}" if has("prompt_tokens_per_second") else MISSING,
-            "tg": f"{row['generation_tokens_per_second']:.1f}" if has("generation_tokens_per_second") else MISSING,
-            "Memory": size(row["peak_memory_bytes"]) if has("peak_memory_bytes") else MISSING,
-            "Load": f"{row['load_seconds']:.2f} s" if has("load_seconds") else MISSING,
-        })  # fmt: skip
+    for row in full_frame(run).to_dict("records"):
+        window = _cell(row, "window_seconds", "{:.2f}".format)
+        spread = _cell(row, "window_seconds_half_iqr", " ± {:.2f} s".format)
+        rows.append(
+            {
+                "Recipe": row["recipe"],
+                "Size": size(row["bytes"]),
+                "BPW": f"{row['bits_per_weight']:.3f}",
+                "PPL [95 %]": _cell(row, "ppl", perplexity_text),
+                "SE": _cell(row, "ppl_se", "{:.2f}".format),
+                "vs reference": _cell(row, "ppl_change_vs_reference", percent),
+                "Window": MISSING if window == MISSING else window + spread,
+                "pp": _cell(row, "prompt_tokens_per_second", "{:.0f}".format),
+                "tg": _cell(row, "generation_tokens_per_second", "{:.1f}".format),
+                "Memory": _cell(row, "peak_memory_bytes", size),
+                "Load": _cell(row, "load_seconds", "{:.2f} s".format),
+            }
+        )
     return pd.DataFrame(rows)
+
+
+def _cell(row: Mapping[Hashable, Any], key: str, form: Callable[[float], str]) -> str:
+    """A figure with its interval, where it has one."""
+    if key not in row or pd.isna(row[key]):
+        return MISSING
+    low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
+    return with_interval(stats.Estimate(row[key], *(None if pd.isna(x) else x for x in (low, high))), form)
 
 
 def paired_table(run: Run) -> pd.DataFrame:
@@ -175,17 +201,20 @@ def paired_table(run: Run) -> pd.DataFrame:
             continue
         change, ratio = stats.perplexity_change(std, gated), stats.time_ratio(std, gated)
         files = run.files[pair.standard or ""], run.files[pair.gated or ""]
-        rows.append({
-            "Quantization": pair.base,
-            "Δ PPL [95 %]": _with_interval(change, percent),
-            "Verdict": verdict(change, "DynamicGate better", "DynamicGate worse"),
-            "Δ Size": percent(files[1].n_bytes / files[0].n_bytes - 1),
-            "Time ratio [95 %]": _with_interval(ratio, "{:.3f}".format),
-        })  # fmt: skip
+        rows.append(
+            {
+                "Quantization": pair.base,
+                "Δ PPL [95 %]": with_interval(change, percent),
+                "Verdict": verdict(change, "DynamicGate better", "DynamicGate worse"),
+                "Δ Size": percent(files[1].n_bytes / files[0].n_bytes - 1),
+                "Time ratio [95 %]": with_interval(ratio, "{:.3f}".format),
+            }
+        )
     return pd.DataFrame(rows)
 
 
-def _with_interval(estimate: stats.Estimate, form) -> str:  # noqa: ANN001
+def with_interval(estimate: stats.Estimate, form: Callable[[float], str]) -> str:
+    """`-50.0% [-52.1%, -48.3%]`, or the value alone."""
     if estimate.low is None or estimate.high is None:
         return form(estimate.value)
     return f"{form(estimate.value)} [{form(estimate.low)}, {form(estimate.high)}]"
@@ -205,15 +234,22 @@ def notes(run: Run) -> list[str]:
     for name, file in run.files.items():
         if file.replaced:
             tensor, (asked, stored) = next(iter(file.replaced.items()))
-            said.append(f"{name}: llama.cpp replaced the type of {len(file.replaced)} tensors ({tensor}: {asked} became {stored}), their width is no multiple of 256")
+            said.append(
+                f"{name}: llama.cpp replaced the type of {len(file.replaced)} tensors ({tensor}: {asked} became {stored}), their width is no multiple of 256"
+            )
         have = len(run.windows[name])
         if have < run.identity.windows:
             said.append(f"{name}: {have} of {run.identity.windows} windows measured, its figures are left out")
         elif disturbed := stats.speed(scored(run, name) or [], run.identity.settings).disturbed:
             said.append(f"{name}: {disturbed} of {have} passes were disturbed by other load on the machine")
-    said += [f"{f.recipe}: {'not built' if f.window is None else f'window {f.window} failed'}: {f.reason}" for f in run.failures]
+    said += [
+        f"{f.recipe}: {'not built' if f.window is None else f'window {f.window} failed'}: {f.reason}"
+        for f in run.failures
+    ]
     if run.identity.windows < stats.MIN_FOR_INTERVAL:
-        said.append(f"A 95 % interval needs at least {stats.MIN_FOR_INTERVAL} windows; this run has {run.identity.windows}, so none is given")
+        said.append(
+            f"A 95 % interval needs at least {stats.MIN_FOR_INTERVAL} windows; this run has {run.identity.windows}, so none is given"
+        )
     return said
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import gguf
@@ -24,19 +25,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import BenchError
-from bench.gguf_io import complete_or_absent, copy_metadata, open_gguf, write_tensors
+from bench.gguf_io import TensorToWrite, complete_or_absent, copy_metadata, open_gguf, write_tensors
 
 _MULTIPLE = 256
 
 #: Which width each dimension of a tensor has, columns first: W residual stream, Q all query heads, K and V all
 #: key/value heads, F feed-forward, "-" left alone. Keys are tensor names without `blk.N.` and `.weight`.
 _ROLES = {
-    "token_embd": "W-", "output": "W-", "output_norm": "W", "attn_norm": "W", "ffn_norm": "W", "rope_freqs": "-",
-    "attn_q": "WQ", "attn_k": "WK", "attn_v": "WV", "attn_output": "QW",
-    "ffn_gate": "WF", "ffn_up": "WF", "ffn_down": "FW",
-    "ffn_gate_inp": "W-", "ffn_gate_exps": "WF-", "ffn_up_exps": "WF-", "ffn_down_exps": "FW-",
-}  # fmt: skip
-_BIAS_ROLES = {"attn_q": "Q", "attn_k": "K", "attn_v": "V", "attn_output": "W", "ffn_gate": "F", "ffn_up": "F", "ffn_down": "W"}
+    "token_embd": "W-",
+    "output": "W-",
+    "output_norm": "W",
+    "attn_norm": "W",
+    "ffn_norm": "W",
+    "rope_freqs": "-",
+    "attn_q": "WQ",
+    "attn_k": "WK",
+    "attn_v": "WV",
+    "attn_output": "QW",
+    "ffn_gate": "WF",
+    "ffn_up": "WF",
+    "ffn_down": "FW",
+    "ffn_gate_inp": "W-",
+    "ffn_gate_exps": "WF-",
+    "ffn_up_exps": "WF-",
+    "ffn_down_exps": "FW-",
+}
+_BIAS_ROLES = {
+    "attn_q": "Q",
+    "attn_k": "K",
+    "attn_v": "V",
+    "attn_output": "W",
+    "ffn_gate": "F",
+    "ffn_up": "F",
+    "ffn_down": "W",
+}
 
 
 @dataclass(frozen=True)
@@ -52,9 +74,12 @@ class Widths:
 
     def of(self, role: str) -> int:
         return {
-            "W": self.embedding, "F": self.feed_forward, "Q": self.heads * self.key_length,
-            "K": self.kv_heads * self.key_length, "V": self.kv_heads * self.value_length,
-        }[role]  # fmt: skip
+            "W": self.embedding,
+            "F": self.feed_forward,
+            "Q": self.heads * self.key_length,
+            "K": self.kv_heads * self.key_length,
+            "V": self.kv_heads * self.value_length,
+        }[role]
 
     def widened(self) -> Widths:
         """The smallest widths that are multiples of 256, with the same number of query heads for each key/value head."""
@@ -62,7 +87,14 @@ class Widths:
         kv_heads = self.kv_heads
         while group * kv_heads * self.value_length % _MULTIPLE:
             kv_heads += 1
-        return Widths(_round_up(self.embedding), _round_up(self.feed_forward), group * kv_heads, kv_heads, self.key_length, self.value_length)
+        return Widths(
+            _round_up(self.embedding),
+            _round_up(self.feed_forward),
+            group * kv_heads,
+            kv_heads,
+            self.key_length,
+            self.value_length,
+        )
 
 
 def _round_up(width: int) -> int:
@@ -72,21 +104,29 @@ def _round_up(width: int) -> int:
 def read_widths(source: Path, reader: gguf.GGUFReader) -> Widths:
     architecture = reader.get_field("general.architecture")
     if architecture is None or architecture.contents() != "llama":
-        raise BenchError(f"{source}: cannot widen architecture {architecture and architecture.contents()}; only llama is supported")
+        raise BenchError(
+            f"{source}: cannot widen architecture {architecture and architecture.contents()}; only llama is supported"
+        )
 
     def number(key: str, default: int | None = None) -> int:
         field = reader.get_field(f"llama.{key}")
         value = field.contents() if field else default
         if not isinstance(value, int):
-            raise BenchError(f"{source}: cannot widen: llama.{key} is {'missing' if value is None else 'not one number'}; use a model whose layers are alike")
+            raise BenchError(
+                f"{source}: cannot widen: llama.{key} is {'missing' if value is None else 'not one number'}; use a model whose layers are alike"
+            )
         return value
 
     embedding, heads = number("embedding_length"), number("attention.head_count")
     length = embedding // heads
     return Widths(
-        embedding, number("feed_forward_length"), heads, number("attention.head_count_kv", heads),
-        number("attention.key_length", length), number("attention.value_length", length),
-    )  # fmt: skip
+        embedding,
+        number("feed_forward_length"),
+        heads,
+        number("attention.head_count_kv", heads),
+        number("attention.key_length", length),
+        number("attention.value_length", length),
+    )
 
 
 def needs_widening(source: Path) -> bool:
@@ -116,39 +156,49 @@ def widen(source: Path, target: Path, *, description: str, name: str | None = No
     )
     writer = gguf.GGUFWriter(None, "llama")
     copy_metadata(
-        reader, writer,
+        reader,
+        writer,
         replace={
             **({"general.name": name} if name else {}),
             "general.description": f"{description} {statement}".strip(),
             "general.file_type": int(gguf.LlamaFileType.MOSTLY_F16),
-            "llama.embedding_length": new.embedding, "llama.feed_forward_length": new.feed_forward,
-            "llama.attention.head_count": new.heads, "llama.attention.head_count_kv": new.kv_heads,
-            "llama.attention.key_length": new.key_length, "llama.attention.value_length": new.value_length,
+            "llama.embedding_length": new.embedding,
+            "llama.feed_forward_length": new.feed_forward,
+            "llama.attention.head_count": new.heads,
+            "llama.attention.head_count_kv": new.kv_heads,
+            "llama.attention.key_length": new.key_length,
+            "llama.attention.value_length": new.value_length,
             "llama.rope.dimension_count": rope.contents() if rope else new.key_length,
             "llama.attention.layer_norm_rms_epsilon": float(epsilon.contents()) * ratio,
         },
-    )  # fmt: skip
-    tensors = []
+    )
+    tensors: list[TensorToWrite] = []
     for tensor in reader.tensors:
         roles = _roles(source, tensor.name)
         shape = tuple(new.of(r) if r != "-" else int(n) for n, r in zip(tensor.shape, roles, strict=True))[::-1]
         dtype: type[np.generic] = np.float16 if len(shape) > 1 else np.float32
         scale = math.sqrt(ratio) if tensor.name.endswith("norm.weight") else 1.0
 
-        def make(tensor: gguf.ReaderTensor = tensor, shape: tuple[int, ...] = shape, dtype: type = dtype, scale: float = scale) -> NDArray:
-            values = gguf.quants.dequantize(tensor.data, tensor.tensor_type).reshape(tuple(tensor.shape)[::-1])
-            padded = np.zeros(shape, dtype)
-            padded[tuple(slice(n) for n in values.shape)] = values * np.float32(scale)
-            return padded
+        tensors.append((tensor.name, shape, dtype, partial(_padded, tensor, shape, dtype, scale)))
+    with complete_or_absent(target) as path:
+        write_tensors(path, writer, tensors)
 
-        tensors.append((tensor.name, shape, dtype, make))
-    with complete_or_absent(target) as partial:
-        write_tensors(partial, writer, tensors)
+
+def _padded(
+    tensor: gguf.ReaderTensor, shape: tuple[int, ...], dtype: type[np.generic], scale: float
+) -> NDArray[np.generic]:
+    """A tensor's values times scale, in the corner of a zero array of the new shape (slowest dimension first)."""
+    values = gguf.quants.dequantize(tensor.data, tensor.tensor_type).reshape(tuple(tensor.shape)[::-1])
+    padded: NDArray[np.generic] = np.zeros(shape, dtype)
+    padded[tuple(slice(n) for n in values.shape)] = values * np.float32(scale)
+    return padded
 
 
 def _roles(source: Path, name: str) -> str:
     stem, _, suffix = (name.split(".", 2)[2] if name.startswith("blk.") else name).rpartition(".")
     roles = (_ROLES if suffix == "weight" else _BIAS_ROLES if suffix == "bias" else {}).get(stem)
     if roles is None:
-        raise BenchError(f"{source}: cannot widen: tensor {name} is not one that this program knows of the llama architecture")
+        raise BenchError(
+            f"{source}: cannot widen: tensor {name} is not one that this program knows of the llama architecture"
+        )
     return roles

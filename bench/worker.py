@@ -55,7 +55,9 @@ def _tokenize(job: TokenizeJob, _progress: Progress) -> TokenizeResult:
         # Where a token's bytes end in the text tells which document it is of. Exact for byte-level vocabularies;
         # others may add a space at the start, which shifts nothing that matters.
         ends = np.cumsum([len(model.piece(int(t))) for t in tokens])
-        documents = np.minimum(np.searchsorted([end for end, _ in prompts.kind_ends()], ends), len(prompts.documents) - 1)
+        documents = np.minimum(
+            np.searchsorted([end for end, _ in prompts.kind_ends()], ends), len(prompts.documents) - 1
+        )
         kind_of_document = np.array([prompts.kinds.index(d.kind) for d in prompts.documents])
         stream = TokenStream(tokens, kind_of_document[documents], prompts.kinds, model.bos)
         trained = model.n_ctx_train
@@ -83,7 +85,9 @@ def _quantize(job: QuantizeJob, progress: Progress) -> QuantizeResult:
 
     started = time.perf_counter()
     plan = build(job, progress)
-    return QuantizeResult(types=plan.types, replaced=plan.replaced, seconds=time.perf_counter() - started, peak_memory_bytes=peak_memory())
+    return QuantizeResult(
+        types=plan.types, replaced=plan.replaced, seconds=time.perf_counter() - started, peak_memory_bytes=peak_memory()
+    )
 
 
 def _measure(job: MeasureJob, progress: Progress) -> MeasureResult:
@@ -93,15 +97,21 @@ def _measure(job: MeasureJob, progress: Progress) -> MeasureResult:
 
 
 _HANDLERS: dict[str, Callable[..., BaseModel]] = {
-    "library": _library, "tokenize": _tokenize, "importance": _importance, "quantize": _quantize, "measure": _measure,
-}  # fmt: skip
+    "library": _library,
+    "tokenize": _tokenize,
+    "importance": _importance,
+    "quantize": _quantize,
+    "measure": _measure,
+}
 
 
 def _end_with_parent() -> None:
     """End this process when the parent is gone, however it went: standard input is a pipe that the parent holds."""
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        # not sys.stdin: the interpreter cannot end while a thread waits inside a buffered stream
+        while os.read(0, 1024):
+            pass
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()

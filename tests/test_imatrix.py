@@ -80,7 +80,10 @@ def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
         imatrix.read(tmp_path / "nan.dat")
 
 
-@pytest.mark.parametrize(("name", "columns", "said"), [("blk.9.other.weight", 256, "none of its tensors"), ("blk.0.attn_q.weight", 64, "has 64 columns here and 256")])
+@pytest.mark.parametrize(
+    ("name", "columns", "said"),
+    [("blk.9.other.weight", 256, "none of its tensors"), ("blk.0.attn_q.weight", 64, "has 64 columns here and 256")],
+)
 def test_another_models_matrix_is_refused(tiny: Path, name: str, columns: int, said: str) -> None:
     entry = Entry(np.ones((1, columns), np.float32), np.ones(1, np.float32))
     with pytest.raises(BenchError, match=said):

@@ -88,4 +88,9 @@ def test_stream_round_trip(tmp_path: Path) -> None:
         stream = TokenStream(np.array([5, 6], np.int32), np.array([0, 1]), ("a", "b"), bos)
         stream.save(tmp_path / "s.npz")
         loaded = TokenStream.load(tmp_path / "s.npz")
-        assert (loaded.bos, loaded.kind_names, loaded.tokens.tolist(), loaded.kinds.tolist()) == (bos, ("a", "b"), [5, 6], [0, 1])
+        assert (loaded.bos, loaded.kind_names, loaded.tokens.tolist(), loaded.kinds.tolist()) == (
+            bos,
+            ("a", "b"),
+            [5, 6],
+            [0, 1],
+        )

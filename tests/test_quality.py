@@ -26,7 +26,9 @@ def test_equals_float64(tokens: int) -> None:
     logits = rng.normal(0, 6, (tokens, 5000)).astype(np.float32) + 100
     targets = rng.integers(0, 5000, tokens).astype(np.int32)
     exact = logits.astype(np.float64)
-    exact = np.log(np.exp(exact - exact.max(1, keepdims=True)).sum(1)) + exact.max(1) - exact[np.arange(tokens), targets]
+    exact = (
+        np.log(np.exp(exact - exact.max(1, keepdims=True)).sum(1)) + exact.max(1) - exact[np.arange(tokens), targets]
+    )
     assert token_nll(logits, targets, threads=2) == pytest.approx(exact, abs=1e-6)
 
 

@@ -11,12 +11,19 @@ from bench.jobs import KindSums, Settings, WindowResult
 from bench.machine import Activity
 
 
-def window(index: int, nll: float, *, tokens: int = 10, squares: float | None = None, seconds: float = 1.0, others: float = 0.0) -> WindowResult:
+def window(
+    index: int, nll: float, *, tokens: int = 10, squares: float | None = None, seconds: float = 1.0, others: float = 0.0
+) -> WindowResult:
     squares = nll**2 / tokens if squares is None else squares
     return WindowResult(
-        window=index, by_kind={"text": KindSums(tokens=tokens, nll=nll, squares=squares)}, seconds=seconds,
-        activity=Activity(wall=seconds, own=seconds, others=others), generate_seconds=seconds / 10, load_seconds=0.5, peak_memory_bytes=100,
-    )  # fmt: skip
+        window=index,
+        by_kind={"text": KindSums(tokens=tokens, nll=nll, squares=squares)},
+        seconds=seconds,
+        activity=Activity(wall=seconds, own=seconds, others=others),
+        generate_seconds=seconds / 10,
+        load_seconds=0.5,
+        peak_memory_bytes=100,
+    )
 
 
 def test_perplexity_and_its_token_level_error() -> None:

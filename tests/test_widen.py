@@ -54,10 +54,15 @@ def test_widening_is_stated_in_the_file(tmp_path: Path) -> None:
     widen(narrow, wide, description="A test model.")
     info = inspect(wide)
     assert info.description is not None
-    assert info.description.startswith("A test model. Widened exactly with zeros: width 96 to 256, feed-forward 160 to 256, heads 3/1 to 24/8 of 32")
+    assert info.description.startswith(
+        "A test model. Widened exactly with zeros: width 96 to 256, feed-forward 160 to 256, heads 3/1 to 24/8 of 32"
+    )
     assert info.name == "narrow"
     tokens = gguf.GGUFReader(wide).get_field("tokenizer.ggml.tokens")
-    assert tokens is not None and tokens.contents() == gguf.GGUFReader(narrow).get_field("tokenizer.ggml.tokens").contents()  # type: ignore[union-attr]
+    assert (
+        tokens is not None
+        and tokens.contents() == gguf.GGUFReader(narrow).get_field("tokenizer.ggml.tokens").contents()
+    )  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

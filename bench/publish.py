@@ -1,0 +1,46 @@
+"""`python -m bench.publish`: tables and plots of every published run again from its records, and the figures in README.md.
+
+README.md quotes a run between two comments, <!-- run NAME: start --> and <!-- run NAME: end -->. What stands there is
+written by this module and by nobody else; a test fails when it is not what the records say.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from bench.errors import BenchError
+from bench.gguf_io import complete_or_absent
+from bench.output import summarize, write_outputs
+from bench.results import FILE_NAME, Run, newest_time
+
+_BLOCK = re.compile(r"(<!-- run ([\w-]+): start -->\n).*?(<!-- run \2: end -->)", re.DOTALL)
+
+
+def readme_with_results(readme: str, results: Path) -> str:
+    """README's text with every quoted run filled in from its records."""
+
+    def fill(block: re.Match[str]) -> str:
+        run = Run.load(results / block[2])
+        date = newest_time(run.records).partition("T")[0]
+        return f"{block[1]}\nMeasured {date}:\n\n{summarize(run).comparison}\n\n{block[3]}"
+
+    return _BLOCK.sub(fill, readme)
+
+
+def main() -> None:
+    root = Path(__file__).parent.parent
+    results = root / "results"
+    for records in sorted(results.glob(f"*/{FILE_NAME}")):
+        write_outputs(Run.load(records.parent), records.parent)
+    readme = root / "README.md"
+    text = readme_with_results(readme.read_text(), results)
+    with complete_or_absent(readme) as partial:
+        partial.write_text(text)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except BenchError as e:
+        raise SystemExit(f"error: {e}") from e

