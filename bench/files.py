@@ -108,6 +108,7 @@ class Built(BaseModel):
     n_bytes: int
     bits_per_weight: float
     weights_by_type: dict[str, int]
+    importance_sha256: str | None
     result: QuantizeResult
 
 
@@ -148,6 +149,7 @@ def quantized(
         n_bytes=info.n_bytes,
         bits_per_weight=info.bits_per_weight,
         weights_by_type=info.weights_by_type,
+        importance_sha256=matrix,
         result=result,
     )
     with complete_or_absent(note) as partial:

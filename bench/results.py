@@ -105,17 +105,11 @@ class _Record(_Frozen):
     time: str = Field(default_factory=_now)
 
 
-class ImportanceRecord(_Record):
-    kind: Literal["importance"] = "importance"
-    sha256: str
-    chunks: int
-    seconds: float
-
-
 class FileRecord(_Record):
     """A model file of the run. family: Reference, Standard or that of a recipe file; base: what pairs the families.
 
-    bits_per_weight: 8 x bytes of tensors / weights; replaced: {tensor: (type asked, type stored)}.
+    bits_per_weight: 8 x bytes of tensors / weights; types: of every tensor; replaced: {tensor: (type asked, type stored)};
+    importance_sha256: of the importance matrix file it was built with, if any.
     """
 
     kind: Literal["file"] = "file"
@@ -129,6 +123,7 @@ class FileRecord(_Record):
     weights_by_type: dict[str, int]
     types: dict[str, str]
     replaced: dict[str, tuple[str, str]]
+    importance_sha256: str | None
     build_seconds: float | None
     build_memory_bytes: int | None
 
@@ -152,7 +147,7 @@ class FailureRecord(_Record):
     reason: str
 
 
-Record = ImportanceRecord | FileRecord | WindowRecord | FailureRecord
+Record = FileRecord | WindowRecord | FailureRecord
 _any_record: TypeAdapter[Header | Record] = TypeAdapter(Annotated[Header | Record, Field(discriminator="kind")])
 
 
@@ -194,7 +189,11 @@ class Run:
 
     @property
     def is_complete(self) -> bool:
-        return bool(self.files) and all(len(w) == self.identity.windows for w in self.windows.values())
+        return (
+            bool(self.files)
+            and not self.failures
+            and all(len(w) == self.identity.windows for w in self.windows.values())
+        )
 
     @classmethod
     def load(cls, directory: Path) -> Self:

@@ -155,6 +155,7 @@ class Sweep:
                     weights_by_type=info.weights_by_type,
                     types={t.name: t.type for t in info.tensors},
                     replaced={},
+                    importance_sha256=None,
                     build_seconds=None,
                     build_memory_bytes=None,
                 )
@@ -241,6 +242,7 @@ def file_record(run_id: str, recipe: Recipe, built: files.Built) -> FileRecord:
         weights_by_type=built.weights_by_type,
         types=built.result.types,
         replaced=built.result.replaced,
+        importance_sha256=built.importance_sha256,
         build_seconds=built.result.seconds,
         build_memory_bytes=built.result.peak_memory_bytes,
     )

@@ -45,6 +45,7 @@ def file_record(
         weights_by_type={},
         types={},
         replaced=replaced or {},
+        importance_sha256=None,
         build_seconds=1,
         build_memory_bytes=1,
     )
