@@ -11,7 +11,6 @@ import hashlib
 import os
 import platform
 import shutil
-import sys
 import tempfile
 import tomllib
 from pathlib import Path
@@ -46,7 +45,7 @@ def isa() -> str:
     default = "avx2" if platform.machine().lower() in ("x86_64", "amd64") else "native"
     chosen = os.environ.get("BENCH_ISA", default).lower()
     if chosen not in ("avx2", "native"):
-        sys.exit(f"error: BENCH_ISA={chosen}: must be avx2 or native")
+        raise SystemExit(f"error: BENCH_ISA={chosen}: must be avx2 or native")
     return chosen
 
 
@@ -55,23 +54,42 @@ def engine_requirement() -> str:
     return next(d for d in dependencies if d.startswith("llama-cpp-python=="))
 
 
-def engine_wheel(session: nox.Session) -> Path:
-    """The engine's wheel, built if it is not there. Its directory's name is a hash of all that decides what it does."""
-    flags = [*(_AVX2 if isa() == "avx2" else ["-DGGML_NATIVE=ON"]), *_PARTS]
-    cpu = (
-        Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
-        if isa() == "native" and Path("/proc/cpuinfo").exists()
-        else ""
+def engine_directory() -> Path:
+    """Where the engine's wheel is kept. The name is a hash of all that decides what the engine does."""
+    cpu = Path("/proc/cpuinfo")
+    native = isa() == "native" and cpu.exists()
+    features = sorted(
+        {line for line in cpu.read_text().splitlines() if line.startswith(("flags", "Features", "model name"))}
+        if native
+        else ()
     )
-    features = sorted(line for line in cpu.splitlines() if line.startswith(("flags", "Features", "model name")))
-    parts = [engine_requirement(), platform.machine(), platform.system(), platform.libc_ver()[1], *flags, *features]
+    parts = [
+        engine_requirement(),
+        platform.machine(),
+        platform.system(),
+        platform.libc_ver()[1],
+        *engine_flags(),
+        *features,
+    ]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dynamicgate-bench" / "engine"
-    directory = cache / hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    return cache / hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def engine_flags() -> list[str]:
+    # On a Mac, too, figures are the CPU's.
+    cpu_only = ["-DGGML_METAL=OFF", "-DGGML_BLAS=OFF"] if platform.system() == "Darwin" else []
+    return [*(_AVX2 if isa() == "avx2" else ["-DGGML_NATIVE=ON"]), *cpu_only, *_PARTS]
+
+
+def engine_wheel(session: nox.Session) -> Path:
+    """The engine's wheel, built if it is not there."""
+    directory = engine_directory()
     if not (found := list(directory.glob("*.whl"))):
-        session.log(f"Compiling the engine for {isa()}: some minutes, once. Kept in {directory}")
+        session.log(f"Compiling the engine for {isa()}: some minutes, once. It is kept in {directory}")
         directory.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".build-") as scratch:
-            # --no-cache-dir and --no-binary: pip must not slip in a wheel that was built with other flags
+            # --no-cache-dir and --no-binary: pip must not slip in a wheel that was built with other flags; nor may the
+            # user's own compiler flags, such as -march=native, get into this one
             session.run(
                 "python",
                 "-m",
@@ -85,7 +103,12 @@ def engine_wheel(session: nox.Session) -> Path:
                 "--wheel-dir",
                 scratch,
                 "--quiet",
-                env={"CMAKE_ARGS": " ".join(flags), "CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 1)},
+                env={
+                    "CMAKE_ARGS": " ".join(engine_flags()),
+                    "CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 1),
+                    "CFLAGS": "",
+                    "CXXFLAGS": "",
+                },
             )
             directory.mkdir(exist_ok=True)
             for wheel in Path(scratch).glob("*.whl"):
@@ -96,23 +119,19 @@ def engine_wheel(session: nox.Session) -> Path:
 
 def prepare(session: nox.Session, *extras: str) -> None:
     """Install the project and its engine, unless this environment already has exactly that."""
-    wheel = engine_wheel(session)
-    wanted = hashlib.sha256(
-        b"\n".join(
-            [
-                (ROOT / "pyproject.toml").read_bytes(),
-                CONSTRAINTS.read_bytes(),
-                str(wheel).encode(),
-                " ".join(extras).encode(),
-            ]
-        )
-    ).hexdigest()
+    parts = [
+        (ROOT / "pyproject.toml").read_bytes(),
+        CONSTRAINTS.read_bytes(),
+        str(engine_directory()).encode(),
+        *(e.encode() for e in extras),
+    ]
+    wanted = hashlib.sha256(b"\n".join(parts)).hexdigest()
     stamp = Path(session.virtualenv.location) / "installed"
     if stamp.exists() and stamp.read_text() == wanted:
         return
     stamp.unlink(missing_ok=True)
     # By its path, so that the right one is taken even where another build of this version is installed.
-    session.install("--quiet", "--force-reinstall", "--no-deps", str(wheel))
+    session.install("--quiet", "--force-reinstall", "--no-deps", str(engine_wheel(session)))
     session.install(
         "--quiet", "--constraint", str(CONSTRAINTS), "--editable", f".[{','.join(extras)}]" if extras else "."
     )
@@ -125,7 +144,11 @@ def bench(session: nox.Session) -> None:
     prepare(session)
     commands = ("run", "quantize", "ppl", "time", "tables", "info", "--help")
     arguments = session.posargs if session.posargs and session.posargs[0] in commands else ["run", *session.posargs]
-    required = ["--isa", "AVX2"] if isa() == "avx2" and arguments[0] == "run" and "--isa" not in arguments else []
+    required = (
+        ["--isa", "AVX2"]
+        if isa() == "avx2" and arguments[0] == "run" and not any(a.startswith("--isa") for a in arguments)
+        else []
+    )
     session.run("python", "-m", "bench", *arguments, *required)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import gguf
 
 from bench import imatrix
-from bench.errors import BenchError
+from bench.errors import BenchError, MeasurementError
 from bench.gguf_io import ModelInfo, complete_or_absent, inspect
 from bench.jobs import QuantizeJob
 from bench.quantizer import Plan, QuantizeRequest, plan, quantize
@@ -29,8 +29,7 @@ def build(job: QuantizeJob, progress: Callable[[float], None]) -> Plan:
     importance = {}
     if job.importance is not None:
         matrix = imatrix.read(job.importance)
-        matrix.check_fits(header, job.importance)
-        importance = matrix.means()
+        importance = matrix.fitted(header, job.importance).means()
     mix = plan(QuantizeRequest(job.model, recipe.base, {}, importance))
     request, planned = QuantizeRequest(job.model, recipe.base, {}, importance), mix
     if recipe.rules:
@@ -49,7 +48,7 @@ def build(job: QuantizeJob, progress: Callable[[float], None]) -> Plan:
                 if not importance
                 else f"importance data for {name}, which {job.importance} lacks"
             )
-            raise BenchError(
+            raise MeasurementError(
                 f"{recipe.name} needs {which}: pass --imatrix FILE, or leave --imatrix and --no-imatrix out to compute one"
             )
     needed = _bytes(planned.types, header)

@@ -5,6 +5,7 @@ Heavy modules are imported inside the commands, so that `--help` answers at once
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import sys
@@ -73,7 +74,9 @@ CalibrationOption = Annotated[
 ChunksOption = Annotated[
     int,
     typer.Option(
-        "--calibration-chunks", help="Use at most this many chunks of 512 tokens of the calibration text; 0 for all."
+        "--calibration-chunks",
+        min=0,
+        help="Use at most this many chunks of 512 tokens of the calibration text; 0 for all.",
     ),
 ]
 AllowQuantizedOption = Annotated[
@@ -86,7 +89,9 @@ WidenOption = Annotated[
     ),
 ]
 
-_QUICK = {"recipes": ("IQ2_XXS", "DG-IQ2_XXS"), "windows": 2, "calibration_chunks": 12}
+_QUICK_RECIPES = ("IQ2_XXS", "DG-IQ2_XXS")
+_QUICK_WINDOWS = 2
+_QUICK_CALIBRATION_CHUNKS = 12
 
 
 @app.callback()
@@ -138,10 +143,11 @@ def run(
     from bench.progress import Reporter
     from bench.run import DEFAULT_RECIPES, Options, Sweep
 
-    chosen = tuple(name.strip() for name in recipes.split(",") if name.strip()) if recipes else DEFAULT_RECIPES
+    default = _QUICK_RECIPES if quick else DEFAULT_RECIPES
+    chosen = tuple(name.strip() for name in recipes.split(",") if name.strip()) if recipes else default
     if quick:
-        chosen = chosen if recipes else _QUICK["recipes"]  # type: ignore[assignment]
-        windows, calibration_chunks = windows or 2, calibration_chunks or 12
+        windows = _QUICK_WINDOWS if windows is None else windows
+        calibration_chunks = calibration_chunks or (0 if imatrix or no_imatrix else _QUICK_CALIBRATION_CHUNKS)
     sweep = Sweep(
         Options(
             model=model,
@@ -169,7 +175,7 @@ def run(
         _print_json(_run_as_json(done, sweep.directory))
     else:
         _print_summary(summarize(done), sweep.directory, written)
-    if done.failures:
+    if any(f.recipe in sweep.names for f in done.failures):
         raise typer.Exit(1)
 
 
@@ -296,6 +302,7 @@ def tables(
     from bench.output import summarize, write_outputs
     from bench.results import Run
 
+    directory = directory if directory.is_dir() else directory.parent
     found = Run.load(directory)
     written = write_outputs(found, directory)
     if as_json:
@@ -354,17 +361,20 @@ class _Interrupted(BaseException):
 
 
 def main() -> None:
-    """Run a command. An error is one line on standard error and exit code 2; `--debug`, anywhere, shows its traceback."""
+    """Run a command. An error is one line on standard error and exit code 2 (a bug shows its traceback); `--debug`, anywhere, shows its traceback."""
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
 
     def interrupt(*_: object) -> None:
         raise _Interrupted
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8")  # tables have a Δ, whatever the locale is
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, interrupt)
     try:
         app(arguments, prog_name="python -m bench")
-    except BenchError as e:
+    except (BenchError, OSError) as e:
         if "--debug" in sys.argv:
             traceback.print_exc()
         print(f"error: {' '.join(str(e).split())}", file=sys.stderr)

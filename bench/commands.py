@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench import files, prompts, stats
-from bench.errors import BenchError
 from bench.gguf_io import complete_or_absent, inspect
 from bench.jobs import LibraryInfo, MeasureJob, MeasureResult, Settings, WindowResult
 from bench.machine import Machine, cpus_for, this_machine
@@ -16,36 +14,36 @@ from bench.models import describe, reference
 from bench.process import run_job
 from bench.progress import Reporter
 from bench.recipes import find_recipe
-from bench.run import Options, check_library, check_threads, check_window
+from bench.run import (
+    Options,
+    check_importance,
+    check_library,
+    check_threads,
+    check_window,
+    check_windows,
+    importance_file,
+)
 
 
 def quantize_to(options: Options, target: Path, reporter: Reporter) -> dict[str, object]:
-    """Build a recipe's file in the cache and copy it to `target` (a link where that is possible)."""
+    """Build a recipe's file in the cache and copy it to `target`."""
     [name] = options.recipes
     recipe, threads = find_recipe(name), check_threads(options.threads)
+    check_importance(options, [recipe])
     cpus, library = cpus_for(threads), check_library(options.isa)
     source = reference(
         options.model,
         options.cache,
         allow_quantized=options.allow_quantized,
         widen_to_256=options.widen,
-        status=reporter.say,
+        reporter=reporter,
     )
-    matrix = options.imatrix
-    if matrix is None and not options.no_imatrix:
-        calibration = files.token_stream(source, options.calibration or prompts.CALIBRATION, options.cache)
-        with reporter.steps("Importance matrix", 1) as steps:
-            matrix = files.importance(
-                source, calibration, options.calibration_chunks, library, options.cache, threads, cpus, steps.share
-            )
+    matrix = importance_file(options, source, library, threads, cpus, reporter)
     with reporter.steps("Quantizing", 1) as steps:
         steps.name(recipe.name)
         built = files.quantized(source, recipe, matrix, options.cache, library, threads, cpus, steps.share)
     with complete_or_absent(target) as partial:
-        try:
-            os.link(built.path, partial)
-        except OSError:
-            shutil.copyfile(built.path, partial)
+        shutil.copyfile(built.path, partial)
     return {
         "path": str(target),
         "recipe": recipe.name,
@@ -148,19 +146,11 @@ def score(
     """
     n_threads = check_threads(threads)
     library = check_library(isa)
-    described = describe(model, cache, reporter.say)
+    described = describe(model, cache, reporter)
     check_window(described, window)
-    stream = files.token_stream(described, text or prompts.EVALUATION, cache)
-    available = stream.tokens // window
-    if available == 0:
-        raise BenchError(
-            f"{stream.name}: has {stream.tokens:,} tokens, fewer than one window of {window}; give a longer text or a smaller --window"
-        )
-    if windows is not None and not 1 <= windows <= available:
-        raise BenchError(
-            f"--windows {windows}: {stream.name} has 1 to {available} windows of {window} tokens; choose a number in that range"
-        )
-    chosen = tuple(i % available for i in range(rounds)) if rounds else tuple(range(windows or available))
+    stream = files.token_stream(described, text or prompts.EVALUATION, cache, library)
+    n_windows = check_windows(stream, window, windows, default=None)
+    chosen = tuple(i % n_windows for i in range(rounds or n_windows))
     settings = Settings(
         window=window, batch=window, ubatch=min(512, window), threads=n_threads, generate=min(generate, window)
     )

@@ -11,7 +11,6 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from bench.errors import BenchError, MeasurementError
 from bench.graph import MatMulObserver, matmul_callback
+from bench.jobs import LibraryInfo
 
 _LOG_ERROR = 4
 
@@ -77,24 +77,12 @@ def what_went_wrong() -> str:
 # --- what the library is --------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Library:
-    """The loaded engine, as it reports itself."""
-
-    binding: str
-    llama_cpp: str
-    features: tuple[str, ...]
-
-    @property
-    def isa(self) -> str:
-        return isa_label(self.features, platform.machine())
-
-
 def isa_label(features: tuple[str, ...], architecture: str) -> str:
     """The instruction set the kernels were compiled for: the widest one that the library names."""
     for feature, label in (
         ("AMX_INT8", "AMX"),
         ("AVX512", "AVX512"),
+        ("AVX_VNNI", "AVX2+VNNI"),
         ("AVX2", "AVX2"),
         ("AVX", "AVX"),
         ("SVE", "SVE"),
@@ -107,10 +95,16 @@ def isa_label(features: tuple[str, ...], architecture: str) -> str:
     return architecture
 
 
-def library() -> Library:
+def library() -> LibraryInfo:
+    """The loaded engine, as it reports itself."""
     report = lib.llama_print_system_info().decode()
     features = tuple(name for name, value in re.findall(r"(\w+) = (\d+)", report) if value != "0")
-    return Library(binding_version, lib.llama_version().decode(), features)
+    return LibraryInfo(
+        binding=binding_version,
+        llama_cpp=lib.llama_version().decode(),
+        features=features,
+        isa=isa_label(features, platform.machine()),
+    )
 
 
 # --- models and contexts ---------------------------------------------------------------------------------------------
@@ -125,6 +119,8 @@ class Model:
     def __init__(self, path: Path, *, vocab_only: bool = False) -> None:
         params = lib.llama_model_default_params()
         params.n_gpu_layers = 0
+        self._no_devices = (ctypes.c_void_p * 1)()  # an empty list: figures are the CPU's on every build
+        params.devices = ctypes.addressof(self._no_devices)
         params.vocab_only = vocab_only
         start_listening_for_errors()
         self.path = path
@@ -133,7 +129,6 @@ class Model:
             raise BenchError(f"{path}: llama.cpp cannot load this model ({what_went_wrong()})")
         self._vocab = lib.llama_model_get_vocab(self._model)
         self.n_vocab = lib.llama_vocab_n_tokens(self._vocab)
-        self.n_ctx_train = lib.llama_model_n_ctx_train(self._model)
         bos = lib.llama_vocab_bos(self._vocab)
         #: Token to put at the start of every window, or None where the vocabulary does not ask for one.
         self.bos = bos if lib.llama_vocab_get_add_bos(self._vocab) and bos >= 0 else None
@@ -185,6 +180,7 @@ class Context:
         params.n_seq_max = 1
         params.n_threads = params.n_threads_batch = threads
         params.no_perf = True
+        params.offload_kqv = params.op_offload = False
         if observer is not None:
             callback = matmul_callback(observer, lambda name: name.startswith("blk."), min_rows=16)
             self._callback = lib.ggml_backend_sched_eval_callback(callback)  # kept alive with the context

@@ -45,10 +45,10 @@ class Stream:
     tokens: int
 
 
-def token_stream(reference: Reference, source: Path | str, cache: Path) -> Stream:
+def token_stream(reference: Reference, source: Path | str, cache: Path, library: LibraryInfo) -> Stream:
     """Tokens of a part of the prompt set or a text file, under the reference's vocabulary."""
     name, digest = prompts.identify(source)
-    path = cache / "tokens" / f"{_key(reference.sha256, digest)}.npz"
+    path = cache / "tokens" / f"{_key(reference.sha256, digest, library.binding)}.npz"
     count = path.with_suffix(".json")
     try:
         result = TokenizeResult.model_validate_json(count.read_bytes())
@@ -59,7 +59,7 @@ def token_stream(reference: Reference, source: Path | str, cache: Path) -> Strea
     asked = source.absolute() if isinstance(source, Path) else source
     result = run_job(TokenizeJob(model=reference.path, source=asked, out=path), TokenizeResult)  # type: ignore[arg-type]
     with complete_or_absent(count) as partial:
-        partial.write_text(result.model_dump_json())
+        partial.write_text(result.model_dump_json(), encoding="utf-8")
     return Stream(name, path, result.tokens)
 
 
@@ -83,7 +83,7 @@ def importance(
     path = (
         cache
         / "imatrix"
-        / f"{reference.path.stem}-{_key(calibration.path.stem, chunks, library.llama_cpp, library.isa)}.gguf"
+        / f"{reference.path.stem}-{_key(calibration.path.stem, chunks, library.binding, library.isa)}.gguf"
     )
     if not path.exists():
         job = ImportanceJob(
@@ -125,7 +125,7 @@ def quantized(
     """A recipe's file. The cache's key holds all that its content depends on: model, recipe, importance, library."""
     matrix = file_sha256(importance) if importance else None
     rules = [asdict(rule) for rule in recipe.rules]
-    key = _key(reference.sha256, recipe.base, rules, matrix, library.binding, library.llama_cpp)
+    key = _key(reference.sha256, recipe.base, rules, matrix, library.binding, library.isa)
     path = cache / "quantized" / f"{reference.path.stem}-{recipe.name}-{key}.gguf"
     note = path.with_suffix(".json")
     try:
@@ -153,5 +153,5 @@ def quantized(
         result=result,
     )
     with complete_or_absent(note) as partial:
-        partial.write_text(built.model_dump_json())
+        partial.write_text(built.model_dump_json(), encoding="utf-8")
     return built

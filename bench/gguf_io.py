@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import struct
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import gguf
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
@@ -75,9 +77,15 @@ class ModelInfo(BaseModel):
         return tuple(t.name for t in self.tensors if t.type not in UNQUANTIZED)
 
 
-def file_sha256(path: Path) -> str:
+def file_sha256(path: Path, progress: Callable[[float], None] = lambda share: None) -> str:
+    """Hash of a file's contents. progress is called with the share that is done."""
+    digest, size, done = hashlib.sha256(), path.stat().st_size, 0
     with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
+        while block := f.read(2**26):
+            digest.update(block)
+            done += len(block)
+            progress(done / size)
+    return digest.hexdigest()
 
 
 def open_gguf(path: Path) -> gguf.GGUFReader:
@@ -97,6 +105,10 @@ def inspect(path: Path) -> ModelInfo:
     if not header.tensors or not architecture:
         raise BenchError(
             f"{path}: holds no model (general.type is {metadata.get('general.type')}); name a model's GGUF file"
+        )
+    if _number(metadata.get("split.count")) > 1:
+        raise BenchError(
+            f"{path}: is one part of {_number(metadata.get('split.count'))}; join them first with llama-gguf-split --merge"
         )
     tokens = metadata.get("tokenizer.ggml.tokens")
     return ModelInfo(
@@ -135,6 +147,10 @@ def complete_or_absent(target: Path) -> Iterator[Path]:
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        for left_behind in target.parent.glob(f".{glob.escape(target.name)}.*.partial"):
+            pid = left_behind.suffixes[-2].removeprefix(".")
+            if not (pid.isdigit() and psutil.pid_exists(int(pid))):  # its writer was killed
+                left_behind.unlink(missing_ok=True)
         yield partial
         with partial.open("rb+") as f:
             os.fsync(f.fileno())

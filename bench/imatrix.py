@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import gguf
@@ -53,19 +53,29 @@ class ImportanceMatrix:
         """What the quantizer takes."""
         return {name: entry.means() for name, entry in self.entries.items()}
 
-    def check_fits(self, model: ModelInfo, path: Path) -> None:
-        """Raise BenchError when the entries are of another model, by tensor names and widths."""
-        columns = {t.name: t.shape[0] for t in model.tensors}
-        if not columns.keys() & self.entries.keys():
+    def fitted(self, model: ModelInfo, path: Path) -> ImportanceMatrix:
+        """The same for a model: entries of stacked matrices split as the model has them (the binary format has them flat).
+
+        Raises BenchError when the entries are of another model, by tensor names and widths.
+        """
+        shapes = {t.name: t.shape for t in model.tensors}
+        if not shapes.keys() & self.entries.keys():
             raise BenchError(
                 f"{path}: none of its tensors are in {model.path.name}; it belongs to another model, leave --imatrix out to compute one"
             )
+        entries = {}
         for name, entry in self.entries.items():
-            if name in columns and entry.sums.shape[1] != columns[name]:
+            if name not in shapes:
+                continue
+            columns, matrices = shapes[name][0], int(np.prod(shapes[name][2:], dtype=np.int64))
+            if entry.sums.size not in (columns, columns * matrices):
                 raise BenchError(
-                    f"{path}: {name} has {entry.sums.shape[1]} columns here and {columns[name]} in {model.path.name}; "
+                    f"{path}: {name} has {entry.sums.shape[1]} columns here and {columns} in {model.path.name}; "
                     "it belongs to another model, leave --imatrix out to compute one"
                 )
+            sums = entry.sums.reshape(-1, columns)
+            entries[name] = Entry(sums, np.resize(entry.counts, len(sums)))
+        return replace(self, entries=entries)
 
 
 def collect(
@@ -92,7 +102,7 @@ def collect(
         columns = x.shape[-1]
         if product.weight not in sums:
             sums[product.weight] = np.zeros((product.n_matrices, columns))
-            counts[product.weight] = np.zeros(product.n_matrices if product.experts is not None else 1)
+            counts[product.weight] = np.zeros(product.n_matrices)
         total, seen = sums[product.weight], counts[product.weight]
         if product.experts is None:
             for i, group in enumerate(x.reshape(-1, *x.shape[-2:])):
@@ -166,7 +176,8 @@ def read(path: Path) -> ImportanceMatrix:
 
 def _read_gguf(path: Path) -> ImportanceMatrix:
     reader = open_gguf(path)
-    data = {t.name: np.array(t.data, np.float32) for t in reader.tensors}
+    suffixes = (".in_sum2", ".counts")
+    data = {t.name: np.array(t.data, np.float32) for t in reader.tensors if t.name.endswith(suffixes)}
 
     def value(key: str, default: object) -> object:
         field = reader.get_field(key)
@@ -176,14 +187,14 @@ def _read_gguf(path: Path) -> ImportanceMatrix:
     for name, sums in data.items():
         if name.endswith(".in_sum2"):
             stem = name.removesuffix(".in_sum2")
-            if f"{stem}.counts" not in data:
-                raise BenchError(
-                    f"{path}: {stem} has sums but no counts; the file is damaged, compute the importance matrix again"
-                )
-            counts = data[f"{stem}.counts"].ravel()
-            # One count may stand for several stacked matrices.
             matrices = sums.reshape(-1, sums.shape[-1])
-            entries[stem] = Entry(matrices, np.resize(counts, len(matrices)) if len(counts) == 1 else counts)
+            counts = data.get(f"{stem}.counts", np.empty(0)).ravel()
+            if len(counts) not in (1, len(matrices)):
+                raise BenchError(
+                    f"{path}: {stem} has {len(matrices)} rows of sums and {len(counts)} counts; "
+                    "the file is damaged, compute the importance matrix again"
+                )
+            entries[stem] = Entry(matrices, np.resize(counts, len(matrices)))  # one count may stand for all
     datasets = value("imatrix.datasets", [])
     return ImportanceMatrix(
         entries,

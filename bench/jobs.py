@@ -75,7 +75,6 @@ class TokenizeJob(_Frozen):
 
 class TokenizeResult(_Frozen):
     tokens: int
-    trained_context: int
 
 
 class ImportanceJob(_Frozen):
@@ -126,6 +125,9 @@ class MeasureJob(_Frozen):
 
 
 class MeasureResult(_Frozen):
+    """library: the engine of the very process that measured."""
+
+    library: LibraryInfo
     windows: tuple[WindowResult, ...]
 
 

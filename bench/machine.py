@@ -22,11 +22,11 @@ class Machine(BaseModel):
     architecture: str
     physical_cores: int
     logical_cpus: int
-    memory_bytes: int
+    memory_gib: int
     system: str
 
     def __str__(self) -> str:
-        return f"{self.cpu} ({self.physical_cores} cores, {self.memory_bytes / 2**30:.0f} GiB), {self.system}"
+        return f"{self.cpu} ({self.physical_cores} cores, {self.memory_gib} GiB), {self.system}"
 
 
 def this_machine() -> Machine:
@@ -35,7 +35,8 @@ def this_machine() -> Machine:
         architecture=platform.machine(),
         physical_cores=len(_one_cpu_per_core()),
         logical_cpus=os.cpu_count() or 1,
-        memory_bytes=psutil.virtual_memory().total,
+        # whole GiB: the exact figure changes with the kernel, and a run would not find its directory again
+        memory_gib=round(psutil.virtual_memory().total / 2**30),
         system=f"{platform.system()} {platform.machine()}",
     )
 
@@ -88,7 +89,16 @@ def pin(cpus: list[int]) -> None:
 
 
 def peak_memory() -> int:
-    """Largest resident memory of this process so far, in bytes."""
+    """Largest resident memory of this process so far, in bytes.
+
+    Linux is asked for VmHWM: ru_maxrss would include what the parent had used when it started this process.
+    """
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

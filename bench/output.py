@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from bench import tables
 from bench.gguf_io import complete_or_absent
-from bench.results import FILE_NAME, Run
+from bench.results import FILE_NAME, Run, newest_time
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,13 @@ class Summary:
 
 def summarize(run: Run) -> Summary:
     i = run.identity
-    fields = {"window": i.settings.window, "windows": i.windows, "isa": i.library.isa, "threads": i.settings.threads}
+    fields = {
+        "window": i.settings.window,
+        "windows": i.windows,
+        "isa": i.library.isa,
+        "threads": i.settings.threads,
+        "prompts": i.prompts.name,
+    }
     published, paired = tables.published_table(run), tables.paired_table(run)
     comparison = f"{tables.markdown(published)}\n\n{tables.PUBLISHED_KEY.format(**fields)}" if len(published) else ""
     if len(paired):
@@ -44,6 +51,11 @@ def summarize(run: Run) -> Summary:
         f"Text: {i.prompts.name}, {tables.windows_text(run)}. Importance matrix: {_importance(run)}.",
         f"Machine: {i.machine}; {i.settings.threads} threads, {i.library.isa} kernels, llama-cpp-python {i.library.binding}.",
     ]
+    if run.records:
+        started, ended = datetime.fromisoformat(run.header.started), datetime.fromisoformat(newest_time(run.records))
+        about.append(
+            f"Run: {started:%Y-%m-%d}, {(ended - started).total_seconds() / 60:.0f} minutes from start to last record."
+        )
     return Summary(
         title=f"Quantizations of {i.model.name}",
         comparison="\n".join(f"- {line}" for line in about) + (f"\n\n{comparison}" if comparison else ""),
@@ -64,17 +76,21 @@ def write_outputs(run: Run, directory: Path, *, only_if_older: bool = False) -> 
 
     only_if_older: leave them alone when they were made after the last record was.
     """
-    table_file, plot_file = directory / "tables" / "tables.md", directory / "plots" / "ppl-size.png"
-    if only_if_older and _newer(table_file, directory / FILE_NAME) and _newer(plot_file, directory / FILE_NAME):
-        return [table_file, plot_file]
-    texts = {"tables.md": summarize(run).markdown, "comparison.csv": tables.published_table(run).to_csv(index=False)}
-    texts["full.csv"] = tables.full_frame(run).to_csv(index=False)
-    for name, text in texts.items():
-        with complete_or_absent(directory / "tables" / name) as partial:
-            partial.write_text(text)
-    from bench.plots import write_plots  # matplotlib takes a second to import
+    tables_file, plots = directory / "tables" / "tables.md", directory / "plots"
+    if not (only_if_older and _newer(tables_file, directory / FILE_NAME)):
+        from bench.plots import write_plots  # matplotlib takes a second to import
 
-    return [table_file, *write_plots(run, directory / "plots")]
+        write_plots(run, plots)
+        # tables.md is written last: where it is, everything is
+        texts = {
+            "comparison.csv": tables.published_table(run).to_csv(index=False),
+            "full.csv": tables.full_frame(run).to_csv(index=False),
+            "tables.md": summarize(run).markdown,
+        }
+        for name, text in texts.items():
+            with complete_or_absent(tables_file.with_name(name)) as partial:
+                partial.write_text(text, encoding="utf-8")
+    return [tables_file, *sorted(plots.glob("*.png"))]
 
 
 def _newer(file: Path, than: Path) -> bool:

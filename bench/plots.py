@@ -43,13 +43,12 @@ _RC: dict[Any, Any] = {
 }
 
 
-def write_plots(run: Run, directory: Path) -> list[Path]:
-    """Write every plot that the run has the figures for; returns the PNG files."""
+def write_plots(run: Run, directory: Path) -> None:
+    """Write every plot that the run has the figures for."""
     frame = full_frame(run)
     if "ppl" not in frame or frame["ppl"].notna().sum() < 2:
-        return []
+        return
     frame = frame[frame["ppl"].notna()]
-    written = []
     with plt.rc_context(_RC):
         plots = {"ppl-size": _perplexity_against_size, "speed-size": _speed_against_size}
         if "ppl_change_vs_standard" in frame and frame["ppl_change_vs_standard"].notna().any():
@@ -60,8 +59,6 @@ def write_plots(run: Run, directory: Path) -> list[Path]:
                 with complete_or_absent(directory / f"{name}{suffix}") as partial:
                     figure.savefig(partial, format=suffix[1:], metadata=metadata)
             plt.close(figure)
-            written.append(directory / f"{name}.png")
-    return written
 
 
 def caption(run: Run) -> str:

@@ -33,7 +33,7 @@ def run_job(
     """
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         job_file, log_file = Path(directory, "job.json"), Path(directory, "log.txt")
-        job_file.write_text(job.model_dump_json())
+        job_file.write_text(job.model_dump_json(), encoding="utf-8")
         read_end, write_end = os.pipe()
         command = [sys.executable, "-m", "bench.worker", str(job_file), str(write_end), ",".join(map(str, cpus or []))]
         with log_file.open("wb") as log:
@@ -52,6 +52,8 @@ def run_job(
         try:
             with os.fdopen(read_end) as answers:
                 for line in answers:
+                    if not line.endswith("\n"):
+                        break  # the worker died while it wrote this
                     message = json.loads(line)
                     if "progress" in message:
                         if progress:
@@ -75,9 +77,15 @@ def _ending(code: int) -> str:
     if code >= 0:
         return f"ended with code {code} and no result"
     name = signal.Signals(-code).name if -code in {s.value for s in signal.Signals} else f"signal {-code}"
-    return f"was ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+    why = {
+        "SIGKILL": " (out of memory?)",
+        "SIGILL": " (the engine was built for another CPU; BENCH_ISA=native builds it for this one)",
+    }
+    return f"was ended by {name}{why.get(name, '')}"
 
 
 def _last_words(log_file: Path) -> str:
-    lines = [line.strip() for line in log_file.read_text(errors="replace").splitlines() if line.strip()]
+    lines = [
+        line.strip() for line in log_file.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()
+    ]
     return f": {lines[-1][:300]}" if lines else ""

@@ -57,5 +57,11 @@ class Reporter:
             TextColumn("left"),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=self._console, auto_refresh=False, disable=not self._shown) as progress:
+        with Progress(
+            *columns,
+            console=self._console,
+            auto_refresh=False,
+            speed_estimate_period=24 * 3600,
+            disable=not self._shown,
+        ) as progress:
             yield Steps(progress, label, total)

@@ -76,7 +76,7 @@ def _manifest(part: str) -> list[_Listed]:
     """The files of a part of the prompt set. Raises BenchError for a missing or changed one, naming it."""
     root = prompts_directory()
     try:
-        entries = tomllib.loads((root / "manifest.toml").read_text())[part]
+        entries = tomllib.loads((root / "manifest.toml").read_text(encoding="utf-8"))[part]
     except FileNotFoundError as e:
         raise BenchError(f"{root / 'manifest.toml'}: is missing; restore it with git checkout") from e
     listed = [_Listed(root / part / e["file"], e["kind"], e["sha256"]) for e in entries]

@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.errors import BenchError
 from bench.gguf_io import complete_or_absent
 from bench.output import summarize, write_outputs
-from bench.results import FILE_NAME, Run, newest_time
+from bench.results import FILE_NAME, Run
 
 _BLOCK = re.compile(r"(<!-- run ([\w-]+): start -->\n).*?(<!-- run \2: end -->)", re.DOTALL)
 
@@ -22,8 +22,7 @@ def readme_with_results(readme: str, results: Path) -> str:
 
     def fill(block: re.Match[str]) -> str:
         run = Run.load(results / block[2])
-        date = newest_time(run.records).partition("T")[0]
-        return f"{block[1]}\nMeasured {date}:\n\n{summarize(run).comparison}\n\n{block[3]}"
+        return f"{block[1]}\n{summarize(run).comparison}\n\n{block[3]}"
 
     return _BLOCK.sub(fill, readme)
 
@@ -34,9 +33,9 @@ def main() -> None:
     for records in sorted(results.glob(f"*/{FILE_NAME}")):
         write_outputs(Run.load(records.parent), records.parent)
     readme = root / "README.md"
-    text = readme_with_results(readme.read_text(), results)
+    text = readme_with_results(readme.read_text(encoding="utf-8"), results)
     with complete_or_absent(readme) as partial:
-        partial.write_text(text)
+        partial.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import gguf
 
-from bench.errors import BenchError, nearest
+from bench.errors import BenchError, MeasurementError, nearest
 from bench.gguf_io import UNQUANTIZED
 
 _LAYER = re.compile(r"^blk\.(\d+)\.")
@@ -80,7 +80,8 @@ def standard_formats() -> tuple[str, ...]:
 def recipe_files() -> dict[str, Path]:
     """Recipe files by the prefix that names them."""
     return {
-        tomllib.loads(p.read_text())["prefix"]: p for p in sorted((Path(__file__).parent / "recipes").glob("*.toml"))
+        tomllib.loads(p.read_text(encoding="utf-8"))["prefix"]: p
+        for p in sorted((Path(__file__).parent / "recipes").glob("*.toml"))
     }
 
 
@@ -94,7 +95,7 @@ def find_recipe(name: str) -> Recipe:
     prefix, _, base = exact.rpartition("-")
     if not prefix:
         return Recipe(base, "Standard", base, f"llama.cpp's own mix of types for {base}")
-    data = tomllib.loads(recipe_files()[prefix].read_text())
+    data = tomllib.loads(recipe_files()[prefix].read_text(encoding="utf-8"))
     if base in UNQUANTIZED:
         raise BenchError(f"{exact}: {prefix} mixes quantized types and {base} is not one; try {prefix}-IQ2_XXS")
     rules = tuple(
@@ -108,13 +109,14 @@ def apply_rules(recipe: Recipe, mix: dict[str, str], n_layers: int) -> dict[str,
     """The types that the recipe's rules ask for, by tensor name; the last rule that applies decides.
 
     mix: llama.cpp's type for every tensor. Only tensors that it quantizes are touched, so norms, biases and routers
-    stay as they are in any architecture. Raises BenchError for a rule that applies to nothing.
+    stay as they are in any architecture. Raises MeasurementError, which ends this recipe and not the
+    sweep, for a rule that applies to nothing.
     """
     asked: dict[str, str] = {}
     for rule in recipe.rules:
         matched = [name for name, chosen in mix.items() if chosen not in UNQUANTIZED and rule.applies(name, n_layers)]
         if not matched:
-            raise BenchError(
+            raise MeasurementError(
                 f"{recipe.name}: its rule for {rule.target} matches no tensor of this model of {n_layers} layers; use a standard type"
             )
         asked.update(dict.fromkeys(matched, rule.type))

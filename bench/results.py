@@ -2,7 +2,7 @@
 
 records.jsonl holds one record a line. The first is the header: what identifies the run. Every later one carries the
 header's id. Records hold raw values; perplexity, medians and intervals are derived from them (stats.py), so that a
-better statistic can be computed from an old run. Tables, plots and the notebook read records and nothing else.
+better statistic can be computed from an old run. Tables and plots read records and nothing else.
 """
 
 from __future__ import annotations
@@ -129,12 +129,20 @@ class FileRecord(_Record):
 
 
 class WindowRecord(_Record):
-    """One window of one recipe. load: the machine's load average over a minute before it, None where there is none."""
+    """One window of one recipe.
+
+    isa: what the library of the measuring process reported; cpus: the CPUs it was pinned to; load: the machine's load
+    average over the minute before, None where there is none.
+    """
 
     kind: Literal["window"] = "window"
     recipe: str
     sha256: str
     result: WindowResult
+    isa: str
+    cpu: str
+    threads: int
+    cpus: tuple[int, ...]
     load: float | None
 
 
@@ -273,31 +281,29 @@ class RunStore:
         self._lock.release()
 
     def _open(self) -> None:
+        """Read what is there; only a file that is this run's own is written to."""
         if not self.path.exists() or self.path.stat().st_size == 0:
-            self._append_line(Header(id=self._identity.id, identity=self._identity, versions=self._versions))
-        self._repair()
+            self._append_header()
+        data = self.path.read_bytes()
+        complete = data.rfind(b"\n") + 1
+        if complete == 0 and data.startswith(b'{"kind":"run"'):
+            os.truncate(self.path, 0)
+            self._append_header()
         self.run = Run.load(self.directory)
         if self.run.identity.id != self._identity.id:
             different = self.run.identity.differences(self._identity)
             raise BenchError(
                 f"{self.directory}: holds another run: {'; '.join(different[:3])}; choose another directory with --out"
             )
+        if complete < len(data):
+            if complete:
+                os.truncate(self.path, complete)
+            self.repaired = (
+                f"{self.path}: the last line was only half written and was removed; what it measured is measured again"
+            )
 
-    def _repair(self) -> None:
-        """Cut off a last line that was not written to its end, if the lines before it are a run's."""
-        data = self.path.read_bytes()
-        if data.endswith(b"\n"):
-            return
-        if b"\n" not in data and not data.startswith(b'{"kind":"run"'):
-            raise BenchError(f"{self.path}: is not a record file of this program; choose another directory with --out")
-        keep = data.rfind(b"\n") + 1
-        with self.path.open("rb+") as f:
-            f.truncate(keep)
-        self.repaired = (
-            f"{self.path}: the last line was only half written and was removed; what it measured is measured again"
-        )
-        if keep == 0:
-            self._append_line(Header(id=self._identity.id, identity=self._identity, versions=self._versions))
+    def _append_header(self) -> None:
+        self._append_line(Header(id=self._identity.id, identity=self._identity, versions=self._versions))
 
     def _append_line(self, record: Header | Record) -> None:
         try:

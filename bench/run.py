@@ -72,6 +72,7 @@ class Sweep:
     def __init__(self, options: Options, reporter: Reporter) -> None:
         self.options, self.reporter = options, reporter
         self.recipes = [find_recipe(name) for name in dict.fromkeys(options.recipes)]
+        check_importance(options, self.recipes)
         self.threads = check_threads(options.threads)
         self.cpus = cpus_for(self.threads)
         self.library = check_library(options.isa)
@@ -80,7 +81,7 @@ class Sweep:
             options.cache,
             allow_quantized=options.allow_quantized,
             widen_to_256=options.widen,
-            status=reporter.say,
+            reporter=reporter,
         )
         self.settings = Settings(
             window=options.window,
@@ -90,7 +91,9 @@ class Sweep:
             generate=min(options.generate, options.window),
         )
         check_window(self.reference, options.window)
-        self.stream = files.token_stream(self.reference, options.text or prompts.EVALUATION, options.cache)
+        self.stream = files.token_stream(
+            self.reference, options.text or prompts.EVALUATION, options.cache, self.library
+        )
         self.windows = check_windows(self.stream, options.window, options.windows)
         self.identity = Identity(
             model=model_identity(self.reference),
@@ -120,13 +123,18 @@ class Sweep:
     def reference_label(self) -> str:
         return next(iter(self.reference.info.weights_by_type))
 
+    @property
+    def names(self) -> list[str]:
+        """What this sweep measures: the reference and the recipes."""
+        return [self.reference_label, *(r.name for r in self.recipes if r.name != self.reference_label)]
+
     def execute(self) -> Run:
         """Do what is not on record yet. Every measurement is on disk before the next begins."""
         with RunStore(self.directory, self.identity, versions(self.library)) as store:
             if store.repaired:
                 self.reporter.warn(store.repaired)
             recipes = [r for r in self.recipes if r.name != self.reference_label]
-            names = [self.reference_label, *(r.name for r in recipes)]
+            names = self.names
             done = sum(len(store.run.windows.get(n, {})) for n in names)
             if done == len(names) * self.windows:
                 return store.run
@@ -161,7 +169,7 @@ class Sweep:
                 )
             )
         paths = {self.reference_label: self.reference.path}
-        importance = self._importance()
+        importance = importance_file(self.options, self.reference, self.library, self.threads, self.cpus, self.reporter)
         with self.reporter.steps("Quantizing", len(recipes)) as steps:
             for recipe in recipes:
                 steps.name(recipe.name)
@@ -187,23 +195,6 @@ class Sweep:
                 steps.done()
         return paths
 
-    def _importance(self) -> Path | None:
-        o = self.options
-        if o.no_imatrix or o.imatrix:
-            return o.imatrix
-        calibration = files.token_stream(self.reference, o.calibration or prompts.CALIBRATION, o.cache)
-        with self.reporter.steps("Importance matrix", 1) as steps:
-            return files.importance(
-                self.reference,
-                calibration,
-                o.calibration_chunks,
-                self.library,
-                o.cache,
-                self.threads,
-                self.cpus,
-                steps.share,
-            )
-
     def _passes(self, store: RunStore, paths: dict[str, Path]) -> None:
         pending = [(w, name) for w in range(self.windows) for name in paths if w not in store.run.windows[name]]
         failures: dict[str, int] = {}
@@ -216,17 +207,58 @@ class Sweep:
                 load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
                 job = MeasureJob(model=paths[name], stream=self.stream.path, windows=(window,), settings=self.settings)
                 try:
-                    [result] = run_job(job, MeasureResult, cpus=self.cpus).windows
-                except MeasurementError as e:
+                    measured = run_job(job, MeasureResult, cpus=self.cpus)
+                    if measured.library != self.library:
+                        raise MeasurementError("another build of the engine was installed during the run")
+                except BenchError as e:
                     failures[name] = failures.get(name, 0) + 1
                     store.append(FailureRecord(run=store.run.header.id, recipe=name, window=window, reason=str(e)))
                     self.reporter.warn(f"{name}, window {window}: {e}")
                 else:
-                    digest = store.run.files[name].sha256
                     store.append(
-                        WindowRecord(run=store.run.header.id, recipe=name, sha256=digest, result=result, load=load)
+                        WindowRecord(
+                            run=store.run.header.id,
+                            recipe=name,
+                            sha256=store.run.files[name].sha256,
+                            result=measured.windows[0],
+                            isa=measured.library.isa,
+                            cpu=self.identity.machine.cpu,
+                            threads=self.threads,
+                            cpus=tuple(self.cpus),
+                            load=load,
+                        )
                     )
                 steps.done()
+
+
+def importance_file(
+    options: Options, reference: Reference, library: LibraryInfo, threads: int, cpus: list[int], reporter: Reporter
+) -> Path | None:
+    """The importance matrix to quantize with: the user's, one computed from the calibration text, or none."""
+    if options.no_imatrix or options.imatrix:
+        return options.imatrix
+    calibration = files.token_stream(reference, options.calibration or prompts.CALIBRATION, options.cache, library)
+    with reporter.steps("Importance matrix", 1) as steps:
+        return files.importance(
+            reference, calibration, options.calibration_chunks, library, options.cache, threads, cpus, steps.share
+        )
+
+
+#: Formats that llama.cpp refuses to write without importance data.
+_NEED_IMPORTANCE = {"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "Q2_K_S"}
+
+
+def check_importance(options: Options, recipes: list[Recipe]) -> None:
+    """Raise BenchError for options that contradict each other, and recipes that need what was declined."""
+    if options.no_imatrix and (options.imatrix or options.calibration):
+        raise BenchError("--no-imatrix contradicts --imatrix and --calibration; leave one of them out")
+    if options.imatrix and options.calibration:
+        raise BenchError("--imatrix is used as it is, so --calibration would do nothing; leave one of them out")
+    needing = [r.name for r in recipes if r.base in _NEED_IMPORTANCE]
+    if options.no_imatrix and needing:
+        raise BenchError(
+            f"{needing[0]} needs an importance matrix: pass --imatrix FILE, or leave --no-imatrix out to compute one"
+        )
 
 
 def file_record(run_id: str, recipe: Recipe, built: files.Built) -> FileRecord:
@@ -291,8 +323,8 @@ def check_window(reference: Reference, window: int) -> None:
         )
 
 
-def check_windows(stream: files.Stream, window: int, asked: int | None) -> int:
-    """How many windows to score. Raises BenchError when the text has fewer than asked for, or none."""
+def check_windows(stream: files.Stream, window: int, asked: int | None, default: int | None = DEFAULT_WINDOWS) -> int:
+    """How many windows to score: as asked, or the default, or all of the text when it is shorter. Raises BenchError when the text has fewer than asked for, or none."""
     available = stream.tokens // window
     if available == 0:
         raise BenchError(
@@ -302,7 +334,7 @@ def check_windows(stream: files.Stream, window: int, asked: int | None) -> int:
         raise BenchError(
             f"--windows {asked}: {stream.name} has 1 to {available} windows of {window} tokens; choose a number in that range"
         )
-    return asked or min(available, DEFAULT_WINDOWS)
+    return asked or min(available, default or available)
 
 
 def default_directory(identity: Identity) -> Path:

@@ -61,6 +61,8 @@ def time_rounds(subjects: list[Timed]) -> dict[str, list[float]]:
     suite = Path(__file__).with_name("timed_suite.py")
     # A session of its own: no settings, conftest or plugins of the directory it happens to run in.
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    for variable in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS"):
+        os.environ.pop(variable, None)
     status = pytest.main(
         [
             str(suite),

@@ -19,7 +19,7 @@ MISSING = "–"
 
 PUBLISHED_KEY = """\
 Key
-- PPL: perplexity of the fixed prompts, lower is better
+- PPL: perplexity of the {prompts}, lower is better
 - Δ PPL: percentage change from Standard to DynamicGate
 - Size: bytes of the file (M: 10^6, G: 10^9); Δ Size: DynamicGate minus Standard
 - Speed: time to process one window of {window} tokens (median, CPU, {isa}, {threads} threads), lower is better"""
@@ -235,7 +235,7 @@ def notes(run: Run) -> list[str]:
         if file.replaced:
             tensor, (asked, stored) = next(iter(file.replaced.items()))
             said.append(
-                f"{name}: llama.cpp replaced the type of {len(file.replaced)} tensors ({tensor}: {asked} became {stored}), their width is no multiple of 256"
+                f"{name}: llama.cpp replaced the type of {len(file.replaced)} tensors ({tensor}: {asked} became {stored}), their width is no multiple of the block of the type"
             )
         have = len(run.windows[name])
         if have < run.identity.windows:

@@ -29,6 +29,9 @@ from bench.gguf_io import TensorToWrite, complete_or_absent, copy_metadata, open
 
 _MULTIPLE = 256
 
+#: Version of what this module writes; a new one when its output changes, so that no cache brings back the old.
+WIDENING = 1
+
 #: Which width each dimension of a tensor has, columns first: W residual stream, Q all query heads, K and V all
 #: key/value heads, F feed-forward, "-" left alone. Keys are tensor names without `blk.N.` and `.weight`.
 _ROLES = {
@@ -152,7 +155,7 @@ def widen(source: Path, target: Path, *, description: str, name: str | None = No
     statement = (
         f"Widened exactly with zeros: width {old.embedding} to {new.embedding}, feed-forward {old.feed_forward} to {new.feed_forward}, "
         f"heads {old.heads}/{old.kv_heads} to {new.heads}/{new.kv_heads} of {old.key_length}; norm weights times "
-        f"sqrt({old.embedding}/{new.embedding}), norm epsilon times {old.embedding}/{new.embedding}."
+        f"sqrt({old.embedding}/{new.embedding}), norm epsilon times {old.embedding}/{new.embedding}. Matrices are stored in F16."
     )
     writer = gguf.GGUFWriter(None, "llama")
     copy_metadata(
@@ -190,7 +193,10 @@ def _padded(
     """A tensor's values times scale, in the corner of a zero array of the new shape (slowest dimension first)."""
     values = gguf.quants.dequantize(tensor.data, tensor.tensor_type).reshape(tuple(tensor.shape)[::-1])
     padded: NDArray[np.generic] = np.zeros(shape, dtype)
-    padded[tuple(slice(n) for n in values.shape)] = values * np.float32(scale)
+    with np.errstate(over="ignore"):  # told below, with the tensor's name
+        padded[tuple(slice(n) for n in values.shape)] = values * np.float32(scale)
+    if not np.isfinite(padded).all():
+        raise BenchError(f"cannot widen: {tensor.name} holds values that F16 cannot hold; use the model as it is")
     return padded
 
 

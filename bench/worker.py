@@ -39,8 +39,7 @@ Progress = Callable[[float], None]
 def _library(_job: LibraryJob, _progress: Progress) -> LibraryInfo:
     from bench.engine import library
 
-    found = library()
-    return LibraryInfo(binding=found.binding, llama_cpp=found.llama_cpp, features=found.features, isa=found.isa)
+    return library()
 
 
 def _tokenize(job: TokenizeJob, _progress: Progress) -> TokenizeResult:
@@ -60,10 +59,9 @@ def _tokenize(job: TokenizeJob, _progress: Progress) -> TokenizeResult:
         )
         kind_of_document = np.array([prompts.kinds.index(d.kind) for d in prompts.documents])
         stream = TokenStream(tokens, kind_of_document[documents], prompts.kinds, model.bos)
-        trained = model.n_ctx_train
     with complete_or_absent(job.out) as partial, partial.open("wb") as f:
         stream.save(f)
-    return TokenizeResult(tokens=len(tokens), trained_context=trained)
+    return TokenizeResult(tokens=len(tokens))
 
 
 def _importance(job: ImportanceJob, progress: Progress) -> ImportanceResult:
@@ -93,7 +91,7 @@ def _quantize(job: QuantizeJob, progress: Progress) -> QuantizeResult:
 def _measure(job: MeasureJob, progress: Progress) -> MeasureResult:
     from bench.measure import measure
 
-    return MeasureResult(windows=tuple(measure(job, progress)))
+    return MeasureResult(library=_library(LibraryJob(), progress), windows=tuple(measure(job, progress)))
 
 
 _HANDLERS: dict[str, Callable[..., BaseModel]] = {

@@ -24,7 +24,7 @@ def identity(*, model: str = "Test model", windows: int = 1, threads: int = 2, w
             architecture="x86_64",
             physical_cores=2,
             logical_cpus=2,
-            memory_bytes=2**34,
+            memory_gib=16,
             system="Linux x86_64",
         ),
     )
@@ -64,7 +64,17 @@ def window_record(
         load_seconds=0.25,
         peak_memory_bytes=3_000_000_000,
     )
-    return WindowRecord(run=run, recipe=recipe, sha256=recipe, result=result, load=0.5)
+    return WindowRecord(
+        run=run,
+        recipe=recipe,
+        sha256=recipe,
+        result=result,
+        isa="AVX2",
+        cpu="Test CPU",
+        threads=2,
+        cpus=(0, 1),
+        load=0.5,
+    )
 
 
 def run_of(records: list[Record], **identity_fields: object) -> Run:

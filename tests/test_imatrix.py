@@ -11,7 +11,7 @@ import pytest
 
 from bench import imatrix
 from bench.errors import BenchError
-from bench.gguf_io import inspect
+from bench.gguf_io import TensorInfo, inspect
 from bench.imatrix import Entry, ImportanceMatrix
 
 
@@ -67,6 +67,15 @@ def test_older_binary_format(tmp_path: Path) -> None:
     assert (read.datasets, read.chunks) == (("x.txt",), 7)
 
 
+def test_a_flat_entry_of_stacked_experts_is_split_as_the_model_has_it(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "moe.dat").write_bytes(legacy(b"blk.0.ffn_up_exps.weight", 2, [2, 4, 6, 8]))
+    info = inspect(tiny)
+    experts = TensorInfo(name="blk.0.ffn_up_exps.weight", shape=(2, 8, 2), type="F16", n_bytes=64)
+    model = info.model_copy(update={"tensors": (*info.tensors, experts)})
+    entry = imatrix.read(tmp_path / "moe.dat").fitted(model, tmp_path).entries["blk.0.ffn_up_exps.weight"]
+    assert entry.sums.tolist() == [[2, 4], [6, 8]] and entry.means().tolist() == [1, 2, 3, 4]
+
+
 @pytest.mark.parametrize("content", [b"\0\0", b"hello, world, this is text", legacy(b"blk.0.x", 4, [8, 2])[:20]])
 def test_damaged_files_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.dat").write_bytes(content)
@@ -87,4 +96,4 @@ def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
 def test_another_models_matrix_is_refused(tiny: Path, name: str, columns: int, said: str) -> None:
     entry = Entry(np.ones((1, columns), np.float32), np.ones(1, np.float32))
     with pytest.raises(BenchError, match=said):
-        ImportanceMatrix({name: entry}, (), 1, 512).check_fits(inspect(tiny), Path("m.gguf"))
+        ImportanceMatrix({name: entry}, (), 1, 512).fitted(inspect(tiny), Path("m.gguf"))

@@ -76,6 +76,7 @@ def test_another_run_is_refused_with_both_values(tmp_path: Path) -> None:
     ("line", "said"),
     [
         ("hello\n", "is not JSON"),
+        ("hello\nworld", "is not JSON"),
         ('{"kind":"other"}\n', "not a record of this program"),
         ('{"kind":"window","run":"x"}\n', "not a record of this program"),
     ],
@@ -93,9 +94,19 @@ def test_foreign_files_are_refused_and_left_alone(tmp_path: Path, line: str, sai
 def test_a_foreign_file_without_a_line_end_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / FILE_NAME
     path.write_text("my notes")
-    with pytest.raises(BenchError, match="not a record file of this program"), RunStore(tmp_path, identity(), {}):
+    with pytest.raises(BenchError, match="does not start with the header of a run"), RunStore(tmp_path, identity(), {}):
         pass
     assert path.read_text() == "my notes"
+
+
+def test_another_runs_half_written_line_is_left_alone(tmp_path: Path) -> None:
+    filled(tmp_path)
+    path = tmp_path / FILE_NAME
+    path.write_bytes(path.read_bytes()[:-9])
+    before = path.read_bytes()
+    with pytest.raises(BenchError, match="holds another run"), RunStore(tmp_path, identity(threads=8), {}):
+        pass
+    assert path.read_bytes() == before
 
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:

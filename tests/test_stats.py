@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from bench import stats
@@ -40,18 +41,34 @@ def test_one_window_has_no_interval_and_one_token_no_error() -> None:
     assert math.isnan(p.se)
 
 
-def test_interval_needs_five_windows_and_holds_the_value() -> None:
-    values = [20.0, 22, 19, 25, 21]
-    assert stats.perplexity([window(i, v) for i, v in enumerate(values[:4])]).ppl.low is None
+def test_interval_needs_six_windows_and_holds_the_value() -> None:
+    values = [20.0, 22, 19, 25, 21, 23]
+    assert stats.perplexity([window(i, v) for i, v in enumerate(values[:5])]).ppl.low is None
     ppl = stats.perplexity([window(i, v) for i, v in enumerate(values)]).ppl
     assert ppl.low is not None and ppl.high is not None
     # a resampled mean lies between the smallest and the largest window
     assert math.exp(1.9) <= ppl.low < ppl.value < ppl.high <= math.exp(2.5)
 
 
+@pytest.mark.parametrize("n", [6, 8, 20])
+def test_intervals_cover_a_known_difference_as_often_as_they_say(n: int) -> None:
+    """Windows that differ much, a paired change of known mean: 95 % of intervals hold it, within the trial's own error."""
+    rng = np.random.default_rng(n)
+    trials, held, held_nothing_shown = 300, 0, 0
+    for _ in range(trials):
+        base, change = rng.normal(30, 5, n), rng.normal(-1, 0.5, n)
+        estimate = stats.perplexity_change(
+            [window(i, v) for i, v in enumerate(base)], [window(i, v) for i, v in enumerate(base + change)]
+        )
+        held += not estimate.excludes(math.exp(-0.1) - 1)
+        held_nothing_shown += not estimate.excludes(0)
+    assert 0.92 <= held / trials <= 1
+    assert held_nothing_shown < 0.35 * trials, "and the interval is not so wide that it shows nothing"
+
+
 def test_paired_change_is_exact_where_every_window_changes_alike() -> None:
-    before = [window(i, v) for i, v in enumerate([20.0, 22, 19, 25, 21])]
-    after = [window(i, v - 1) for i, v in enumerate([20.0, 22, 19, 25, 21])]
+    before = [window(i, v) for i, v in enumerate([20.0, 22, 19, 25, 21, 23])]
+    after = [window(i, v - 1) for i, v in enumerate([20.0, 22, 19, 25, 21, 23])]
     change = stats.perplexity_change(before, after)
     # each window's mean NLL falls by 0.1, so the interval has no width although the windows differ much
     assert (change.value, change.low, change.high) == pytest.approx((math.exp(-0.1) - 1,) * 3)

@@ -1,0 +1,32 @@
+"""README.md and results/ say what the records say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench import publish
+from bench.output import write_outputs
+from bench.results import FILE_NAME, Run
+
+ROOT = Path(__file__).parent.parent
+PUBLISHED = sorted(p.parent for p in (ROOT / "results").glob(f"*/{FILE_NAME}"))
+
+
+def test_readme_quotes_the_records() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert text.count("<!-- run ") == 2, "README quotes a run"
+    assert publish.readme_with_results(text, ROOT / "results") == text
+
+
+@pytest.mark.parametrize("directory", PUBLISHED, ids=[p.name for p in PUBLISHED])
+def test_published_tables_are_those_of_the_records(directory: Path, tmp_path: Path) -> None:
+    run = Run.load(directory)
+    assert run.is_complete
+    write_outputs(run, tmp_path)
+    made = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*") if p.is_file())
+    assert made == sorted(p.relative_to(directory) for p in directory.rglob("*") if p.is_file() and p.name != FILE_NAME)
+    for name in made:
+        if name.parent.name == "tables":
+            assert (tmp_path / name).read_bytes() == (directory / name).read_bytes(), f"{name}: run `nox -s publish`"
