@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 
 import gguf
 
 from bench import imatrix
+from bench.donors import with_donors
 from bench.errors import BenchError, MeasurementError
 from bench.gguf_io import ModelInfo, complete_or_absent, inspect
 from bench.jobs import QuantizeJob
@@ -30,16 +32,12 @@ def build(job: QuantizeJob, progress: Callable[[float], None]) -> Plan:
     if job.importance is not None:
         matrix = imatrix.read(job.importance)
         importance = matrix.fitted(header, job.importance).means()
-    mix = plan(QuantizeRequest(job.model, recipe.base, {}, importance))
-    request, planned = QuantizeRequest(job.model, recipe.base, {}, importance), mix
+    mix = planned = plan(QuantizeRequest(job.model, recipe.base, {}, importance))
     if recipe.rules:
         asked = apply_rules(recipe, mix.types, header.n_layers)
         # Every tensor is pinned: llama.cpp's mix counts the tensors it decides on, and would treat the middle layers as
         # the first ones if the outer layers were taken out of its hands.
-        stored = {t.name: t.type for t in header.tensors}
-        pinned = {name: t for name, t in mix.types.items() if t != stored[name]} | asked
-        request = QuantizeRequest(job.model, recipe.base, pinned, importance)
-        planned = plan(request)
+        planned = plan(QuantizeRequest(job.model, recipe.base, mix.types | asked, importance))
         planned.replaced.update({name: r for name, r in mix.replaced.items() if name not in asked})
     for name, chosen in planned.types.items():
         if chosen in _NEEDS_IMPORTANCE and name.startswith("blk.") and name not in importance:
@@ -59,7 +57,13 @@ def build(job: QuantizeJob, progress: Callable[[float], None]) -> Plan:
                 f"{job.out.parent}: {recipe.name} needs {needed / 1e6:,.0f} MB and {free / 1e6:,.0f} MB are free; "
                 "free some space or choose another directory with --cache"
             )
-        quantize(request, partial, threads=job.threads, progress=progress)
+        # The file with the donors' tensors is at most as large as the model; without room for it they are done without.
+        scratch = partial.with_name(f".{job.out.name}.source.{os.getpid()}.partial")
+        donors = job.donors if free > needed + 1.05 * header.n_bytes else ()
+        with with_donors(job.model, planned.types, donors, scratch) as source:
+            pinned = {t.name: planned.types[t.name] for t in header.tensors if planned.types[t.name] != t.type}
+            request = QuantizeRequest(source, recipe.base, pinned, importance)
+            quantize(request, partial, threads=job.threads, progress=progress)
     return planned
 
 

@@ -139,9 +139,10 @@ def run(
     Exit code 0: everything was measured; 1: some measurements failed; 2: the run is impossible as asked.
     """
     from bench.models import cache_directory
+    from bench.options import DEFAULT_RECIPES, Options
     from bench.output import summarize, write_outputs
     from bench.progress import Reporter
-    from bench.run import DEFAULT_RECIPES, Options, Sweep
+    from bench.run import Sweep
 
     default = _QUICK_RECIPES if quick else DEFAULT_RECIPES
     chosen = tuple(name.strip() for name in recipes.split(",") if name.strip()) if recipes else default
@@ -197,8 +198,8 @@ def quantize(
     """Build the file of one recipe."""
     from bench import commands
     from bench.models import cache_directory
+    from bench.options import Options
     from bench.progress import Reporter
-    from bench.run import Options
 
     built: Any = commands.quantize_to(
         Options(
@@ -312,6 +313,24 @@ def tables(
 
 
 @app.command()
+def compare(
+    run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help="Directory of a run.")],
+    run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="Directory of another run of the same thing.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Paired differences between two runs, recipe by recipe; refused, with the reasons, when they do not compare."""
+    from bench.compare import comparison_table
+    from bench.results import Run
+    from bench.tables import markdown
+
+    table = comparison_table(Run.load(run_a), Run.load(run_b))
+    if as_json:
+        _print_json(table.to_dict("records"))
+    else:
+        print(f"A: {run_a}\nB: {run_b}\n\n{markdown(table)}")
+
+
+@app.command()
 def info(model: ModelArgument, as_json: JsonOption = False) -> None:
     """What a GGUF file is: architecture, layers, context, stored types, bits per weight."""
     from bench import commands
@@ -332,7 +351,8 @@ def info(model: ModelArgument, as_json: JsonOption = False) -> None:
 
 
 def _run_as_json(run: Any, directory: Path) -> dict[str, object]:
-    from bench.tables import full_frame, notes, published_table
+    from bench.notes import notes
+    from bench.tables import full_frame, published_table
 
     return {
         "directory": str(directory),

@@ -11,10 +11,7 @@ from bench.gguf_io import complete_or_absent, inspect
 from bench.jobs import LibraryInfo, MeasureJob, MeasureResult, Settings, WindowResult
 from bench.machine import Machine, cpus_for, this_machine
 from bench.models import describe, reference
-from bench.process import run_job
-from bench.progress import Reporter
-from bench.recipes import find_recipe
-from bench.run import (
+from bench.options import (
     Options,
     check_importance,
     check_library,
@@ -23,6 +20,9 @@ from bench.run import (
     check_windows,
     importance_file,
 )
+from bench.process import run_job
+from bench.progress import Reporter
+from bench.recipes import find_recipe
 
 
 def quantize_to(options: Options, target: Path, reporter: Reporter) -> dict[str, object]:

@@ -99,7 +99,7 @@ def importance(
 
 
 class Built(BaseModel):
-    """A quantized file as it was built. n_bytes: of the file."""
+    """A quantized file as it was built. n_bytes: of the file; origin: the same for files whose equal tensors are equal."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -109,6 +109,7 @@ class Built(BaseModel):
     bits_per_weight: float
     weights_by_type: dict[str, int]
     importance_sha256: str | None
+    origin: str
     result: QuantizeResult
 
 
@@ -125,21 +126,17 @@ def quantized(
     """A recipe's file. The cache's key holds all that its content depends on: model, recipe, importance, library."""
     matrix = file_sha256(importance) if importance else None
     rules = [asdict(rule) for rule in recipe.rules]
-    key = _key(reference.sha256, recipe.base, rules, matrix, library.binding, library.isa)
-    path = cache / "quantized" / f"{reference.path.stem}-{recipe.name}-{key}.gguf"
-    note = path.with_suffix(".json")
-    try:
-        built = Built.model_validate_json(note.read_bytes())
-        if path.stat().st_size == built.n_bytes:
-            return built
-    except (OSError, ValidationError):
-        pass  # not built yet
+    origin = _key(reference.sha256, matrix, library.binding, library.isa)
+    path = cache / "quantized" / f"{reference.path.stem}-{recipe.name}-{_key(origin, recipe.base, rules)}.gguf"
+    if (found := _built(path.with_suffix(".json"))) is not None:
+        return found
     job = QuantizeJob(
         model=reference.path,
         recipe=recipe.name,
         importance=importance and importance.absolute(),
         threads=threads,
         out=path,
+        donors=tuple(b.path for note in path.parent.glob("*.json") if (b := _built(note)) and b.origin == origin),
     )
     result = run_job(job, QuantizeResult, cpus=cpus, progress=share)
     info = inspect(path)
@@ -150,8 +147,18 @@ def quantized(
         bits_per_weight=info.bits_per_weight,
         weights_by_type=info.weights_by_type,
         importance_sha256=matrix,
+        origin=origin,
         result=result,
     )
-    with complete_or_absent(note) as partial:
+    with complete_or_absent(path.with_suffix(".json")) as partial:
         partial.write_text(built.model_dump_json(), encoding="utf-8")
     return built
+
+
+def _built(note: Path) -> Built | None:
+    """What a note in the cache says of a file that is still there as it was built."""
+    try:
+        built = Built.model_validate_json(note.read_bytes())
+        return built if built.path.stat().st_size == built.n_bytes else None
+    except (OSError, ValidationError):
+        return None  # not built yet, or by another version of this program

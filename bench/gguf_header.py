@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mmap
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import gguf
@@ -30,18 +30,24 @@ class ArrayLength:
 
 @dataclass(frozen=True)
 class HeaderTensor:
-    """shape: columns first, as GGUF states it."""
+    """shape: columns first, as GGUF states it; start: where its data begin in the file."""
 
     name: str
     shape: tuple[int, ...]
     type: gguf.GGMLQuantizationType
     n_bytes: int
+    start: int
 
 
 @dataclass(frozen=True)
 class Header:
+    """metadata_end: where the keys and values end in the file and the list of tensors begins; alignment: of tensor data."""
+
+    version: int
     metadata: dict[str, object]
     tensors: tuple[HeaderTensor, ...]
+    metadata_end: int
+    alignment: int
 
 
 class _Cursor:
@@ -123,7 +129,7 @@ def _parse(cursor: _Cursor) -> tuple[Header, int]:
     for _ in range(n_keys):
         key = cursor.string()
         metadata[key] = cursor.value(cursor.number("<I"))
-    tensors, last = [], 0
+    metadata_end, tensors = cursor.at, []
     for _ in range(n_tensors):
         name = cursor.string()
         shape = tuple(cursor.number("<Q") for _ in range(cursor.number("<I")))
@@ -133,10 +139,16 @@ def _parse(cursor: _Cursor) -> tuple[Header, int]:
         n_weights = 1
         for n in shape:
             n_weights *= n
-        tensors.append(HeaderTensor(name, shape, kind, n_weights // block * block_bytes))
-        last = max(last, offset + tensors[-1].n_bytes)
+        tensors.append(HeaderTensor(name, shape, kind, n_weights // block * block_bytes, offset))
     alignment = metadata.get("general.alignment", gguf.GGUF_DEFAULT_ALIGNMENT)
     if not isinstance(alignment, int) or alignment <= 0:
         raise ValueError("no alignment")
-    start = (cursor.at + alignment - 1) // alignment * alignment
-    return Header(metadata, tuple(tensors)), start + last
+    data = align(cursor.at, alignment)
+    placed = tuple(replace(t, start=data + t.start) for t in tensors)
+    header = Header(version, metadata, placed, metadata_end, alignment)
+    return header, max((t.start + t.n_bytes for t in placed), default=data)
+
+
+def align(position: int, alignment: int) -> int:
+    """The next multiple of the alignment."""
+    return (position + alignment - 1) // alignment * alignment

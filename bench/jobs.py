@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from bench.machine import Activity
@@ -44,6 +47,34 @@ class KindSums(_Frozen):
     squares: float
 
 
+class TokenData(_Frozen):
+    """Scores of the scored tokens of a window, packed (see pack): one entry a token, in the text's order.
+
+    kinds: uint8 indices into kind_names; nll: float32, nats; flags: uint8, the sum of TOP_IS_CORRECT,
+    REFERENCE_TOP_IS_CORRECT and SAME_TOP where they hold. Against the reference, None for the reference itself:
+    kl: float32, nats; p_change: float32, probability of the correct token minus the reference's.
+    """
+
+    kind_names: tuple[str, ...]
+    kinds: str
+    nll: str
+    flags: str
+    kl: str | None = None
+    p_change: str | None = None
+
+
+TOP_IS_CORRECT, REFERENCE_TOP_IS_CORRECT, SAME_TOP = 1, 2, 4
+
+
+def pack(values: NDArray[Any], dtype: type[np.generic]) -> str:
+    """An array as base64 of its little-endian bytes, for a record that stays one line of text."""
+    return base64.b64encode(np.ascontiguousarray(values, np.dtype(dtype).newbyteorder("<")).tobytes()).decode("ascii")
+
+
+def unpack(text: str, dtype: type[np.generic]) -> NDArray[Any]:
+    return np.frombuffer(base64.b64decode(text), np.dtype(dtype).newbyteorder("<"))
+
+
 class WindowResult(_Frozen):
     """Raw values of one window of one file.
 
@@ -53,6 +84,7 @@ class WindowResult(_Frozen):
 
     window: int
     by_kind: dict[str, KindSums]
+    tokens: TokenData | None = None
     seconds: float
     activity: Activity
     generate_seconds: float | None
@@ -95,7 +127,10 @@ class ImportanceResult(_Frozen):
 
 
 class QuantizeJob(_Frozen):
-    """Build a recipe's file. importance: a matrix file, or None to build without one."""
+    """Build a recipe's file. importance: a matrix file, or None to build without one.
+
+    donors: files built from the same model with the same importance data, whose tensors may be taken over.
+    """
 
     kind: Literal["quantize"] = "quantize"
     model: Path
@@ -103,6 +138,7 @@ class QuantizeJob(_Frozen):
     importance: Path | None
     threads: int
     out: Path
+    donors: tuple[Path, ...] = ()
 
 
 class QuantizeResult(_Frozen):
@@ -115,13 +151,19 @@ class QuantizeResult(_Frozen):
 
 
 class MeasureJob(_Frozen):
-    """Score and time windows of a token stream."""
+    """Score and time windows of a token stream.
+
+    write_logits: keep the logits of the scored tokens there, for the recipes to be compared with; reference_logits:
+    compare with those. Either goes with a single window.
+    """
 
     kind: Literal["measure"] = "measure"
     model: Path
     stream: Path
     windows: tuple[int, ...]
     settings: Settings
+    write_logits: Path | None = None
+    reference_logits: Path | None = None
 
 
 class MeasureResult(_Frozen):

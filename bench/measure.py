@@ -17,9 +17,18 @@ from numpy.typing import NDArray
 
 from bench.engine import Context, Model
 from bench.errors import BenchError, MeasurementError
-from bench.jobs import KindSums, MeasureJob, Settings, WindowResult
+from bench.jobs import (
+    REFERENCE_TOP_IS_CORRECT,
+    SAME_TOP,
+    TOP_IS_CORRECT,
+    KindSums,
+    MeasureJob,
+    TokenData,
+    WindowResult,
+    pack,
+)
 from bench.machine import Activity, ActivityMeter, peak_memory
-from bench.quality import sums_by_kind, token_nll
+from bench.quality import Divergence, ReferenceLogits, TokenScores, score
 from bench.speed import time_rounds
 
 #: Tokens decoded before anything is timed: enough to touch every weight and to start the threads.
@@ -61,23 +70,27 @@ class _Windows:
 
     context: Context
     stream: TokenStream
-    windows: tuple[int, ...]
-    settings: Settings
+    job: MeasureJob
     progress: Callable[[float], None]
     name: str = "window"
-    scores: list[dict[str, KindSums]] = field(default_factory=list)
+    tokens: list[TokenData] = field(default_factory=list)
+    sums: list[dict[str, KindSums]] = field(default_factory=list)
     activity: list[Activity] = field(default_factory=list)
     peak_memory: list[int] = field(default_factory=list)
     _meter: ActivityMeter = field(default_factory=ActivityMeter)
 
     @property
     def rounds(self) -> int:
-        return len(self.windows)
+        return len(self.job.windows)
+
+    def _start(self) -> int:
+        """Where the current window begins in the stream."""
+        return self.job.windows[len(self.sums)] * self.job.settings.window
 
     def setup(self) -> None:
-        length = self.settings.window
+        length = self.job.settings.window
         self.context.clear()
-        self.context.prepare(self.stream.window(self.windows[len(self.scores)], length), length // 2)
+        self.context.prepare(self.stream.window(self._start() // length, length), length // 2)
         self._meter.start()
 
     def target(self) -> None:
@@ -85,17 +98,46 @@ class _Windows:
 
     def teardown(self) -> None:
         self.activity.append(self._meter.stop())
-        length = self.settings.window
+        length, job = self.job.settings.window, self.job
         if self.context.n_past != length:
             raise MeasurementError(f"only {self.context.n_past} of {length} tokens of the window were processed")
         # The logits of token i are for token i + 1, so those of the last token have nothing to predict.
-        start = self.windows[len(self.scores)] * length
-        scored = slice(start + length // 2 + 1, start + length)
-        nll = token_nll(self.context.logits()[:-1], self.stream.tokens[scored], threads=self.settings.threads)
-        by_kind = sums_by_kind(nll, self.stream.kinds[scored], self.stream.kind_names)
-        self.scores.append({k: KindSums(tokens=s.tokens, nll=s.nll, squares=s.squares) for k, s in by_kind.items()})
+        logits = self.context.logits()[:-1]
+        scored = slice(self._start() + length // 2 + 1, self._start() + length)
+        vocabulary = logits.shape[1]
+        if job.write_logits:
+            ReferenceLogits(job.write_logits, vocabulary).write(logits)
+        reference = ReferenceLogits(job.reference_logits, vocabulary) if job.reference_logits else None
+        targets, kinds = self.stream.tokens[scored], self.stream.kinds[scored]
+        scores, divergence = score(logits, targets, threads=job.settings.threads, reference=reference)
+        self.tokens.append(_token_data(scores, divergence, kinds, self.stream.kind_names))
+        self.sums.append(_sums_by_kind(scores.nll, kinds, self.stream.kind_names))
         self.peak_memory.append(peak_memory())
-        self.progress(len(self.scores) / self.rounds)
+        self.progress(len(self.sums) / self.rounds)
+
+
+def _token_data(
+    scores: TokenScores, divergence: Divergence | None, kinds: NDArray[np.int64], kind_names: tuple[str, ...]
+) -> TokenData:
+    flags = scores.top_is_correct * TOP_IS_CORRECT
+    if divergence is not None:
+        flags = flags + divergence.reference_correct * REFERENCE_TOP_IS_CORRECT + divergence.same_top * SAME_TOP
+    return TokenData(
+        kind_names=kind_names,
+        kinds=pack(kinds, np.uint8),
+        nll=pack(scores.nll, np.float32),
+        flags=pack(flags, np.uint8),
+        kl=pack(divergence.kl, np.float32) if divergence else None,
+        p_change=pack(divergence.p_change, np.float32) if divergence else None,
+    )
+
+
+def _sums_by_kind(
+    nll: NDArray[np.float64], kinds: NDArray[np.int64], kind_names: tuple[str, ...]
+) -> dict[str, KindSums]:
+    """Sums for every kind of prompt that occurs, in float64. kinds: (tokens,) indices into kind_names."""
+    by_kind = {kind_names[index]: nll[kinds == index] for index in np.unique(kinds)}
+    return {k: KindSums(tokens=len(v), nll=float(v.sum()), squares=float((v**2).sum())) for k, v in by_kind.items()}
 
 
 @dataclass
@@ -139,13 +181,14 @@ def measure(job: MeasureJob, progress: Callable[[float], None]) -> list[WindowRe
             warm_up = stream.tokens[: min(_WARM_UP_TOKENS, settings.window)]
             context.prepare(warm_up, len(warm_up) - 1)
             context.decode()
-            windows = _Windows(context, stream, job.windows, settings, progress)
+            windows = _Windows(context, stream, job, progress)
             generation = _Generation(context, stream.tokens[: settings.generate], len(job.windows))
             seconds = time_rounds([windows, generation] if settings.generate else [windows])
     return [
         WindowResult(
             window=window,
-            by_kind=windows.scores[i],
+            by_kind=windows.sums[i],
+            tokens=windows.tokens[i],
             seconds=seconds["window"][i],
             activity=windows.activity[i],
             generate_seconds=seconds["generation"][i] if settings.generate else None,

@@ -7,30 +7,30 @@ from datetime import datetime
 from pathlib import Path
 
 from bench import tables
+from bench.agreement import agreement, as_llama_prints
 from bench.gguf_io import complete_or_absent
+from bench.notes import notes
 from bench.results import FILE_NAME, Run, newest_time
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The texts of a run, ready to print."""
+    """The texts of a run, ready to print. headline: what README quotes; details: the other tables by their titles."""
 
     title: str
-    comparison: str
-    full: str
+    headline: str
+    details: dict[str, str]
     notes: tuple[str, ...]
 
     @property
     def markdown(self) -> str:
-        notes = [f"- {n}" for n in self.notes]
-        parts = [
-            f"# {self.title}",
-            self.comparison,
-            "## All files",
-            self.full,
-            *(["## Notes", "\n".join(notes)] if notes else []),
-        ]
-        return "\n\n".join(parts) + "\n"
+        sections = dict(self.details)
+        if self.notes:
+            sections["Notes"] = "\n".join(f"- {n}" for n in self.notes)
+        return (
+            "\n\n".join([f"# {self.title}", self.headline, *(f"## {t}\n\n{text}" for t, text in sections.items())])
+            + "\n"
+        )
 
 
 def summarize(run: Run) -> Summary:
@@ -43,25 +43,45 @@ def summarize(run: Run) -> Summary:
         "prompts": i.prompts.name,
     }
     published, paired = tables.published_table(run), tables.paired_table(run)
-    comparison = f"{tables.markdown(published)}\n\n{tables.PUBLISHED_KEY.format(**fields)}" if len(published) else ""
+    headline = ["\n".join(f"- {line}" for line in _about(run))]
+    if len(published):
+        headline += [tables.markdown(published), tables.PUBLISHED_KEY.format(**fields)]
     if len(paired):
-        comparison += f"\n\n## DynamicGate against Standard, paired\n\n{tables.markdown(paired)}"
+        headline += ["## DynamicGate against Standard, paired", tables.markdown(paired)]
+    details = {"All files": f"{tables.markdown(tables.full_table(run))}\n\n{tables.FULL_KEY.format(**fields)}"}
+    if len(reference := tables.reference_table(run)):
+        details["Against the reference"] = f"{tables.markdown(reference)}\n\n{tables.REFERENCE_KEY}"
+    if len(kinds := tables.kinds_table(run)):
+        details["Perplexity by kind of prompt"] = tables.markdown(kinds)
+    return Summary(f"Quantizations of {i.model.name}", "\n\n".join(headline), details, tuple(notes(run)))
+
+
+def _about(run: Run) -> list[str]:
+    """What was measured on what, a line each."""
+    i = run.identity
+    weights = f"{i.model.architecture}, {i.model.n_layers} layers, {i.model.n_weights / 1e6:,.0f}M weights"
     about = [
-        f"Model: {i.model.name} ({i.model.architecture}, {i.model.n_layers} layers, {i.model.n_weights / 1e6:,.0f}M weights). {i.model.description or ''}".strip(),
+        f"Model: {i.model.name} ({weights}). {i.model.description or ''}".strip(),
         f"Text: {i.prompts.name}, {tables.windows_text(run)}. Importance matrix: {_importance(run)}.",
-        f"Machine: {i.machine}; {i.settings.threads} threads, {i.library.isa} kernels, llama-cpp-python {i.library.binding}.",
+        f"Machine: {i.machine}; {i.settings.threads} threads, {i.library.isa} kernels, "
+        f"llama-cpp-python {i.library.binding}.",
     ]
     if run.records:
         started, ended = datetime.fromisoformat(run.header.started), datetime.fromisoformat(newest_time(run.records))
-        about.append(
-            f"Run: {started:%Y-%m-%d}, {(ended - started).total_seconds() / 60:.0f} minutes from start to last record."
-        )
-    return Summary(
-        title=f"Quantizations of {i.model.name}",
-        comparison="\n".join(f"- {line}" for line in about) + (f"\n\n{comparison}" if comparison else ""),
-        full=f"{tables.markdown(tables.full_table(run))}\n\n{tables.FULL_KEY.format(**fields)}",
-        notes=tuple(tables.notes(run)),
-    )
+        minutes = (ended - started).total_seconds() / 60
+        about.append(f"Run: {started:%Y-%m-%d}, {minutes:.0f} minutes from start to last record.")
+    return about
+
+
+def _kl_statistics(run: Run) -> str:
+    """Every recipe's statistics against the reference by the names that llama-perplexity prints them with."""
+    reference = run.results(run.reference)
+    parts = []
+    for name in run.files:
+        windows = run.results(name)
+        if reference and windows and (found := agreement(reference, windows)):
+            parts.append("\n".join([f"# {name}", "", *as_llama_prints(found)]))
+    return "\n\n".join(parts) + "\n"
 
 
 def _importance(run: Run) -> str:
@@ -84,6 +104,7 @@ def write_outputs(run: Run, directory: Path, *, only_if_older: bool = False) -> 
         # tables.md is written last: where it is, everything is
         texts = {
             "comparison.csv": tables.published_table(run).to_csv(index=False),
+            "kl-divergence.txt": _kl_statistics(run),
             "full.csv": tables.full_frame(run).to_csv(index=False),
             "tables.md": summarize(run).markdown,
         }

@@ -22,7 +22,7 @@ def readme_with_results(readme: str, results: Path) -> str:
 
     def fill(block: re.Match[str]) -> str:
         run = Run.load(results / block[2])
-        return f"{block[1]}\n{summarize(run).comparison}\n\n{block[3]}"
+        return f"{block[1]}\n{summarize(run).headline}\n\n{block[3]}"
 
     return _BLOCK.sub(fill, readme)
 

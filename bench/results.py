@@ -146,6 +146,18 @@ class WindowRecord(_Record):
     load: float | None
 
 
+class FloorRecord(_Record):
+    """One window of the reference against itself with other settings: what rounding alone does to the figures.
+
+    threads, ubatch: what differed from the run's settings.
+    """
+
+    kind: Literal["floor"] = "floor"
+    threads: int
+    ubatch: int
+    result: WindowResult
+
+
 class FailureRecord(_Record):
     """A measurement that failed. window: None when the recipe's file could not be built."""
 
@@ -155,7 +167,7 @@ class FailureRecord(_Record):
     reason: str
 
 
-Record = FileRecord | WindowRecord | FailureRecord
+Record = FileRecord | WindowRecord | FloorRecord | FailureRecord
 _any_record: TypeAdapter[Header | Record] = TypeAdapter(Annotated[Header | Record, Field(discriminator="kind")])
 
 
@@ -194,6 +206,20 @@ class Run:
             for r in last.values()
             if not (r.recipe in self.files if r.window is None else r.window in self.windows.get(r.recipe, {}))
         ]
+
+    @cached_property
+    def reference(self) -> str | None:
+        """Name of the reference's file."""
+        return next((name for name, f in self.files.items() if f.family == "Reference"), None)
+
+    @cached_property
+    def floor(self) -> FloorRecord | None:
+        return next((r for r in reversed(self.records) if isinstance(r, FloorRecord)), None)
+
+    def results(self, recipe: str | None) -> list[WindowResult] | None:
+        """The recipe's windows if it has all of them: figures over fewer windows would not compare."""
+        found = [w.result for w in self.windows.get(recipe or "", {}).values()]
+        return found if found and len(found) == self.identity.windows else None
 
     @property
     def is_complete(self) -> bool:

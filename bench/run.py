@@ -11,22 +11,34 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import dataclass
+import shutil
+from collections import Counter
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bench import files, prompts
 from bench.errors import BenchError, MeasurementError
-from bench.jobs import LibraryInfo, LibraryJob, MeasureJob, MeasureResult, Settings
-from bench.machine import cpus_for, default_threads, this_machine
+from bench.jobs import LibraryInfo, MeasureJob, MeasureResult, Settings
+from bench.machine import cpus_for, this_machine
 from bench.models import Reference, reference
+from bench.options import (
+    Options,
+    check_importance,
+    check_library,
+    check_threads,
+    check_window,
+    check_windows,
+    importance_file,
+)
 from bench.process import run_job
 from bench.progress import Reporter
+from bench.quality import ReferenceLogits
 from bench.recipes import Recipe, find_recipe
 from bench.results import (
     FailureRecord,
     FileRecord,
+    FloorRecord,
     Identity,
     ImportanceIdentity,
     ModelIdentity,
@@ -36,34 +48,8 @@ from bench.results import (
     WindowRecord,
 )
 
-DEFAULT_BASES = ("IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ1_M", "IQ1_S")
-DEFAULT_RECIPES = tuple(name for base in DEFAULT_BASES for name in (base, f"DG-{base}"))
-DEFAULT_WINDOWS = 8
-
 #: A recipe whose measurements fail this often in one sitting is given up until the next.
 _FAILURES_TO_GIVE_UP = 2
-
-
-@dataclass(frozen=True)
-class Options:
-    """What to run. None stands for the default: model, text, windows (8, or what a shorter text has), threads, out."""
-
-    model: Path | None = None
-    recipes: tuple[str, ...] = DEFAULT_RECIPES
-    text: Path | None = None
-    windows: int | None = None
-    window: int = 2048
-    threads: int | None = None
-    generate: int = 32
-    imatrix: Path | None = None
-    no_imatrix: bool = False
-    calibration: Path | None = None
-    calibration_chunks: int = 0
-    isa: str | None = None
-    allow_quantized: bool = False
-    widen: bool = False
-    out: Path | None = None
-    cache: Path = Path(".cache")
 
 
 class Sweep:
@@ -196,69 +182,114 @@ class Sweep:
         return paths
 
     def _passes(self, store: RunStore, paths: dict[str, Path]) -> None:
-        pending = [(w, name) for w in range(self.windows) for name in paths if w not in store.run.windows[name]]
-        failures: dict[str, int] = {}
-        with self.reporter.steps("Scoring and timing", len(pending)) as steps:
-            for window, name in pending:
-                if failures.get(name, 0) >= _FAILURES_TO_GIVE_UP:
+        """Window by window: the reference first, then every recipe against the reference's logits for that window.
+
+        The logits of one window lie on disk at a time, as float32, and are gone when its pass ends.
+        """
+        pending = {w: [n for n in paths if w not in store.run.windows[n]] for w in range(self.windows)}
+        failures: Counter[str] = Counter()
+        logits = ReferenceLogits(
+            self.options.cache / "scratch" / f"{self.identity.id}.logits", self.reference.info.vocabulary
+        )
+        self._check_room_for(logits)
+        with self.reporter.steps("Scoring and timing", sum(map(len, pending.values()))) as steps:
+            for window, names in pending.items():
+                if names and self.reference_label not in names:
+                    self._reference_again(window, logits)
+                for name in names:
+                    if failures[name] < _FAILURES_TO_GIVE_UP:
+                        steps.name(f"pass {window + 1} of {self.windows}, {name}")
+                        failures[name] += not self._measure(store, name, paths[name], window, logits)
                     steps.done()
-                    continue
-                steps.name(f"pass {window + 1} of {self.windows}, {name}")
-                load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-                job = MeasureJob(model=paths[name], stream=self.stream.path, windows=(window,), settings=self.settings)
-                try:
-                    measured = run_job(job, MeasureResult, cpus=self.cpus)
-                    if measured.library != self.library:
-                        raise MeasurementError("another build of the engine was installed during the run")
-                except BenchError as e:
-                    failures[name] = failures.get(name, 0) + 1
-                    store.append(FailureRecord(run=store.run.header.id, recipe=name, window=window, reason=str(e)))
-                    self.reporter.warn(f"{name}, window {window}: {e}")
-                else:
-                    store.append(
-                        WindowRecord(
-                            run=store.run.header.id,
-                            recipe=name,
-                            sha256=store.run.files[name].sha256,
-                            result=measured.windows[0],
-                            isa=measured.library.isa,
-                            cpu=self.identity.machine.cpu,
-                            threads=self.threads,
-                            cpus=tuple(self.cpus),
-                            load=load,
-                        )
-                    )
-                steps.done()
+                if names and store.run.floor is None and logits.path.exists():
+                    self._measure_floor(store, window, logits)
+                logits.path.unlink(missing_ok=True)
 
-
-def importance_file(
-    options: Options, reference: Reference, library: LibraryInfo, threads: int, cpus: list[int], reporter: Reporter
-) -> Path | None:
-    """The importance matrix to quantize with: the user's, one computed from the calibration text, or none."""
-    if options.no_imatrix or options.imatrix:
-        return options.imatrix
-    calibration = files.token_stream(reference, options.calibration or prompts.CALIBRATION, options.cache, library)
-    with reporter.steps("Importance matrix", 1) as steps:
-        return files.importance(
-            reference, calibration, options.calibration_chunks, library, options.cache, threads, cpus, steps.share
+    def _measure(self, store: RunStore, name: str, path: Path, window: int, logits: ReferenceLogits) -> bool:
+        """Measure one window of one file and put it, or its failure, on record. Returns whether it went well."""
+        is_reference = name == self.reference_label
+        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+        job = MeasureJob(
+            model=path,
+            stream=self.stream.path,
+            windows=(window,),
+            settings=self.settings,
+            write_logits=logits.path.absolute() if is_reference else None,
+            # none when the reference failed: the recipe is scored all the same
+            reference_logits=logits.path.absolute() if not is_reference and logits.path.exists() else None,
         )
-
-
-#: Formats that llama.cpp refuses to write without importance data.
-_NEED_IMPORTANCE = {"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "Q2_K_S"}
-
-
-def check_importance(options: Options, recipes: list[Recipe]) -> None:
-    """Raise BenchError for options that contradict each other, and recipes that need what was declined."""
-    if options.no_imatrix and (options.imatrix or options.calibration):
-        raise BenchError("--no-imatrix contradicts --imatrix and --calibration; leave one of them out")
-    if options.imatrix and options.calibration:
-        raise BenchError("--imatrix is used as it is, so --calibration would do nothing; leave one of them out")
-    needing = [r.name for r in recipes if r.base in _NEED_IMPORTANCE]
-    if options.no_imatrix and needing:
-        raise BenchError(
-            f"{needing[0]} needs an importance matrix: pass --imatrix FILE, or leave --no-imatrix out to compute one"
+        run = store.run.header.id
+        try:
+            measured = run_job(job, MeasureResult, cpus=self.cpus)
+            if measured.library != self.library:
+                raise MeasurementError("another build of the engine was installed during the run")
+        except BenchError as e:
+            store.append(FailureRecord(run=run, recipe=name, window=window, reason=str(e)))
+            self.reporter.warn(f"{name}, window {window}: {e}")
+            return False
+        record = WindowRecord(
+            run=run,
+            recipe=name,
+            sha256=store.run.files[name].sha256,
+            result=measured.windows[0],
+            isa=measured.library.isa,
+            cpu=self.identity.machine.cpu,
+            threads=self.threads,
+            cpus=tuple(self.cpus),
+            load=load,
         )
+        store.append(record)
+        return True
+
+    def _measure_floor(self, store: RunStore, window: int, logits: ReferenceLogits) -> None:
+        """The reference against itself with half the threads and a quarter of the batch: what rounding alone does."""
+        threads, ubatch = max(self.threads // 2, 1), max(self.settings.ubatch // 4, 1)
+        job = MeasureJob(
+            model=self.reference.path,
+            stream=self.stream.path,
+            windows=(window,),
+            settings=self.settings.model_copy(update={"threads": threads, "ubatch": ubatch, "generate": 0}),
+            reference_logits=logits.path.absolute(),
+        )
+        try:
+            [result] = run_job(job, MeasureResult, cpus=self.cpus).windows
+        except MeasurementError as e:
+            self.reporter.warn(f"the measurement floor was not measured: {e}")
+        else:
+            store.append(FloorRecord(run=store.run.header.id, threads=threads, ubatch=ubatch, result=result))
+
+    def _reference_again(self, window: int, logits: ReferenceLogits) -> None:
+        """The reference's logits for a window that is on record, for a run that stopped within the pass."""
+        settings = self.settings.model_copy(update={"generate": 0})
+        job = MeasureJob(
+            model=self.reference.path,
+            stream=self.stream.path,
+            windows=(window,),
+            settings=settings,
+            write_logits=logits.path.absolute(),
+        )
+        try:
+            run_job(job, MeasureResult, cpus=self.cpus)
+        except MeasurementError as e:
+            self.reporter.warn(f"window {window} is scored without a comparison with the reference: {e}")
+
+    def _check_room_for(self, logits: ReferenceLogits) -> None:
+        """Say how much room the reference's logits take, and refuse to begin where it is not there."""
+        directory = logits.path.parent
+        needed = logits.n_bytes(self.settings.window // 2, logits.vocabulary)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(directory).free
+        except OSError as e:
+            raise BenchError(
+                f"{directory}: cannot be written ({e.strerror}); choose another directory with --cache"
+            ) from e
+        if free < needed:
+            raise BenchError(
+                f"{directory}: the reference's logits for one window need {needed / 1e6:,.0f} MB and {free / 1e6:,.0f} MB "
+                "are free; free some space or choose another directory with --cache"
+            )
+        self.reporter.say(f"The reference's logits for one window at a time: {needed / 1e6:,.0f} MB in {directory}")
 
 
 def file_record(run_id: str, recipe: Recipe, built: files.Built) -> FileRecord:
@@ -290,51 +321,6 @@ def model_identity(reference: Reference) -> ModelIdentity:
         n_weights=info.n_weights,
         description=info.description,
     )
-
-
-def check_threads(threads: int | None) -> int:
-    """The number of threads: as asked, or one for each physical core. Raises BenchError for more than there are CPUs."""
-    wanted = default_threads() if threads is None else threads
-    if not 1 <= wanted <= (available := len(cpus_for(10_000))):
-        raise BenchError(
-            f"--threads {wanted}: this machine lets this process use 1 to {available} CPUs; choose a number in that range"
-        )
-    return wanted
-
-
-def check_library(isa: str | None) -> LibraryInfo:
-    """What the loaded library reports. Raises BenchError when it was not built for the required instruction set."""
-    found = run_job(LibraryJob(), LibraryInfo)
-    if isa is not None and isa.upper() != found.isa.upper():
-        raise BenchError(
-            f"--isa {isa}: the installed llama.cpp was built for {found.isa} ({', '.join(found.features)}); rebuild it with "
-            f"`BENCH_ISA={'native' if isa.upper() != 'AVX2' else 'avx2'} nox -s bench`, or leave --isa out to measure with what is there"
-        )
-    return found
-
-
-def check_window(reference: Reference, window: int) -> None:
-    if window < 4 or window % 2:
-        raise BenchError(f"--window {window}: must be an even number of at least 4 tokens")
-    limit = reference.info.context_length
-    if limit and window > limit:
-        raise BenchError(
-            f"--window {window}: {reference.info.name} was trained for a context of {limit} tokens; use --window {min(limit, 2048)}"
-        )
-
-
-def check_windows(stream: files.Stream, window: int, asked: int | None, default: int | None = DEFAULT_WINDOWS) -> int:
-    """How many windows to score: as asked, or the default, or all of the text when it is shorter. Raises BenchError when the text has fewer than asked for, or none."""
-    available = stream.tokens // window
-    if available == 0:
-        raise BenchError(
-            f"{stream.name}: has {stream.tokens:,} tokens, fewer than one window of {window}; give a longer text or a smaller --window"
-        )
-    if asked is not None and not 1 <= asked <= available:
-        raise BenchError(
-            f"--windows {asked}: {stream.name} has 1 to {available} windows of {window} tokens; choose a number in that range"
-        )
-    return asked or min(available, default or available)
 
 
 def default_directory(identity: Identity) -> Path:

@@ -9,8 +9,9 @@ moved outwards to what Student's t asks for, Hesterberg's expanded percentile in
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,11 @@ class Estimate:
     def has_interval(self) -> bool:
         return self.low is not None
 
+    def map(self, function: Callable[[float], float]) -> Estimate:
+        """The estimate of an increasing function of the value."""
+        low, high = (None if x is None else function(x) for x in (self.low, self.high))
+        return Estimate(function(self.value), low, high)
+
     def excludes(self, value: float) -> bool | None:
         """Whether the interval leaves a value out; None without an interval."""
         if self.low is None or self.high is None:
@@ -44,9 +50,13 @@ class Estimate:
         return not self.low <= value <= self.high
 
 
-def _resample(values: NDArray[np.float64], statistic: str) -> Estimate:
-    """The mean or median with its expanded percentile interval."""
-    reduce = np.mean if statistic == "mean" else np.median
+def mean_over_windows(by_window: NDArray[np.float64]) -> Estimate:
+    """Mean of values of windows, with the interval that resampling them gives."""
+    return _resample(by_window, np.mean)
+
+
+def _resample(values: NDArray[np.float64], reduce: Callable[..., Any]) -> Estimate:
+    """A mean or median over the first axis with its expanded percentile interval."""
     value = float(reduce(values))
     if len(values) < MIN_FOR_INTERVAL:
         return Estimate(value)
@@ -85,10 +95,19 @@ def perplexity(windows: Sequence[WindowResult]) -> Perplexity:
     mean = sum(s.nll for s in sums) / tokens
     variance = max(sum(s.squares for s in sums) / tokens - mean**2, 0.0)
     by_window = _mean_nll(windows)
-    log = _resample(by_window, "mean")
-    interval = (None, None) if log.low is None or log.high is None else (_exp(log.low), _exp(log.high))
+    log = mean_over_windows(by_window)
     se = math.sqrt(variance / (tokens - 1)) * _exp(mean) if tokens > 1 else math.nan
-    return Perplexity(Estimate(_exp(mean), *interval), se, tokens, len(windows))
+    return Perplexity(replace(log.map(_exp), value=_exp(mean)), se, tokens, len(windows))
+
+
+def perplexity_by_kind(windows: Sequence[WindowResult]) -> dict[str, float]:
+    """exp(mean NLL) over the scored tokens of every kind of prompt, in order of their names."""
+    totals: dict[str, tuple[int, float]] = {}
+    for w in windows:
+        for kind, sums in w.by_kind.items():
+            tokens, nll = totals.get(kind, (0, 0.0))
+            totals[kind] = tokens + sums.tokens, nll + sums.nll
+    return {kind: _exp(nll / tokens) for kind, (tokens, nll) in sorted(totals.items())}
 
 
 def _exp(x: float) -> float:
@@ -103,18 +122,17 @@ def _mean_nll(windows: Sequence[WindowResult]) -> NDArray[np.float64]:
 
 def perplexity_change(before: Sequence[WindowResult], after: Sequence[WindowResult]) -> Estimate:
     """Relative change of perplexity, PPL(after) / PPL(before) - 1, over the windows that both have, paired."""
-    a, b = _paired(before, after)
-    log = _resample(_mean_nll(b) - _mean_nll(a), "mean")
-    return Estimate(*(None if x is None else _exp(x) - 1 for x in (log.value, log.low, log.high)))  # type: ignore[arg-type]
+    a, b = paired(before, after)
+    return mean_over_windows(_mean_nll(b) - _mean_nll(a)).map(lambda x: _exp(x) - 1)
 
 
 def time_ratio(before: Sequence[WindowResult], after: Sequence[WindowResult]) -> Estimate:
     """Median over passes of seconds(after) / seconds(before), each ratio formed within one pass."""
-    a, b = _paired(before, after)
-    return _resample(np.array([y.seconds / x.seconds for x, y in zip(a, b, strict=True)]), "median")
+    a, b = paired(before, after)
+    return _resample(np.array([y.seconds / x.seconds for x, y in zip(a, b, strict=True)]), np.median)
 
 
-def _paired(a: Sequence[WindowResult], b: Sequence[WindowResult]) -> tuple[list[WindowResult], list[WindowResult]]:
+def paired(a: Sequence[WindowResult], b: Sequence[WindowResult]) -> tuple[list[WindowResult], list[WindowResult]]:
     by_a, by_b = {w.window: w for w in a}, {w.window: w for w in b}
     common = sorted(by_a.keys() & by_b.keys())
     return [by_a[w] for w in common], [by_b[w] for w in common]

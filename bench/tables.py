@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from bench import stats
-from bench.jobs import WindowResult
+from bench.agreement import agreement, kl_change, mean_kl
 from bench.results import Run
 
 MISSING = "–"
@@ -23,6 +23,12 @@ Key
 - Δ PPL: percentage change from Standard to DynamicGate
 - Size: bytes of the file (M: 10^6, G: 10^9); Δ Size: DynamicGate minus Standard
 - Speed: time to process one window of {window} tokens (median, CPU, {isa}, {threads} threads), lower is better"""
+
+REFERENCE_KEY = """\
+Key
+- KL: mean Kullback-Leibler divergence from the reference in nats over all scored tokens, with its 95 % interval; then its percentiles
+- Same top: share of tokens where both find the same token most likely; RMS Δp: of the change of the correct token's probability
+- Right to wrong: tokens whose most likely token was the correct one in the reference and is not here; wrong to right: the reverse"""
 
 FULL_KEY = """\
 Key
@@ -74,17 +80,11 @@ def pairs(run: Run, family: str = "DynamicGate") -> list[Pair]:
     return [Pair(b, names.get(("Standard", b)), names.get((family, b))) for b in bases]
 
 
-def scored(run: Run, recipe: str | None) -> list[WindowResult] | None:
-    """The recipe's windows if it has all of them: a perplexity of fewer windows would not compare."""
-    windows = [w.result for w in run.windows.get(recipe or "", {}).values()]
-    return windows if windows and len(windows) == run.identity.windows else None
-
-
 def published_table(run: Run) -> pd.DataFrame:
     """The published form, column for column, as text."""
     rows = []
     for pair in pairs(run):
-        std, gated = scored(run, pair.standard), scored(run, pair.gated)
+        std, gated = run.results(pair.standard), run.results(pair.gated)
         std_file, gated_file = run.files.get(pair.standard or ""), run.files.get(pair.gated or "")
         big = any(f is not None and f.n_bytes >= 999_950_000 for f in (std_file, gated_file))
         rows.append(
@@ -120,11 +120,11 @@ PUBLISHED_COLUMNS = [
 
 def full_frame(run: Run) -> pd.DataFrame:
     """One row a file with raw numbers, the reference first; NaN where there is no figure. Units stand in the names."""
-    reference = next(iter(run.files), None)
+    reference = run.reference
     standard_of = {p.gated: p.standard for p in pairs(run)}
     rows = []
     for name, file in run.files.items():
-        windows = scored(run, name)
+        windows = run.results(name)
         row: dict[str, object] = {
             "recipe": name,
             "family": file.family,
@@ -147,9 +147,15 @@ def full_frame(run: Run) -> pd.DataFrame:
                 "peak_memory_bytes": speed.peak_memory_bytes,
                 "disturbed_passes": speed.disturbed,
             }
-            if name != reference and (base := scored(run, reference)):
+            base = run.results(reference) if name != reference else None
+            if base:
                 row |= _interval("ppl_change_vs_reference", stats.perplexity_change(base, windows))
-            if std := scored(run, standard_of.get(name)):
+            if base and (found := agreement(base, windows)):
+                row |= _interval("kl", found.kl) | _interval("same_top", found.same_top)
+                row |= _interval("p_change_rms", found.p_change_rms)
+                row |= {f"kl_{p:g}": found.kl_percentiles[p] for p in (50, 90, 95, 99, 99.9)} | {"kl_max": found.kl_max}
+                row |= {"right_to_wrong": found.right_to_wrong, "wrong_to_right": found.wrong_to_right}
+            if std := run.results(standard_of.get(name)):
                 row |= _interval("ppl_change_vs_standard", stats.perplexity_change(std, windows))
                 row |= _interval("time_ratio_vs_standard", stats.time_ratio(std, windows))
         rows.append(row)
@@ -192,22 +198,80 @@ def _cell(row: Mapping[Hashable, Any], key: str, form: Callable[[float], str]) -
     return with_interval(stats.Estimate(row[key], *(None if pd.isna(x) else x for x in (low, high))), form)
 
 
+def reference_table(run: Run) -> pd.DataFrame:
+    """How far every recipe is from the reference, as text; empty for a run that did not compare."""
+    rows = []
+    for row in full_frame(run).to_dict("records"):
+        if "kl" not in row or pd.isna(row["kl"]):
+            continue
+        rows.append(
+            {
+                "Recipe": row["recipe"],
+                "KL [95 %]": _cell(row, "kl", divergence_text) + (" (floor)" if at_floor(run, row["kl"]) else ""),
+                "Median": divergence_text(row["kl_50"]),
+                "99 %": divergence_text(row["kl_99"]),
+                "99.9 %": divergence_text(row["kl_99.9"]),
+                "Max": divergence_text(row["kl_max"]),
+                "Same top [95 %]": _cell(row, "same_top", share),
+                "RMS Δp [95 %]": _cell(row, "p_change_rms", share),
+                "Right to wrong": str(int(row["right_to_wrong"])),
+                "Wrong to right": str(int(row["wrong_to_right"])),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def floor_kl(run: Run) -> float | None:
+    """Mean KL divergence of the reference against itself with other settings, in nats."""
+    found = mean_kl([run.floor.result]) if run.floor else None
+    return None if found is None else float(found.mean())
+
+
+def at_floor(run: Run, kl: float) -> bool:
+    """Whether a divergence is no larger than what rounding does to the reference itself."""
+    floor = floor_kl(run)
+    return floor is not None and kl <= floor
+
+
+def kinds_table(run: Run) -> pd.DataFrame:
+    """Perplexity of every recipe by kind of prompt, as text; empty where there is one kind only."""
+    rows = []
+    for name in run.files:
+        windows = run.results(name)
+        if windows:
+            by_kind = stats.perplexity_by_kind(windows)
+            rows.append({"Recipe": name} | {kind: perplexity_text(ppl) for kind, ppl in by_kind.items()})
+    table = pd.DataFrame(rows)
+    return table if len(table.columns) > 2 else pd.DataFrame()
+
+
+def divergence_text(value: float) -> str:
+    return f"{value:.4f}" if value >= 0.001 else f"{value:.1e}"
+
+
+def share(value: float) -> str:
+    return f"{100 * value:.1f}%"
+
+
 def paired_table(run: Run) -> pd.DataFrame:
     """DynamicGate against standard of the same base: paired change of perplexity and of time, with intervals and a verdict."""
     rows = []
     for pair in pairs(run):
-        std, gated = scored(run, pair.standard), scored(run, pair.gated)
+        std, gated = run.results(pair.standard), run.results(pair.gated)
         if not (std and gated):
             continue
         change, ratio = stats.perplexity_change(std, gated), stats.time_ratio(std, gated)
+        kl = kl_change(std, gated)
         files = run.files[pair.standard or ""], run.files[pair.gated or ""]
         rows.append(
             {
                 "Quantization": pair.base,
                 "Δ PPL [95 %]": with_interval(change, percent),
                 "Verdict": verdict(change, "DynamicGate better", "DynamicGate worse"),
+                "Δ KL [95 %]": with_interval(kl, "{:+.3f}".format) if kl else MISSING,
                 "Δ Size": percent(files[1].n_bytes / files[0].n_bytes - 1),
                 "Time ratio [95 %]": with_interval(ratio, "{:.3f}".format),
+                "Time": time_verdict(ratio),
             }
         )
     return pd.DataFrame(rows)
@@ -228,29 +292,19 @@ def verdict(change: stats.Estimate, lower: str, higher: str) -> str:
     return (lower if change.value < 0 else higher) if shown else "no difference shown"
 
 
-def notes(run: Run) -> list[str]:
-    """What a reader must know beside the figures: replaced types, disturbed passes, missing measurements, few windows."""
-    said = []
-    for name, file in run.files.items():
-        if file.replaced:
-            tensor, (asked, stored) = next(iter(file.replaced.items()))
-            said.append(
-                f"{name}: llama.cpp replaced the type of {len(file.replaced)} tensors ({tensor}: {asked} became {stored}), their width is no multiple of the block of the type"
-            )
-        have = len(run.windows[name])
-        if have < run.identity.windows:
-            said.append(f"{name}: {have} of {run.identity.windows} windows measured, its figures are left out")
-        elif disturbed := stats.speed(scored(run, name) or [], run.identity.settings).disturbed:
-            said.append(f"{name}: {disturbed} of {have} passes were disturbed by other load on the machine")
-    said += [
-        f"{f.recipe}: {'not built' if f.window is None else f'window {f.window} failed'}: {f.reason}"
-        for f in run.failures
-    ]
-    if run.identity.windows < stats.MIN_FOR_INTERVAL:
-        said.append(
-            f"A 95 % interval needs at least {stats.MIN_FOR_INTERVAL} windows; this run has {run.identity.windows}, so none is given"
-        )
-    return said
+#: A ratio of times whose interval is wider than this says nothing about differences of a few percent.
+_TOO_NOISY = 0.10
+
+
+def time_verdict(ratio: stats.Estimate) -> str:
+    """What a paired ratio of times allows to say, with how much noise there is where it allows nothing."""
+    if ratio.low is None or ratio.high is None:
+        return "too few passes for an interval"
+    if ratio.excludes(1):
+        return "slower" if ratio.value > 1 else "faster"
+    if ratio.high - ratio.low > _TOO_NOISY:
+        return f"too noisy to say (interval {100 * (ratio.high - ratio.low):.0f} points wide)"
+    return "no difference shown"
 
 
 def markdown(table: pd.DataFrame) -> str:

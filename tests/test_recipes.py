@@ -9,6 +9,7 @@ import pytest
 from bench import imatrix
 from bench.build import build
 from bench.errors import BenchError
+from bench.gguf_header import read_header
 from bench.gguf_io import inspect
 from bench.jobs import QuantizeJob
 from bench.quantizer import QuantizeRequest, plan
@@ -126,6 +127,37 @@ def test_dynamicgate_differs_from_standard_exactly_where_its_rules_apply(
             assert kind == standard[name], name
     if not tied:
         assert standard["token_embd.weight"] == "Q2_K", "so the protection of embeddings is the recipe's doing"
+
+
+def test_donors_change_nothing_but_the_work(tiny: Path, matrix: Path, tmp_path: Path) -> None:
+    """A file built with other files' tensors is the file built without, byte for byte; of other types nothing is taken."""
+
+    def job(recipe: str, name: str, donors: tuple[Path, ...] = ()) -> Path:
+        out = tmp_path / name
+        build(
+            QuantizeJob(model=tiny, recipe=recipe, importance=matrix, threads=2, out=out, donors=donors),
+            lambda share: None,
+        )
+        return out
+
+    standard, other = job("IQ2_XXS", "standard.gguf"), job("Q4_K_M", "other.gguf")
+    alone = job("DG-IQ2_XXS", "alone.gguf")
+    helped = job("DG-IQ2_XXS", "helped.gguf", (standard, other))
+    assert helped.read_bytes() == alone.read_bytes()
+    assert job("IQ2_XXS", "again.gguf", (alone, other)).read_bytes() == standard.read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "again.gguf",
+        "alone.gguf",
+        "helped.gguf",
+        "other.gguf",
+        "standard.gguf",
+    ]
+    # and the middle layers really were taken over: a change in the donor shows in the file
+    data = bytearray(standard.read_bytes())
+    tensor = next(t for t in read_header(standard).tensors if t.name == "blk.1.ffn_up.weight")
+    data[tensor.start + 8] ^= 1
+    (tmp_path / "changed.gguf").write_bytes(data)
+    assert job("DG-IQ2_XXS", "differs.gguf", (tmp_path / "changed.gguf",)).read_bytes() != alone.read_bytes()
 
 
 def test_replaced_types_are_told(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench import tables
+from bench.notes import notes
 from bench.output import summarize
 from tests.records import file_record, published_run, run_of, window_record
 
@@ -23,7 +24,7 @@ def test_published_table_is_reproduced_to_the_letter() -> None:
 
 
 def test_the_key_stands_below_it() -> None:
-    text = summarize(published_run()).comparison
+    text = summarize(published_run()).headline
     assert text.index(PUBLISHED) < text.index("Key\n- PPL: perplexity of the fixed evaluation prompts, lower is better")
     assert "Speed: time to process one window of 2048 tokens (median, CPU, AVX2, 2 threads), lower is better" in text
 
@@ -63,19 +64,19 @@ def test_paired_table_says_what_is_shown() -> None:
 
 
 def test_notes_name_what_a_reader_must_know() -> None:
-    notes = tables.notes(small_run(windows=5))  # type: ignore[arg-type]
-    assert "DG-IQ1_S: 1 of 5 passes were disturbed by other load on the machine" in notes
-    assert "A 95 % interval needs at least 6 windows; this run has 5, so none is given" in notes
+    said = notes(small_run(windows=5))  # type: ignore[arg-type]
+    assert "DG-IQ1_S: 1 of 5 passes were disturbed by other load on the machine" in said
+    assert "A 95 % interval needs at least 6 windows; this run has 5, so none is given" in said
     replaced = run_of([file_record("IQ1_S", "Standard", 6, replaced={"blk.0.attn_q.weight": ("IQ1_S", "IQ4_NL")})])
     assert any(
-        "replaced the type of 1 tensors (blk.0.attn_q.weight: IQ1_S became IQ4_NL)" in n for n in tables.notes(replaced)
+        "replaced the type of 1 tensors (blk.0.attn_q.weight: IQ1_S became IQ4_NL)" in n for n in notes(replaced)
     )
 
 
 def test_a_recipe_with_missing_windows_has_no_perplexity() -> None:
     run = run_of([file_record("IQ1_S", "Standard", 6), window_record("IQ1_S", 0, 9, 1)], windows=2)
     assert tables.full_table(run).to_dict("records")[0]["PPL [95 %]"] == tables.MISSING
-    assert "IQ1_S: 1 of 2 windows measured, its figures are left out" in tables.notes(run)
+    assert "IQ1_S: 1 of 2 windows measured, its figures are left out" in notes(run)
 
 
 @pytest.mark.parametrize(

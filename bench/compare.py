@@ -1,0 +1,53 @@
+"""Two runs side by side: refused when their figures do not compare, paired window by window when they do."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from bench import stats
+from bench.agreement import kl_change
+from bench.errors import BenchError
+from bench.results import Run
+from bench.tables import MISSING, percent, time_verdict, verdict, with_interval
+
+#: What may differ between runs that are compared: it is what one compares them for.
+_MAY_DIFFER = ("importance",)
+
+
+def check_comparable(a: Run, b: Run) -> None:
+    """Raise BenchError that names every field that keeps the runs from being compared, with both values."""
+    different = [d for d in a.identity.differences(b.identity) if not d.startswith(_MAY_DIFFER)]
+    if different:
+        raise BenchError(f"cannot compare: {'; '.join(different)}")
+    if not a.files.keys() & b.files.keys():
+        raise BenchError(f"cannot compare: no recipe is in both runs ({', '.join(a.files)} and {', '.join(b.files)})")
+
+
+def comparison_table(a: Run, b: Run) -> pd.DataFrame:
+    """Every recipe of both runs: how B differs from A, paired by window, with intervals and what they allow to say.
+
+    Timings of two runs are not interleaved: a drift of the machine between them shows as a difference of all recipes.
+    """
+    check_comparable(a, b)
+    rows = []
+    for name in a.files:
+        first, second = a.results(name), b.results(name)
+        if not (first and second):
+            continue
+        change, ratio, kl = (
+            stats.perplexity_change(first, second),
+            stats.time_ratio(first, second),
+            kl_change(first, second),
+        )
+        rows.append(
+            {
+                "Recipe": name,
+                "Δ PPL [95 %]": with_interval(change, percent),
+                "Perplexity": verdict(change, "B better", "B worse"),
+                "Δ KL [95 %]": with_interval(kl, "{:+.4f}".format) if kl else MISSING,
+                "Δ Size": percent(b.files[name].n_bytes / a.files[name].n_bytes - 1),
+                "Time ratio [95 %]": with_interval(ratio, "{:.3f}".format),
+                "Time": time_verdict(ratio),
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,112 @@
+"""What a reader must know beside the figures, found by the program rather than left to the reader."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import gguf
+
+from bench import stats
+from bench.results import FileRecord, Run
+from bench.tables import floor_kl, percent, share, size, with_interval
+
+#: Bits per weight this far above what a format's main type has are worth a note.
+_FAR_FROM_NAME = 0.25
+
+#: Half an interquartile range above this share of the median makes a timing hard to compare.
+_WIDE_SPREAD = 0.05
+
+
+def notes(run: Run) -> list[str]:
+    """Replaced types, surprises, disturbed or spread timings, missing measurements, few windows: a sentence each."""
+    said = [*_files(run), *_surprises(run), *_timings(run), *_failures(run), *_floor(run)]
+    if run.identity.windows < stats.MIN_FOR_INTERVAL:
+        said.append(
+            f"A 95 % interval needs at least {stats.MIN_FOR_INTERVAL} windows; this run has {run.identity.windows}, so none is given"
+        )
+    return said
+
+
+def _files(run: Run) -> list[str]:
+    said = []
+    for name, file in run.files.items():
+        if file.replaced:
+            tensor, (asked, stored) = next(iter(file.replaced.items()))
+            said.append(
+                f"{name}: llama.cpp replaced the type of {len(file.replaced)} tensors ({tensor}: {asked} became {stored}), "
+                "their width is no multiple of the type's block"
+            )
+    far = [
+        (f.recipe, f.bits_per_weight, n)
+        for f in run.files.values()
+        if (n := _nominal_bits(f)) and f.bits_per_weight / n - 1 > _FAR_FROM_NAME
+    ]
+    if far:
+        listed = ", ".join(f"{recipe} {bits:.2f} (its main type has {nominal:.2f})" for recipe, bits, nominal in far)
+        said.append(f"Bits per weight far from what the name says: {listed}")
+    return said
+
+
+def _nominal_bits(file: FileRecord) -> float | None:
+    """Bits per weight of the type that a format is named after; None for a reference and formats named otherwise."""
+    if file.family == "Reference":
+        return None
+    for name in (file.base, file.base.rpartition("_")[0]):  # Q4_K_M is named after Q4_K
+        if name in gguf.GGMLQuantizationType.__members__:
+            block, n_bytes = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[name]]
+            return 8 * n_bytes / block
+    return None
+
+
+def _surprises(run: Run) -> list[str]:
+    """Files that score worse than a smaller one, by more than their paired uncertainty."""
+    said = []
+    files = sorted((f for f in run.files.values() if f.family != "Reference"), key=lambda f: f.n_bytes)
+    for smaller, larger in combinations(files, 2):
+        a, b = run.results(smaller.recipe), run.results(larger.recipe)
+        if a and b and larger.n_bytes > smaller.n_bytes:
+            change = stats.perplexity_change(a, b)
+            if change.value > 0 and change.excludes(0):
+                said.append(
+                    f"{larger.recipe} ({size(larger.n_bytes)}) scores worse than the smaller {smaller.recipe} ({size(smaller.n_bytes)}): "
+                    f"perplexity {with_interval(change, percent)}"
+                )
+    return said
+
+
+def _timings(run: Run) -> list[str]:
+    said = []
+    for name in run.files:
+        if windows := run.results(name):
+            speed = stats.speed(windows, run.identity.settings)
+            if speed.disturbed:
+                said.append(
+                    f"{name}: {speed.disturbed} of {len(windows)} passes were disturbed by other load on the machine"
+                )
+            if speed.seconds.relative > _WIDE_SPREAD:
+                said.append(
+                    f"{name}: its times spread by {share(speed.seconds.relative)} (half the interquartile range), too much for small differences"
+                )
+    return said
+
+
+def _failures(run: Run) -> list[str]:
+    said = [
+        f"{name}: {len(windows)} of {run.identity.windows} windows measured, its figures are left out"
+        for name, windows in run.windows.items()
+        if len(windows) < run.identity.windows
+    ]
+    return said + [
+        f"{f.recipe}: {'not built' if f.window is None else f'window {f.window} failed'}: {f.reason}"
+        for f in run.failures
+    ]
+
+
+def _floor(run: Run) -> list[str]:
+    kl = floor_kl(run)
+    if kl is None or run.floor is None:
+        return []
+    return [
+        f"Measurement floor: the reference against itself with {run.floor.threads} threads and batches of {run.floor.ubatch} differs by a "
+        f"mean KL divergence of {kl:.1e} over one window; nothing below that is a recipe's doing"
+    ]

@@ -1,0 +1,116 @@
+"""What a user may ask for, its defaults, and what is refused before anything begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import files, prompts
+from bench.errors import BenchError
+from bench.jobs import LibraryInfo, LibraryJob
+from bench.machine import cpus_for, default_threads
+from bench.models import Reference
+from bench.process import run_job
+from bench.progress import Reporter
+from bench.recipes import Recipe
+
+DEFAULT_BASES = ("IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ1_M", "IQ1_S")
+DEFAULT_RECIPES = tuple(name for base in DEFAULT_BASES for name in (base, f"DG-{base}"))
+DEFAULT_WINDOWS = 8
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to run. None stands for the default: model, text, windows (8, or what a shorter text has), threads, out."""
+
+    model: Path | None = None
+    recipes: tuple[str, ...] = DEFAULT_RECIPES
+    text: Path | None = None
+    windows: int | None = None
+    window: int = 2048
+    threads: int | None = None
+    generate: int = 32
+    imatrix: Path | None = None
+    no_imatrix: bool = False
+    calibration: Path | None = None
+    calibration_chunks: int = 0
+    isa: str | None = None
+    allow_quantized: bool = False
+    widen: bool = False
+    out: Path | None = None
+    cache: Path = Path(".cache")
+
+
+#: Formats that llama.cpp refuses to write without importance data.
+_NEED_IMPORTANCE = {"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "Q2_K_S"}
+
+
+def check_importance(options: Options, recipes: list[Recipe]) -> None:
+    """Raise BenchError for options that contradict each other, and recipes that need what was declined."""
+    if options.no_imatrix and (options.imatrix or options.calibration):
+        raise BenchError("--no-imatrix contradicts --imatrix and --calibration; leave one of them out")
+    if options.imatrix and options.calibration:
+        raise BenchError("--imatrix is used as it is, so --calibration would do nothing; leave one of them out")
+    needing = [r.name for r in recipes if r.base in _NEED_IMPORTANCE]
+    if options.no_imatrix and needing:
+        raise BenchError(
+            f"{needing[0]} needs an importance matrix: pass --imatrix FILE, or leave --no-imatrix out to compute one"
+        )
+
+
+def check_threads(threads: int | None) -> int:
+    """The number of threads: as asked, or one for each physical core. Raises BenchError for more than there are CPUs."""
+    wanted = default_threads() if threads is None else threads
+    if not 1 <= wanted <= (available := len(cpus_for(10_000))):
+        raise BenchError(
+            f"--threads {wanted}: this machine lets this process use 1 to {available} CPUs; choose a number in that range"
+        )
+    return wanted
+
+
+def check_library(isa: str | None) -> LibraryInfo:
+    """What the loaded library reports. Raises BenchError when it was not built for the required instruction set."""
+    found = run_job(LibraryJob(), LibraryInfo)
+    if isa is not None and isa.upper() != found.isa.upper():
+        raise BenchError(
+            f"--isa {isa}: the installed llama.cpp was built for {found.isa} ({', '.join(found.features)}); rebuild it with "
+            f"`BENCH_ISA={'native' if isa.upper() != 'AVX2' else 'avx2'} nox -s bench`, or leave --isa out to measure with what is there"
+        )
+    return found
+
+
+def check_window(reference: Reference, window: int) -> None:
+    if window < 4 or window % 2:
+        raise BenchError(f"--window {window}: must be an even number of at least 4 tokens")
+    limit = reference.info.context_length
+    if limit and window > limit:
+        raise BenchError(
+            f"--window {window}: {reference.info.name} was trained for a context of {limit} tokens; use --window {min(limit, 2048)}"
+        )
+
+
+def check_windows(stream: files.Stream, window: int, asked: int | None, default: int | None = DEFAULT_WINDOWS) -> int:
+    """How many windows to score: as asked, or the default, or all of the text when it is shorter. Raises BenchError when the text has fewer than asked for, or none."""
+    available = stream.tokens // window
+    if available == 0:
+        raise BenchError(
+            f"{stream.name}: has {stream.tokens:,} tokens, fewer than one window of {window}; give a longer text or a smaller --window"
+        )
+    if asked is not None and not 1 <= asked <= available:
+        raise BenchError(
+            f"--windows {asked}: {stream.name} has 1 to {available} windows of {window} tokens; choose a number in that range"
+        )
+    return asked or min(available, default or available)
+
+
+def importance_file(
+    options: Options, reference: Reference, library: LibraryInfo, threads: int, cpus: list[int], reporter: Reporter
+) -> Path | None:
+    """The importance matrix to quantize with: the user's, one computed from the calibration text, or none."""
+    if options.no_imatrix or options.imatrix:
+        return options.imatrix
+    calibration = files.token_stream(reference, options.calibration or prompts.CALIBRATION, options.cache, library)
+    with reporter.steps("Importance matrix", 1) as steps:
+        return files.importance(
+            reference, calibration, options.calibration_chunks, library, options.cache, threads, cpus, steps.share
+        )
