@@ -107,6 +107,6 @@ def _floor(run: Run) -> list[str]:
     if kl is None or run.floor is None:
         return []
     return [
-        f"Measurement floor: the reference against itself with {run.floor.threads} threads and batches of {run.floor.ubatch} differs by a "
+        f"Measurement floor: the reference against itself with {run.floor.threads} thread{'s' if run.floor.threads > 1 else ''} and batches of {run.floor.ubatch} differs by a "
         f"mean KL divergence of {kl:.1e} over one window; nothing below that is a recipe's doing"
     ]
