@@ -140,7 +140,7 @@ def run(
     """
     from bench.models import cache_directory
     from bench.options import DEFAULT_RECIPES, Options
-    from bench.output import summarize, write_outputs
+    from bench.output import write_outputs
     from bench.progress import Reporter
     from bench.run import Sweep
 
@@ -175,7 +175,7 @@ def run(
     if as_json:
         _print_json(_run_as_json(done, sweep.directory))
     else:
-        _print_summary(summarize(done), sweep.directory, written)
+        _print_summary(sweep.directory, written)
     if any(f.recipe in sweep.names for f in done.failures):
         raise typer.Exit(1)
 
@@ -300,7 +300,7 @@ def tables(
     as_json: JsonOption = False,
 ) -> None:
     """Write the tables and plots of a run again from its records, and print them."""
-    from bench.output import summarize, write_outputs
+    from bench.output import write_outputs
     from bench.results import Run
 
     directory = directory if directory.is_dir() else directory.parent
@@ -309,7 +309,7 @@ def tables(
     if as_json:
         _print_json(_run_as_json(found, directory))
     else:
-        _print_summary(summarize(found), directory, written)
+        _print_summary(directory, written)
 
 
 @app.command()
@@ -365,8 +365,8 @@ def _run_as_json(run: Any, directory: Path) -> dict[str, object]:
     }
 
 
-def _print_summary(summary: Any, directory: Path, written: list[Path]) -> None:
-    print(summary.markdown)
+def _print_summary(directory: Path, written: list[Path]) -> None:
+    print(written[0].read_text(encoding="utf-8"))
     print(f"Records: {directory / 'records.jsonl'}")
     print(f"Tables and plots: {', '.join(str(p) for p in written)}")
 

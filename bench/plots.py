@@ -5,6 +5,7 @@ Colours are Okabe and Ito's, told apart with any kind of colour vision; families
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from bench.gguf_io import complete_or_absent
 from bench.results import Run
-from bench.tables import full_frame, perplexity_text, windows_text
+from bench.tables import full_frame, perplexity_text, seconds, windows_text
 
 STYLE = {
     "Standard": {"color": "#0072B2", "marker": "o"},
@@ -83,11 +84,11 @@ def _with_sizes(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     return frame.assign(x=frame["bytes"] / unit), name
 
 
-def _plain_log(axes: Axes, which: str) -> None:
-    """A logarithmic axis with ticks a person reads: 20, 50, 100, not powers."""
-    axis = axes.yaxis if which == "y" else axes.xaxis
-    getattr(axes, f"set_{which}scale")("log")
-    low, high = getattr(axes, f"get_{which}lim")()
+def _logarithmic(axes: Axes) -> None:
+    """A logarithmic y axis with ticks a person reads: 20, 50, 100, not powers."""
+    axes.set_yscale("log")
+    axis = axes.yaxis
+    low, high = axes.get_ylim()
     axis.set_major_locator(LogLocator(subs=(1.0,) if high / low > 1000 else (1.0, 2.0, 5.0), numticks=12))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 10 else f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
@@ -106,14 +107,22 @@ def _points(axes: Axes, frame: pd.DataFrame, y: str, low: str, high: str) -> Non
         )
 
 
-def _label_points(axes: Axes, frame: pd.DataFrame, y: str) -> None:
-    """The type's name beside each standard point, on the side away from the arrow, and above a reference."""
-    for row in frame.to_dict("records"):
-        if row["family"] == "DynamicGate":
-            continue
-        offset, align = ((-8, 0), "right") if row["family"] == "Standard" else ((0, 9), "center")
-        text: dict[str, Any] = {"ha": align, "va": "center", "fontsize": 8, "color": _GREY}
-        axes.annotate(row["recipe"], (row["x"], row[y]), textcoords="offset points", xytext=offset, **text)
+def _label_points(axes: Axes, frame: pd.DataFrame, y: str, low: str) -> None:
+    """The type's name below each standard point and its error bar, where no arrow passes."""
+    for row in frame[frame["family"] != "DynamicGate"].to_dict("records"):
+        bottom = row[y] if pd.isna(row[low]) else row[low]
+        text: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": 8, "color": _GREY}
+        axes.annotate(row["recipe"], (row["x"], bottom), textcoords="offset points", xytext=(0, -6), **text)
+
+
+def _reference_line(axes: Axes, frame: pd.DataFrame, y: str, unit: str, form: Callable[[float], str]) -> None:
+    """The reference as a line across the plot: its size is far outside that of what is compared."""
+    for row in frame[frame["family"] == "Reference"].to_dict("records"):
+        axes.axhline(row[y], color="black", lw=1, ls="--", zorder=1)
+        text = f"{row['recipe']} reference, {row['x']:.0f} {unit}: {form(row[y])}"
+        place: dict[str, Any] = {"textcoords": "offset points", "xytext": (4, 4), "ha": "left", "va": "bottom"}
+        place["bbox"] = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1}
+        axes.annotate(text, (0, row[y]), xycoords=("axes fraction", "data"), fontsize=8, **place)
 
 
 def _arrows(axes: Axes, frame: pd.DataFrame, y: str) -> None:
@@ -132,22 +141,12 @@ def _perplexity_against_size(frame: pd.DataFrame, run: Run) -> Figure:
     frame, unit = _with_sizes(frame)
     quantized = frame[frame["family"] != "Reference"]
     _points(axes, quantized, "ppl", "ppl_low", "ppl_high")
-    for row in frame[frame["family"] == "Reference"].to_dict("records"):
-        axes.axhline(row["ppl"], color="black", lw=1, ls="--", zorder=1)
-        text = f"{row['recipe']} reference, {row['x']:.0f} {unit}: {perplexity_text(row['ppl'])}"
-        place: dict[str, Any] = {
-            "textcoords": "offset points",
-            "xytext": (-2, 4),
-            "ha": "right",
-            "va": "bottom",
-            "fontsize": 8,
-        }
-        axes.annotate(text, (1, row["ppl"]), xycoords=("axes fraction", "data"), **place)
+    _reference_line(axes, frame, "ppl", unit, perplexity_text)
     if frame["ppl"].max() / frame["ppl"].min() > 4:
-        _plain_log(axes, "y")
+        _logarithmic(axes)
     _arrows(axes, frame, "ppl")
-    _label_points(axes, quantized, "ppl")
-    axes.margins(x=0.14)
+    _label_points(axes, quantized, "ppl", "ppl_low")
+    axes.margins(x=0.08)
     axes.set_xlabel(f"File size ({unit})")
     axes.set_ylabel("Perplexity" + (" with 95 % interval" if frame["ppl_low"].notna().any() else ""))
     axes.legend(loc="upper right", frameon=False)
@@ -159,15 +158,15 @@ def _speed_against_size(frame: pd.DataFrame, run: Run) -> Figure:
     frame, unit = _with_sizes(frame)
     middle, half = frame["window_seconds"], frame["window_seconds_half_iqr"]
     frame = frame.assign(low=middle - half, high=middle + half)
-    _points(axes, frame, "window_seconds", "low", "high")
+    quantized = frame[frame["family"] != "Reference"]
+    _points(axes, quantized, "window_seconds", "low", "high")
+    _reference_line(axes, frame, "window_seconds", unit, seconds)
     _arrows(axes, frame, "window_seconds")
-    _label_points(axes, frame, "window_seconds")
-    if frame["bytes"].max() / frame["bytes"].min() > 3:
-        _plain_log(axes, "x")
-    axes.margins(x=0.14, y=0.15)
+    _label_points(axes, quantized, "window_seconds", "low")
+    axes.margins(x=0.08, y=0.15)
     axes.set_xlabel(f"File size ({unit})")
     axes.set_ylabel(f"Seconds for {run.identity.settings.window} tokens\n(median ± half the interquartile range)")
-    axes.legend(loc="best", frameon=False)
+    axes.legend(loc="upper center", ncols=2, frameon=False)
     return figure
 
 
