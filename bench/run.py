@@ -192,18 +192,21 @@ class Sweep:
             self.options.cache / "scratch" / f"{self.identity.id}.logits", self.reference.info.vocabulary
         )
         self._check_room_for(logits)
-        with self.reporter.steps("Scoring and timing", sum(map(len, pending.values()))) as steps:
-            for window, names in pending.items():
-                if names and self.reference_label not in names:
-                    self._reference_again(window, logits)
-                for name in names:
-                    if failures[name] < _FAILURES_TO_GIVE_UP:
-                        steps.name(f"pass {window + 1} of {self.windows}, {name}")
-                        failures[name] += not self._measure(store, name, paths[name], window, logits)
-                    steps.done()
-                if names and store.run.floor is None and logits.path.exists():
-                    self._measure_floor(store, window, logits)
-                logits.path.unlink(missing_ok=True)
+        try:
+            with self.reporter.steps("Scoring and timing", sum(map(len, pending.values()))) as steps:
+                for window, names in pending.items():
+                    logits.path.unlink(missing_ok=True)  # of the window before, or of a run that was killed
+                    if names and self.reference_label not in names:
+                        self._reference_again(window, logits)
+                    for name in names:
+                        if failures[name] < _FAILURES_TO_GIVE_UP:
+                            steps.name(f"pass {window + 1} of {self.windows}, {name}")
+                            failures[name] += not self._measure(store, name, paths[name], window, logits)
+                        steps.done()
+                    if names and store.run.floor is None and logits.path.exists():
+                        self._measure_floor(store, window, logits)
+        finally:
+            logits.path.unlink(missing_ok=True)
 
     def _measure(self, store: RunStore, name: str, path: Path, window: int, logits: ReferenceLogits) -> bool:
         """Measure one window of one file and put it, or its failure, on record. Returns whether it went well."""

@@ -70,7 +70,7 @@ def nll(run: Run) -> dict[tuple[str, int], float]:
     }
 
 
-def test_whole_chain(bench: Callable[..., Outcome], arguments: list[str], tmp_path: Path) -> None:
+def test_whole_chain(bench: Callable[..., Outcome], arguments: list[str], tmp_path: Path, cache: Path) -> None:
     out = tmp_path / "run"
     done = bench(*arguments, "--out", out, "--json")
     assert done.code == 0, done.err
@@ -89,7 +89,10 @@ def test_whole_chain(bench: Callable[..., Outcome], arguments: list[str], tmp_pa
         assert (out / "plots" / f"{plot}.png").read_bytes().startswith(b"\x89PNG")
         assert (out / "plots" / f"{plot}.svg").read_text().startswith("<?xml")
 
+    assert standard["kl"] > gated["kl"] > 0 and 0 <= standard["same_top"] <= 1
+    assert not list((cache / "scratch").iterdir()), "the reference's logits are gone"
     run = Run.load(out)
+    assert run.floor is not None
     assert run.identity.library.isa == said["identity"]["library"]["isa"]
     for record in run.records:
         assert record.run == run.header.id
@@ -131,12 +134,13 @@ def test_killed_at_any_point_it_goes_on(arguments: list[str], tmp_path: Path) ->
     assert len(measured) == 3 * WINDOWS
 
 
-def test_ctrl_c_is_answered_in_a_line(arguments: list[str], tmp_path: Path) -> None:
+def test_ctrl_c_is_answered_in_a_line(arguments: list[str], tmp_path: Path, cache: Path) -> None:
     process = start([*arguments, "--out", str(tmp_path / "run")])
     wait_for(lambda: lines(tmp_path / "run") > 4, process)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
+    assert not list((cache / "scratch").iterdir()), "the reference's logits are gone"
     assert err.strip() == "interrupted; what was measured is kept, the same command goes on from there"
     assert not [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or [])], (
         "no worker is left behind"
