@@ -99,7 +99,7 @@ def options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceb
     pass
 
 
-@app.command()
+@app.command(short_help="Build, score and time recipes; fill tables and plots.")
 def run(
     model: ModelOption = None,
     recipes: Annotated[
@@ -180,7 +180,7 @@ def run(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(short_help="Build the file of one recipe.")
 def quantize(
     recipe: Annotated[str, typer.Argument(help="For instance IQ2_XXS, DG-IQ2_XXS or Q4_K_M.")],
     out: Annotated[Path, typer.Argument(metavar="OUT.gguf", help="The file to write.")],
@@ -225,7 +225,7 @@ def quantize(
             print(f"warning: {tensor}: llama.cpp stored {stored} instead of {asked}", file=sys.stderr)
 
 
-@app.command()
+@app.command(short_help="Perplexity of any GGUF file.")
 def ppl(
     model: ModelArgument,
     text: TextOption = None,
@@ -260,7 +260,7 @@ def ppl(
         print(scored.perplexity_text())
 
 
-@app.command("time")
+@app.command("time", short_help="CPU speed and memory of any GGUF file.")
 def time_command(
     model: ModelArgument,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Timed rounds, each from an empty context.")] = 5,
@@ -294,7 +294,7 @@ def time_command(
         print(scored.speed_text())
 
 
-@app.command()
+@app.command(short_help="Tables and plots of a run again, from its records.")
 def tables(
     directory: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run.")],
     as_json: JsonOption = False,
@@ -312,7 +312,7 @@ def tables(
         _print_summary(directory, written)
 
 
-@app.command()
+@app.command(short_help="Paired differences between two runs.")
 def compare(
     run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help="Directory of a run.")],
     run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="Directory of another run of the same thing.")],
@@ -330,7 +330,7 @@ def compare(
         print(f"A: {run_a}\nB: {run_b}\n\n{markdown(table)}")
 
 
-@app.command()
+@app.command(short_help="What a GGUF file is.")
 def info(model: ModelArgument, as_json: JsonOption = False) -> None:
     """What a GGUF file is: architecture, layers, context, stored types, bits per weight."""
     from bench import commands
