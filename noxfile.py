@@ -142,7 +142,7 @@ def prepare(session: nox.Session, *extras: str) -> None:
 def bench(session: nox.Session) -> None:
     """Run the sweep. What follows -- goes to `python -m bench run`; a command's name there runs that command."""
     prepare(session)
-    commands = ("run", "quantize", "ppl", "time", "tables", "compare", "info", "--help")
+    commands = ("run", "quantize", "imatrix", "ppl", "time", "tables", "compare", "info", "--help")
     arguments = session.posargs if session.posargs and session.posargs[0] in commands else ["run", *session.posargs]
     required = (
         ["--isa", "AVX2"]
@@ -173,3 +173,40 @@ def publish(session: nox.Session) -> None:
     """Tables, plots and README's figures again from the records in results/."""
     prepare(session)
     session.run("python", "-m", "bench.publish")
+
+
+def tools_directory(session: nox.Session) -> Path:
+    """llama.cpp's own tools, built from the source distribution of the engine in use with the engine's flags."""
+    directory = engine_directory().with_name(f"{engine_directory().name}-tools")
+    binaries = directory / "bin"
+    targets = ["llama-perplexity", "llama-imatrix", "llama-quantize", "llama-bench"]
+    if all((binaries / t).exists() for t in targets):
+        return binaries
+    session.log(f"Building llama.cpp's tools for {isa()}: some minutes, once. They are kept in {directory}")
+    session.install("--quiet", "cmake", "ninja", "scikit-build-core[pyproject]")
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".build-") as scratch:
+        # without build isolation: pip reads the name and version with what was just installed
+        fetch = ["pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--no-build-isolation"]
+        session.run("python", "-m", *fetch, engine_requirement(), "--dest", scratch)
+        [archive] = Path(scratch).glob("*.tar.gz")
+        shutil.unpack_archive(archive, scratch, filter="data")
+        [source] = Path(scratch).glob("llama_cpp_python-*/vendor/llama.cpp")
+        flags = [
+            *engine_flags(),
+            "-DLLAMA_BUILD_TOOLS=ON",
+            "-DLLAMA_BUILD_SERVER=OFF",
+            "-DLLAMA_CURL=OFF",
+            "-DLLAMA_OPENSSL=OFF",
+            "-DCMAKE_BUILD_TYPE=Release",
+        ]
+        session.run("cmake", "-S", str(source), "-B", str(directory), "-G", "Ninja", *flags, silent=True)
+        session.run("cmake", "--build", str(directory), "--target", *targets, silent=True)
+    return binaries
+
+
+@nox.session
+def peers(session: nox.Session) -> None:
+    """The same work done by llama.cpp's tools and by this program, side by side. What follows -- goes to bench.peers."""
+    prepare(session)
+    session.run("python", "-m", "bench.peers", str(tools_directory(session)), *session.posargs)

@@ -145,7 +145,7 @@ def run(
     from bench.run import Sweep
 
     default = _QUICK_RECIPES if quick else DEFAULT_RECIPES
-    chosen = tuple(name.strip() for name in recipes.split(",") if name.strip()) if recipes else default
+    chosen = default if recipes is None else _names(recipes)
     if quick:
         windows = _QUICK_WINDOWS if windows is None else windows
         calibration_chunks = calibration_chunks or (0 if imatrix or no_imatrix else _QUICK_CALIBRATION_CHUNKS)
@@ -180,10 +180,14 @@ def run(
         raise typer.Exit(1)
 
 
-@app.command(short_help="Build the file of one recipe.")
+@app.command(short_help="Build the files of recipes.")
 def quantize(
-    recipe: Annotated[str, typer.Argument(help="For instance IQ2_XXS, DG-IQ2_XXS or Q4_K_M.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT.gguf", help="The file to write.")],
+    recipes: Annotated[
+        str, typer.Argument(metavar="RECIPE[,RECIPE...]", help="For instance IQ2_XXS, DG-IQ2_XXS or Q4_K_M.")
+    ],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="The file to write; for several recipes a directory for RECIPE.gguf.")
+    ],
     model: ModelOption = None,
     imatrix: ImatrixOption = None,
     no_imatrix: NoImatrixOption = False,
@@ -195,7 +199,7 @@ def quantize(
     cache: CacheOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Build the file of one recipe."""
+    """Build the file of a recipe, or of several at once."""
     from bench import commands
     from bench.models import cache_directory
     from bench.options import Options
@@ -204,7 +208,7 @@ def quantize(
     built: Any = commands.quantize_to(
         Options(
             model=model,
-            recipes=(recipe,),
+            recipes=_names(recipes),
             imatrix=imatrix,
             no_imatrix=no_imatrix,
             calibration=calibration,
@@ -218,11 +222,49 @@ def quantize(
         Reporter(),
     )
     if as_json:
-        _print_json(built)
-    else:
-        print(f"{out}: {built['bytes']:,} bytes, {built['bits_per_weight']:.3f} bits per weight")
-        for tensor, (asked, stored) in built["replaced"].items():
+        _print_json(built if len(built) > 1 else built[0])
+        return
+    for file in built:
+        print(f"{file['path']}: {file['bytes']:,} bytes, {file['bits_per_weight']:.3f} bits per weight")
+        for tensor, (asked, stored) in file["replaced"].items():
             print(f"warning: {tensor}: llama.cpp stored {stored} instead of {asked}", file=sys.stderr)
+
+
+@app.command(short_help="Compute an importance matrix.")
+def imatrix(
+    out: Annotated[Path, typer.Argument(metavar="OUT.gguf", help="The file to write, in llama.cpp's GGUF format.")],
+    model: ModelOption = None,
+    calibration: CalibrationOption = None,
+    calibration_chunks: ChunksOption = 0,
+    threads: ThreadsOption = None,
+    allow_quantized: AllowQuantizedOption = False,
+    widen: WidenOption = False,
+    cache: CacheOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compute the importance matrix of a model over a calibration text, as llama-imatrix does."""
+    from bench import commands
+    from bench.models import cache_directory
+    from bench.options import Options
+    from bench.progress import Reporter
+
+    written: Any = commands.imatrix_to(
+        Options(
+            model=model,
+            calibration=calibration,
+            calibration_chunks=calibration_chunks,
+            threads=threads,
+            allow_quantized=allow_quantized,
+            widen=widen,
+            cache=cache_directory(cache),
+        ),
+        out,
+        Reporter(),
+    )
+    if as_json:
+        _print_json(written)
+    else:
+        print(f"{out}: {written['bytes']:,} bytes")
 
 
 @app.command(short_help="Perplexity of any GGUF file.")
@@ -348,6 +390,13 @@ def info(model: ModelArgument, as_json: JsonOption = False) -> None:
                 else value
             )
             print(f"{key.replace('_', ' '):<18} {shown}")
+
+
+def _names(listed: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in listed.split(",") if name.strip())
+    if not names:
+        raise BenchError("no recipe is named; name one or several, for instance IQ2_XXS,DG-IQ2_XXS")
+    return names
 
 
 def _run_as_json(run: Any, directory: Path) -> dict[str, object]:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import files, prompts, stats
-from bench.gguf_io import complete_or_absent, inspect
+from bench.errors import BenchError
+from bench.gguf_io import complete_or_absent, file_sha256, inspect
 from bench.jobs import LibraryInfo, MeasureJob, MeasureResult, Settings, WindowResult
 from bench.machine import Machine, cpus_for, this_machine
-from bench.models import describe, reference
+from bench.models import Reference, reference
 from bench.options import (
     Options,
     check_importance,
@@ -25,35 +26,62 @@ from bench.progress import Reporter
 from bench.recipes import find_recipe
 
 
-def quantize_to(options: Options, target: Path, reporter: Reporter) -> dict[str, object]:
-    """Build a recipe's file in the cache and copy it to `target`."""
-    [name] = options.recipes
-    recipe, threads = find_recipe(name), check_threads(options.threads)
-    check_importance(options, [recipe])
+def quantize_to(options: Options, target: Path, reporter: Reporter) -> list[dict[str, object]]:
+    """Build the recipes' files in the cache and copy them: one recipe to the file `target`, several into that directory."""
+    recipes, threads = [find_recipe(name) for name in dict.fromkeys(options.recipes)], check_threads(options.threads)
+    check_importance(options, recipes)
+    several = len(recipes) > 1
+    if several and target.exists() and not target.is_dir():
+        raise BenchError(f"{target}: is a file; give a directory for several recipes")
+    if not several and target.is_dir():
+        raise BenchError(f"{target}: is a directory; give the name of the file to write")
     cpus, library = cpus_for(threads), check_library(options.isa)
-    source = reference(
+    source = _source(options, reporter)
+    matrix = importance_file(options, source, library, threads, cpus, reporter)
+    done: list[dict[str, object]] = []
+    with reporter.steps("Quantizing", len(recipes)) as steps:
+        for recipe in recipes:
+            steps.name(recipe.name)
+            built = files.quantized(source, recipe, matrix, options.cache, library, threads, cpus, steps.share)
+            path = target / f"{recipe.name}.gguf" if several else target
+            with complete_or_absent(path) as partial:
+                shutil.copyfile(built.path, partial)
+            steps.done()
+            done.append(
+                {
+                    "path": str(path),
+                    "recipe": recipe.name,
+                    "bytes": built.n_bytes,
+                    "bits_per_weight": built.bits_per_weight,
+                    "sha256": built.sha256,
+                    "weights_by_type": built.weights_by_type,
+                    "replaced": built.result.replaced,
+                    "seconds": built.result.seconds,
+                }
+            )
+    return done
+
+
+def imatrix_to(options: Options, target: Path, reporter: Reporter) -> dict[str, object]:
+    """Compute an importance matrix in the cache and copy it to `target`."""
+    threads = check_threads(options.threads)
+    cpus, library = cpus_for(threads), check_library(options.isa)
+    source = _source(options, reporter)
+    matrix = importance_file(options, source, library, threads, cpus, reporter)
+    assert matrix is not None  # options has neither a matrix nor no_imatrix
+    with complete_or_absent(target) as partial:
+        shutil.copyfile(matrix, partial)
+    return {"path": str(target), "bytes": target.stat().st_size, "sha256": file_sha256(target)}
+
+
+def _source(options: Options, reporter: Reporter) -> Reference:
+    return reference(
         options.model,
         options.cache,
         allow_quantized=options.allow_quantized,
         widen_to_256=options.widen,
         reporter=reporter,
     )
-    matrix = importance_file(options, source, library, threads, cpus, reporter)
-    with reporter.steps("Quantizing", 1) as steps:
-        steps.name(recipe.name)
-        built = files.quantized(source, recipe, matrix, options.cache, library, threads, cpus, steps.share)
-    with complete_or_absent(target) as partial:
-        shutil.copyfile(built.path, partial)
-    return {
-        "path": str(target),
-        "recipe": recipe.name,
-        "bytes": built.n_bytes,
-        "bits_per_weight": built.bits_per_weight,
-        "sha256": built.sha256,
-        "weights_by_type": built.weights_by_type,
-        "replaced": built.result.replaced,
-        "seconds": built.result.seconds,
-    }
 
 
 @dataclass(frozen=True)
@@ -145,21 +173,22 @@ def score(
     there are, from the first again when they run out.
     """
     n_threads = check_threads(threads)
-    library = check_library(isa)
-    described = describe(model, cache, reporter)
-    check_window(described, window)
-    stream = files.token_stream(described, text or prompts.EVALUATION, cache, library)
+    if isa is not None:
+        check_library(isa)  # a process of its own: only where it can refuse
+    info = inspect(model)
+    check_window(info, window)
+    stream = files.token_stream(info, text or prompts.EVALUATION, cache)
     n_windows = check_windows(stream, window, windows, default=None)
     chosen = tuple(i % n_windows for i in range(rounds or n_windows))
     settings = Settings(
         window=window, batch=window, ubatch=min(512, window), threads=n_threads, generate=min(generate, window)
     )
-    job = MeasureJob(model=described.path, stream=stream.path, windows=chosen, settings=settings)
+    job = MeasureJob(model=info.path, stream=stream.path, windows=chosen, settings=settings)
     with reporter.steps(model.name, len(chosen)) as steps:
         done = run_job(
             job, MeasureResult, cpus=cpus_for(n_threads), progress=lambda share: steps.share(share * len(chosen))
         )
-    return Scored(model, stream.name, settings, library, this_machine(), done.windows)
+    return Scored(model, stream.name, settings, done.library, this_machine(), done.windows)
 
 
 def describe_file(path: Path) -> dict[str, object]:

@@ -9,13 +9,14 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench import prompts
 from bench.errors import BenchError
-from bench.gguf_io import complete_or_absent, file_sha256, inspect
+from bench.gguf_io import ModelInfo, complete_or_absent, file_sha256, inspect
 from bench.jobs import (
     ImportanceJob,
     ImportanceResult,
@@ -45,10 +46,10 @@ class Stream:
     tokens: int
 
 
-def token_stream(reference: Reference, source: Path | str, cache: Path, library: LibraryInfo) -> Stream:
-    """Tokens of a part of the prompt set or a text file, under the reference's vocabulary."""
+def token_stream(model: ModelInfo, source: Path | str, cache: Path) -> Stream:
+    """Tokens of a part of the prompt set or a text file, under the model's vocabulary."""
     name, digest = prompts.identify(source)
-    path = cache / "tokens" / f"{_key(reference.sha256, digest, library.binding)}.npz"
+    path = cache / "tokens" / f"{_key(model.vocabulary_sha256, digest, version('llama-cpp-python'))}.npz"
     count = path.with_suffix(".json")
     try:
         result = TokenizeResult.model_validate_json(count.read_bytes())
@@ -57,7 +58,7 @@ def token_stream(reference: Reference, source: Path | str, cache: Path, library:
     except (OSError, ValidationError):
         pass  # not tokenized yet
     asked = source.absolute() if isinstance(source, Path) else source
-    result = run_job(TokenizeJob(model=reference.path, source=asked, out=path), TokenizeResult)  # type: ignore[arg-type]
+    result = run_job(TokenizeJob(model=model.path, source=asked, out=path), TokenizeResult)  # type: ignore[arg-type]
     with complete_or_absent(count) as partial:
         partial.write_text(result.model_dump_json(), encoding="utf-8")
     return Stream(name, path, result.tokens)
@@ -83,7 +84,7 @@ def importance(
     path = (
         cache
         / "imatrix"
-        / f"{reference.path.stem}-{_key(calibration.path.stem, chunks, library.binding, library.isa)}.gguf"
+        / f"{reference.path.stem}-{_key(reference.sha256, calibration.path.stem, chunks, library.binding, library.isa)}.gguf"
     )
     if not path.exists():
         job = ImportanceJob(

@@ -6,6 +6,7 @@ copy a model. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import struct
 from dataclasses import dataclass, replace
@@ -41,13 +42,17 @@ class HeaderTensor:
 
 @dataclass(frozen=True)
 class Header:
-    """metadata_end: where the keys and values end in the file and the list of tensors begins; alignment: of tensor data."""
+    """metadata_end: where the keys and values end in the file and the list of tensors begins; alignment: of tensor data.
+
+    vocabulary_sha256: of all keys that decide how text becomes tokens, as they stand in the file.
+    """
 
     version: int
     metadata: dict[str, object]
     tensors: tuple[HeaderTensor, ...]
     metadata_end: int
     alignment: int
+    vocabulary_sha256: str
 
 
 class _Cursor:
@@ -125,10 +130,14 @@ def _parse(cursor: _Cursor) -> tuple[Header, int]:
     if version not in (2, 3):
         raise ValueError(f"GGUF version {version}")
     n_tensors, n_keys = cursor.number("<Q"), cursor.number("<Q")
-    metadata = {}
+    metadata, deciding = {}, {}
     for _ in range(n_keys):
-        key = cursor.string()
+        start, key = cursor.at, cursor.string()
         metadata[key] = cursor.value(cursor.number("<I"))
+        # llama.cpp looks at architecture and name too, to work around files whose vocabulary says too little
+        if key.startswith("tokenizer.") or key in ("general.architecture", "general.name"):
+            deciding[key] = cursor.data[start : cursor.at]
+    vocabulary = hashlib.sha256(b"".join(deciding[key] for key in sorted(deciding)))
     metadata_end, tensors = cursor.at, []
     for _ in range(n_tensors):
         name = cursor.string()
@@ -145,7 +154,7 @@ def _parse(cursor: _Cursor) -> tuple[Header, int]:
         raise ValueError("no alignment")
     data = align(cursor.at, alignment)
     placed = tuple(replace(t, start=data + t.start) for t in tensors)
-    header = Header(version, metadata, placed, metadata_end, alignment)
+    header = Header(version, metadata, placed, metadata_end, alignment, vocabulary.hexdigest())
     return header, max((t.start + t.n_bytes for t in placed), default=data)
 
 

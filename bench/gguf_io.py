@@ -40,7 +40,7 @@ class TensorInfo(BaseModel):
 
 
 class ModelInfo(BaseModel):
-    """What a GGUF file is. sizes in bytes."""
+    """What a GGUF file is. sizes in bytes; vocabulary_sha256: equal for models that read text as the same tokens."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -53,6 +53,7 @@ class ModelInfo(BaseModel):
     n_layers: int
     context_length: int
     vocabulary: int
+    vocabulary_sha256: str
     tensors: tuple[TensorInfo, ...]
 
     @property
@@ -121,6 +122,7 @@ def inspect(path: Path) -> ModelInfo:
         n_layers=_number(metadata.get(f"{architecture}.block_count")),
         context_length=_number(metadata.get(f"{architecture}.context_length")),
         vocabulary=tokens.length if isinstance(tokens, ArrayLength) else 0,
+        vocabulary_sha256=header.vocabulary_sha256,
         tensors=tuple(
             TensorInfo(name=t.name, shape=t.shape, type=t.type.name, n_bytes=t.n_bytes) for t in header.tensors
         ),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bench import files, prompts
 from bench.errors import BenchError
+from bench.gguf_io import ModelInfo
 from bench.jobs import LibraryInfo, LibraryJob
 from bench.machine import cpus_for, default_threads
 from bench.models import Reference
@@ -79,13 +80,13 @@ def check_library(isa: str | None) -> LibraryInfo:
     return found
 
 
-def check_window(reference: Reference, window: int) -> None:
+def check_window(model: ModelInfo, window: int) -> None:
     if window < 4 or window % 2:
         raise BenchError(f"--window {window}: must be an even number of at least 4 tokens")
-    limit = reference.info.context_length
+    limit = model.context_length
     if limit and window > limit:
         raise BenchError(
-            f"--window {window}: {reference.info.name} was trained for a context of {limit} tokens; use --window {min(limit, 2048)}"
+            f"--window {window}: {model.name} was trained for a context of {limit} tokens; use --window {min(limit, 2048)}"
         )
 
 
@@ -109,7 +110,7 @@ def importance_file(
     """The importance matrix to quantize with: the user's, one computed from the calibration text, or none."""
     if options.no_imatrix or options.imatrix:
         return options.imatrix
-    calibration = files.token_stream(reference, options.calibration or prompts.CALIBRATION, options.cache, library)
+    calibration = files.token_stream(reference.info, options.calibration or prompts.CALIBRATION, options.cache)
     with reporter.steps("Importance matrix", 1) as steps:
         return files.importance(
             reference, calibration, options.calibration_chunks, library, options.cache, threads, cpus, steps.share

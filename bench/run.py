@@ -76,10 +76,8 @@ class Sweep:
             threads=self.threads,
             generate=min(options.generate, options.window),
         )
-        check_window(self.reference, options.window)
-        self.stream = files.token_stream(
-            self.reference, options.text or prompts.EVALUATION, options.cache, self.library
-        )
+        check_window(self.reference.info, options.window)
+        self.stream = files.token_stream(self.reference.info, options.text or prompts.EVALUATION, options.cache)
         self.windows = check_windows(self.stream, options.window, options.windows)
         self.identity = Identity(
             model=model_identity(self.reference),

@@ -1,0 +1,91 @@
+"""What llama.cpp's tools and this program found for the same work, read from what both printed and wrote."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from bench import imatrix
+from bench.errors import BenchError
+from bench.gguf_header import read_header
+from bench.side_by_side import Ran
+
+_ESTIMATE = re.compile(r"Final estimate: PPL = ([\d.]+) \+/- ([\d.]+)")
+_STATISTIC = re.compile(r"^(\S.*?)\s*:\s+(-?[\d.]+)", re.MULTILINE)
+#: The statistics whose values are put side by side; the others go into the largest difference.
+_SHOWN = ("Mean PPL(Q)", "Mean    KLD", "RMS Δp", "Same top p")
+
+
+class Value(BaseModel):
+    """A figure that both found."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    tools: str
+    ours: str
+
+    def row(self) -> dict[str, str]:
+        return {"Value": self.name, "Tools": self.tools, "Ours": self.ours}
+
+
+def perplexity(tools: Ran, ours: Ran) -> list[Value]:
+    printed = _ESTIMATE.search(tools.printed[-1])
+    if printed is None:
+        raise BenchError("llama-perplexity printed no final estimate; its output is not the one this program knows")
+    found = json.loads(ours.printed[-1])
+    return [
+        Value(name="PPL", tools=printed[1], ours=f"{found['ppl']:.4f}"),
+        Value(name="token-level standard error", tools=printed[2], ours=f"{found['se']:.5f}"),
+    ]
+
+
+def divergence(printed: dict[str, str], run: Path) -> list[Value]:
+    """printed: what llama-perplexity printed for each recipe; run: the directory of ours."""
+    text = (run / "tables" / "kl-divergence.txt").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^# (\S+)\n(.*?)(?=^# |\Z)", text, re.MULTILINE | re.DOTALL))
+    found = []
+    for recipe, theirs in printed.items():
+        a, b = (dict(_STATISTIC.findall(t)) for t in (theirs, sections[recipe]))
+        missing = [name for name in b if name not in a]
+        if missing:
+            raise BenchError(f"llama-perplexity printed no {missing[0]!r} for {recipe}; its output is not the one this program knows")  # fmt: skip
+        found += [Value(name=f"{recipe}: {' '.join(n.split())}", tools=a[n], ours=b[n]) for n in _SHOWN]
+    return found
+
+
+def importance(tools: Path, ours: Path) -> list[Value]:
+    """Entries by name, counts of rows, and the largest relative difference of a mean square."""
+    a, b = (imatrix.read(path).entries for path in (tools, ours))
+    shared = a.keys() & b.keys()
+    means = {name: (a[name].means().astype(np.float64), b[name].means().astype(np.float64)) for name in shared}
+    scale = {name: np.maximum(np.abs(x), 1e-12) for name, (x, _) in means.items()}
+    largest = max(float((np.abs(y - x) / scale[n]).max()) for n, (x, y) in means.items())
+    same_counts = sum(bool(np.array_equal(a[n].counts, b[n].counts)) for n in shared)
+    return [
+        Value(name="entries", tools=str(len(a)), ours=str(len(b))),
+        Value(name="entries with the same counts of rows", tools=str(len(shared)), ours=str(same_counts)),
+        Value(name="largest relative difference of a column's mean square", tools="0", ours=f"{largest:.1e}"),
+    ]
+
+
+def files(paths: dict[str, tuple[Path, Path]]) -> list[Value]:
+    """SHA-256 over the tensors of each file, by name with type and data: metadata such as file names left out."""
+    return [
+        Value(name=f"{n}: tensors", tools=_tensors_sha256(a), ours=_tensors_sha256(b)) for n, (a, b) in paths.items()
+    ]
+
+
+def _tensors_sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as f:
+        for tensor in sorted(read_header(path).tensors, key=lambda t: t.name):
+            digest.update(f"{tensor.name} {tensor.type.name} {tensor.shape}\n".encode())
+            f.seek(tensor.start)
+            digest.update(f.read(tensor.n_bytes))
+    return digest.hexdigest()[:16]
