@@ -281,6 +281,9 @@ def ppl(
     as_json: JsonOption = False,
 ) -> None:
     """Perplexity of any GGUF file, by llama-perplexity's convention: its second halves of windows, without overlap."""
+    from bench.process import start_server
+
+    start_server()  # its imports and ours, side by side
     from bench import commands
     from bench.models import cache_directory
     from bench.progress import Reporter
@@ -292,6 +295,7 @@ def ppl(
         windows=windows,
         threads=threads,
         generate=0,
+        timed=False,
         isa=isa,
         cache=cache_directory(cache),
         reporter=Reporter(),

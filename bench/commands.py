@@ -165,11 +165,12 @@ def score(
     isa: str | None,
     cache: Path,
     reporter: Reporter,
+    timed: bool = True,
     rounds: int | None = None,
 ) -> Scored:
     """Score and time one file in a worker process.
 
-    windows: how many of the text's to take, None for all; rounds: instead, that many timed rounds on as many windows as
+    timed: with pytest-benchmark. windows: how many of the text's to take, None for all; rounds: instead, that many timed rounds on as many windows as
     there are, from the first again when they run out.
     """
     n_threads = check_threads(threads)
@@ -183,7 +184,7 @@ def score(
     settings = Settings(
         window=window, batch=window, ubatch=min(512, window), threads=n_threads, generate=min(generate, window)
     )
-    job = MeasureJob(model=info.path, stream=stream.path, windows=chosen, settings=settings)
+    job = MeasureJob(model=info.path, stream=stream.path, windows=chosen, settings=settings, timed=timed)
     with reporter.steps(model.name, len(chosen)) as steps:
         done = run_job(
             job, MeasureResult, cpus=cpus_for(n_threads), progress=lambda share: steps.share(share * len(chosen))

@@ -15,14 +15,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import llama_cpp.llama_cpp as lib
 import numpy as np
-from llama_cpp import __version__ as binding_version
 from numpy.typing import NDArray
 
 from bench.errors import BenchError, MeasurementError
 from bench.graph import MatMulObserver, matmul_callback
 from bench.jobs import LibraryInfo
+from bench.lowlevel import VERSION, lib
 
 _LOG_ERROR = 4
 
@@ -100,7 +99,7 @@ def library() -> LibraryInfo:
     report = lib.llama_print_system_info().decode()
     features = tuple(name for name, value in re.findall(r"(\w+) = (\d+)", report) if value != "0")
     return LibraryInfo(
-        binding=binding_version,
+        binding=VERSION,
         llama_cpp=lib.llama_version().decode(),
         features=features,
         isa=isa_label(features, platform.machine()),

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-import llama_cpp._ggml as _ggml
 import numpy as np
 from numpy.typing import NDArray
+
+from bench.lowlevel import libggml
 
 _GGML_TYPE_F32 = 0
 _GGML_TYPE_I32 = 26
@@ -43,7 +44,7 @@ _Tensor._fields_ = [
 @cache
 def _op_number(name: str) -> int:
     """Number of a graph operation in the loaded library (the enumeration changes between versions)."""
-    op_name = _ggml.libggml.ggml_op_name
+    op_name = libggml.ggml_op_name
     op_name.argtypes, op_name.restype = [ctypes.c_int], ctypes.c_char_p
     for number in range(200):
         if op_name(number) == name.encode():

@@ -153,7 +153,7 @@ class QuantizeResult(_Frozen):
 class MeasureJob(_Frozen):
     """Score and time windows of a token stream.
 
-    write_logits: keep the logits of the scored tokens there, for the recipes to be compared with; reference_logits:
+    timed: by pytest-benchmark, for figures that are compared. write_logits: keep the logits of the scored tokens there, for the recipes to be compared with; reference_logits:
     compare with those. Either goes with a single window.
     """
 
@@ -162,6 +162,7 @@ class MeasureJob(_Frozen):
     stream: Path
     windows: tuple[int, ...]
     settings: Settings
+    timed: bool = True
     write_logits: Path | None = None
     reference_logits: Path | None = None
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,6 @@ from bench.jobs import (
 )
 from bench.machine import Activity, ActivityMeter, peak_memory
 from bench.quality import Divergence, ReferenceLogits, TokenScores, score
-from bench.speed import time_rounds
 
 #: Tokens decoded before anything is timed: enough to touch every weight and to start the threads.
 _WARM_UP_TOKENS = 32
@@ -162,6 +161,38 @@ class _Generation:
             raise MeasurementError(f"only {self.context.n_past} of {len(self.tokens)} generated tokens were processed")
 
 
+class Timed(Protocol):
+    """Something to time. `setup` prepares a round and `teardown` uses its result; neither is timed."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def rounds(self) -> int: ...
+    def setup(self) -> None: ...
+    def target(self) -> None: ...
+    def teardown(self) -> None: ...
+
+
+def time_rounds(subjects: list[Timed]) -> dict[str, list[float]]:
+    """Seconds of every round by the subject's name, from pytest-benchmark."""
+    from bench import speed  # a third of a second to import
+
+    return speed.time_rounds(subjects)
+
+
+def _run_rounds(subjects: list[Timed]) -> dict[str, list[float]]:
+    """The same rounds for those who want scores only, with seconds that no table shows."""
+    seconds: dict[str, list[float]] = {s.name: [] for s in subjects}
+    for subject in subjects:
+        for _ in range(subject.rounds):
+            subject.setup()
+            started = time.perf_counter()
+            subject.target()
+            seconds[subject.name].append(time.perf_counter() - started)
+            subject.teardown()
+    return seconds
+
+
 def measure(job: MeasureJob, progress: Callable[[float], None]) -> list[WindowResult]:
     """Score and time the job's windows, in order. Raises BenchError for a stream too short or a context too small."""
     settings = job.settings
@@ -178,12 +209,14 @@ def measure(job: MeasureJob, progress: Callable[[float], None]) -> list[WindowRe
             model, n_ctx=settings.window, n_batch=settings.batch, n_ubatch=settings.ubatch, threads=settings.threads
         ) as context:
             load_seconds = time.perf_counter() - started
-            warm_up = stream.tokens[: min(_WARM_UP_TOKENS, settings.window)]
-            context.prepare(warm_up, len(warm_up) - 1)
-            context.decode()
+            if job.timed:
+                warm_up = stream.tokens[: min(_WARM_UP_TOKENS, settings.window)]
+                context.prepare(warm_up, len(warm_up) - 1)
+                context.decode()
             windows = _Windows(context, stream, job, progress)
             generation = _Generation(context, stream.tokens[: settings.generate], len(job.windows))
-            seconds = time_rounds([windows, generation] if settings.generate else [windows])
+            subjects: list[Timed] = [windows, generation] if settings.generate else [windows]
+            seconds = time_rounds(subjects) if job.timed else _run_rounds(subjects)
     return [
         WindowResult(
             window=window,

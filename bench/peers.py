@@ -7,6 +7,7 @@ nothing cached on our side but what the work starts from. Ratios are ours / tool
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 from collections.abc import Callable
@@ -97,7 +98,7 @@ class Setting:
             table = scratch / f"{recipe}.types"
             stored = {t.name: t.type for t in self.reference.info.tensors}
             types = self.built[recipe].result.types
-            lines = [f"^{n.replace('.', r'\.')}$={t.lower()}" for n, t in types.items() if t != stored[n]]
+            lines = [f"^{re.escape(n)}$={t.lower()}" for n, t in types.items() if t != stored[n]]
             table.write_text("\n".join(lines) + "\n", encoding="utf-8")
             pins = ["--tensor-type-file", table]
         arguments = ["--imatrix", importance, *pins, self.reference.path, target, found.base, self.threads]

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import gguf
-import llama_cpp.llama_cpp as lib
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.engine import listen, start_listening_for_errors, what_went_wrong
 from bench.errors import BenchError, nearest
+from bench.lowlevel import lib
 
 _SIZE_LINE = re.compile(r"^\[\s*(\d+)/\s*(\d+)\]\s+(\S+)\s+- \[.*?\], type =\s*(\w+),.*size =.*MiB(?:.*\((\w+)\))?")
 _FALLBACK_LINE = re.compile(r"(\S+)\s+- ncols.*required for type\s+(\w+)\).*falling back to\s+(\w+)")

@@ -11,23 +11,11 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
 from bench.errors import MeasurementError
-
-
-class Timed(Protocol):
-    """Something to time. `setup` prepares a round and `teardown` uses its result; neither is timed."""
-
-    name: str
-
-    @property
-    def rounds(self) -> int: ...
-    def setup(self) -> None: ...
-    def target(self) -> None: ...
-    def teardown(self) -> None: ...
+from bench.measure import Timed
 
 
 @dataclass
@@ -77,6 +65,7 @@ def time_rounds(subjects: list[Timed]) -> dict[str, list[float]]:
             "no:cacheprovider",
             "-p",
             "pytest_benchmark.plugin",
+            f"--benchmark-storage=file://{os.devnull}",  # or it makes a folder where it runs
             "--benchmark-disable-gc",
             "--benchmark-quiet",
         ],

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, stdtrit
 
 from bench.jobs import Settings, WindowResult
 
@@ -71,6 +70,8 @@ def _expanded_tail(n: int) -> float:
 
     The root makes up for the bootstrap's variance with n in the denominator, t for estimating it at all.
     """
+    from scipy.special import ndtr, stdtrit  # a third of a second to import
+
     return float(ndtr(-math.sqrt(n / (n - 1)) * stdtrit(n - 1, 0.975)))
 
 

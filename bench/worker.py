@@ -1,18 +1,24 @@
-"""The worker process: `python -m bench.worker`. It does one job and ends.
+"""The server of workers, `python -m bench.worker`, and the workers: each does one job and ends.
 
-The job comes as JSON in a file; progress and the answer go back as JSON lines on a pipe of their own, since native code
-writes what it likes to the standard streams. A crash here costs one measurement, never the sweep.
+The server imports what jobs need and then forks for every job, so that a fresh process costs milliseconds. It runs no
+thread and no native code beyond loading the libraries, which is what makes the fork safe. (Where forking is not safe at
+all, it does one job itself and ends.) A job comes as JSON in a file; progress and the answer go back as JSON lines on a
+pipe of their own, since native code writes what it likes to the standard streams. A crash costs one job, never the sweep.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from pydantic import BaseModel, TypeAdapter
@@ -51,12 +57,13 @@ def _tokenize(job: TokenizeJob, _progress: Progress) -> TokenizeResult:
     prompts = from_file(job.source) if isinstance(job.source, Path) else fixed_set(job.source)
     with Model(job.model, vocab_only=True) as model:
         tokens = model.tokenize(prompts.text)
-        # Where a token's bytes end in the text tells which document it is of. Exact for byte-level vocabularies;
-        # others may add a space at the start, which shifts nothing that matters.
-        ends = np.cumsum([len(model.piece(int(t))) for t in tokens])
-        documents = np.minimum(
-            np.searchsorted([end for end, _ in prompts.kind_ends()], ends), len(prompts.documents) - 1
-        )
+        documents = np.zeros(len(tokens), np.int64)
+        if len(prompts.documents) > 1:
+            # Where a token's bytes end in the text tells which document it is of. Exact for byte-level vocabularies;
+            # others may add a space at the start, which shifts nothing that matters.
+            ends = np.cumsum([len(model.piece(int(t))) for t in tokens])
+            documents = np.searchsorted([end for end, _ in prompts.kind_ends()], ends)
+            documents = np.minimum(documents, len(prompts.documents) - 1)
         kind_of_document = np.array([prompts.kinds.index(d.kind) for d in prompts.documents])
         stream = TokenStream(tokens, kind_of_document[documents], prompts.kinds, model.bos)
     with complete_or_absent(job.out) as partial, partial.open("wb") as f:
@@ -103,6 +110,12 @@ _HANDLERS: dict[str, Callable[..., BaseModel]] = {
 }
 
 
+#: What the server imports before it forks for a kind of job.
+_IMPORTS = {"quantize": ("bench.build",), "importance": ("bench.imatrix",), "measure": ("bench.measure",)}
+#: macOS's own libraries do not survive a fork.
+_FORKS = sys.platform == "linux"
+
+
 def _end_with_parent() -> None:
     """End this process when the parent is gone, however it went: standard input is a pipe that the parent holds."""
 
@@ -115,22 +128,63 @@ def _end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def main() -> None:
-    _, job_file, pipe, cpus = sys.argv
+def _do(job: Job, answers: int, cpus: list[int] | None) -> None:
+    """Do a job and answer."""
     if cpus:
-        pin([int(c) for c in cpus.split(",")])
+        pin(cpus)
     _end_with_parent()
-    with os.fdopen(int(pipe), "w", buffering=1) as answers:
+    with os.fdopen(answers, "w", buffering=1) as pipe:
 
         def send(kind: str, value: object) -> None:
-            answers.write(json.dumps({kind: value}) + "\n")
+            pipe.write(json.dumps({kind: value}) + "\n")
 
-        job = TypeAdapter[Job](Job).validate_json(Path(job_file).read_bytes())
         try:
             result = _HANDLERS[job.kind](job, lambda share: send("progress", share))
             send("result", result.model_dump(mode="json"))
         except BenchError as e:
             send("error", {"text": str(e), "measurement": isinstance(e, MeasurementError)})
+
+
+def _work(job: Job, answers: int, log: int, cpus: list[int] | None) -> NoReturn:
+    """A worker, from its first step to its last."""
+    code = 1
+    try:
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        _do(job, answers, cpus)
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # without the exit handlers, which belong to the server
+
+
+def main() -> None:
+    """Serve jobs from the socket whose descriptor is the argument, until its other end is closed."""
+    requests = socket.socket(fileno=int(sys.argv[1]))
+    importlib.import_module("bench.measure")  # while the parent gets ready; nearly every job needs most of it
+    while True:
+        message, (*descriptors,), _, _ = socket.recv_fds(requests, 65536, 2)
+        if not message:
+            return
+        answers, log = descriptors
+        request = json.loads(message)
+        job = TypeAdapter[Job](Job).validate_json(Path(request["job"]).read_bytes())
+        for module in (*_IMPORTS.get(job.kind, ()), *(["bench.speed"] if job.kind == "measure" and job.timed else [])):
+            importlib.import_module(module)
+        pid = os.fork() if _FORKS else os.getpid()
+        if pid == 0:
+            requests.close()
+            _work(job, answers, log, request["cpus"])
+        requests.sendall(json.dumps({"pid": pid}).encode() + b"\n")
+        if not _FORKS:
+            _work(job, answers, log, request["cpus"])
+        os.close(answers)
+        os.close(log)
+        _, status = os.waitpid(pid, 0)
+        requests.sendall(json.dumps({"code": os.waitstatus_to_exitcode(status)}).encode() + b"\n")
 
 
 if __name__ == "__main__":
