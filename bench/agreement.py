@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.jobs import REFERENCE_TOP_IS_CORRECT, SAME_TOP, TOP_IS_CORRECT, WindowResult, unpack
-from bench.stats import Estimate, mean_over_windows, paired
+from bench.stats import Estimate, exp, mean_over_windows, paired
 
 KL_PERCENTILES = (99.9, 99, 95, 90, 50, 10, 5, 1, 0.1)
 P_CHANGE_PERCENTILES = (99.9, 99, 95, 90, 75, 50, 25, 10, 5, 1, 0.1)
@@ -115,8 +115,8 @@ def agreement(reference: Sequence[WindowResult], windows: Sequence[WindowResult]
     this, ref = _with_error(nll), _with_error(base)
     covariance = float(((nll * base).mean() - nll.mean() * base.mean()) / max(n - 1, 1))
     log_ratio_se = math.sqrt(max(this.se**2 + ref.se**2 - 2 * covariance, 0))
-    ppl, ref_ppl = (WithError(math.exp(x.value), math.exp(x.value) * x.se) for x in (this, ref))
-    ratio = math.exp(this.value - ref.value)
+    ppl, ref_ppl = (WithError(exp(x.value), exp(x.value) * x.se) for x in (this, ref))
+    ratio = exp(this.value - ref.value)
     difference_variance = ppl.se**2 + ref_ppl.se**2 - 2 * ppl.value * ref_ppl.value * covariance
     squares = _with_error(p_change**2)
     rms = mean_over_windows(np.array([(t.p_change**2).mean() for t in found])).map(math.sqrt)
@@ -142,7 +142,7 @@ def agreement(reference: Sequence[WindowResult], windows: Sequence[WindowResult]
         log_ratio=mean_over_windows(np.array([t.nll.mean() for t in found]) - _window_means(reference)),
         log_ratio_se=log_ratio_se,
         ratio=WithError(ratio, ratio * log_ratio_se),
-        difference=WithError(ppl.value - ref_ppl.value, math.sqrt(max(difference_variance, 0))),
+        difference=WithError(ppl.value - ref_ppl.value, math.sqrt(max(difference_variance, 0.0))),
         correlation=covariance * max(n - 1, 1) / spread if spread else math.nan,
         right_to_wrong=int((base_correct & ~correct).sum()),
         wrong_to_right=int((~base_correct & correct).sum()),

@@ -11,13 +11,14 @@ import gguf
 from bench import imatrix
 from bench.donors import with_donors
 from bench.errors import BenchError, MeasurementError
-from bench.gguf_io import ModelInfo, complete_or_absent, inspect
+from bench.gguf_io import UNQUANTIZED, ModelInfo, complete_or_absent, inspect
 from bench.jobs import QuantizeJob
 from bench.quantizer import Plan, QuantizeRequest, plan, quantize
 from bench.recipes import apply_rules, find_recipe
 
 #: Types whose blocks cannot be chosen well without importance data; llama.cpp refuses to write them without it.
-_NEEDS_IMPORTANCE = frozenset({"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS"})
+#: (For formats, whose mixes contain them, see options.py.)
+_TYPES_THAT_NEED_IMPORTANCE = frozenset({"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS"})
 
 
 def build(job: QuantizeJob, progress: Callable[[float], None]) -> Plan:
@@ -40,7 +41,7 @@ def build(job: QuantizeJob, progress: Callable[[float], None]) -> Plan:
         planned = plan(QuantizeRequest(job.model, recipe.base, mix.types | asked, importance))
         planned.replaced.update({name: r for name, r in mix.replaced.items() if name not in asked})
     for name, chosen in planned.types.items():
-        if chosen in _NEEDS_IMPORTANCE and name.startswith("blk.") and name not in importance:
+        if chosen in _TYPES_THAT_NEED_IMPORTANCE and name.startswith("blk.") and name not in importance:
             which = (
                 "an importance matrix"
                 if not importance
@@ -61,9 +62,16 @@ def build(job: QuantizeJob, progress: Callable[[float], None]) -> Plan:
         scratch = partial.with_name(f".{job.out.name}.source.{os.getpid()}.partial")
         donors = job.donors if free > needed + 1.05 * header.n_bytes else ()
         with with_donors(job.model, planned.types, donors, scratch) as source:
-            pinned = {t.name: planned.types[t.name] for t in header.tensors if planned.types[t.name] != t.type}
+            # All of them, but for those that no format touches: what llama.cpp decides itself depends on what it counts.
+            pinned = {
+                t.name: chosen
+                for t in header.tensors
+                if (chosen := planned.types[t.name]) != t.type or chosen not in UNQUANTIZED
+            }
             request = QuantizeRequest(source, recipe.base, pinned, importance)
             quantize(request, partial, threads=job.threads, progress=progress)
+            if {t.name: t.type for t in inspect(partial).tensors} != planned.types:
+                raise MeasurementError(f"{recipe.name}: llama.cpp stored other types than it planned")
     return planned
 
 

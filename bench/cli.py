@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import signal
 import sys
 import traceback
@@ -176,7 +177,7 @@ def run(
         _print_json(_run_as_json(done, sweep.directory))
     else:
         _print_summary(sweep.directory, written)
-    if any(f.recipe in sweep.names for f in done.failures):
+    if any(f.recipe in sweep.names for f in done.failures) or not all(done.results(name) for name in sweep.names):
         raise typer.Exit(1)
 
 
@@ -347,9 +348,10 @@ def tables(
 ) -> None:
     """Write the tables and plots of a run again from its records, and print them."""
     from bench.output import write_outputs
-    from bench.results import Run
+    from bench.results import FILE_NAME, Run
 
-    directory = directory if directory.is_dir() else directory.parent
+    if directory.name == FILE_NAME:
+        directory = directory.parent
     found = Run.load(directory)
     written = write_outputs(found, directory)
     if as_json:
@@ -412,7 +414,7 @@ def _run_as_json(run: Any, directory: Path) -> dict[str, object]:
         "complete": run.is_complete,
         "identity": run.identity.model_dump(mode="json"),
         "comparison": published_table(run).to_dict("records"),
-        "files": json.loads(full_frame(run).to_json(orient="records")),
+        "files": json.loads(full_frame(run).to_json(orient="records", double_precision=15)),
         "failures": [f.model_dump(mode="json") for f in run.failures],
         "notes": notes(run),
     }
@@ -425,8 +427,17 @@ def _print_summary(directory: Path, written: list[Path]) -> None:
 
 
 def _print_json(value: object) -> None:
-    json.dump(value, sys.stdout, indent=2, ensure_ascii=False, default=str)
+    json.dump(_finite(value), sys.stdout, indent=2, ensure_ascii=False, default=str, allow_nan=False)
     print()
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for what JSON has no number for."""
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class _Interrupted(BaseException):

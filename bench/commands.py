@@ -35,6 +35,7 @@ def quantize_to(options: Options, target: Path, reporter: Reporter) -> list[dict
         raise BenchError(f"{target}: is a file; give a directory for several recipes")
     if not several and target.is_dir():
         raise BenchError(f"{target}: is a directory; give the name of the file to write")
+    _refuse_to_overwrite(target, options)
     cpus, library = cpus_for(threads), check_library(options.isa)
     source = _source(options, reporter)
     matrix = importance_file(options, source, library, threads, cpus, reporter)
@@ -64,6 +65,7 @@ def quantize_to(options: Options, target: Path, reporter: Reporter) -> list[dict
 
 def imatrix_to(options: Options, target: Path, reporter: Reporter) -> dict[str, object]:
     """Compute an importance matrix in the cache and copy it to `target`."""
+    _refuse_to_overwrite(target, options)
     threads = check_threads(options.threads)
     cpus, library = cpus_for(threads), check_library(options.isa)
     source = _source(options, reporter)
@@ -72,6 +74,13 @@ def imatrix_to(options: Options, target: Path, reporter: Reporter) -> dict[str, 
     with complete_or_absent(target) as partial:
         shutil.copyfile(matrix, partial)
     return {"path": str(target), "bytes": target.stat().st_size, "sha256": file_sha256(target)}
+
+
+def _refuse_to_overwrite(target: Path, options: Options) -> None:
+    """Raise BenchError when the file to write is one that is read."""
+    for source in (options.model, options.imatrix, options.calibration):
+        if source is not None and target.exists() and source.exists() and target.samefile(source):
+            raise BenchError(f"{target}: is what is read from; give another file to write")
 
 
 def _source(options: Options, reporter: Reporter) -> Reference:

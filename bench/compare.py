@@ -19,16 +19,18 @@ def check_comparable(a: Run, b: Run) -> None:
     different = [d for d in a.identity.differences(b.identity) if not d.startswith(_MAY_DIFFER)]
     if different:
         raise BenchError(f"cannot compare: {'; '.join(different)}")
-    if not a.files.keys() & b.files.keys():
+    if not [name for name in a.files if name in b.files and name != a.reference]:
         raise BenchError(f"cannot compare: no recipe is in both runs ({', '.join(a.files)} and {', '.join(b.files)})")
 
 
 def comparison_table(a: Run, b: Run) -> pd.DataFrame:
     """Every recipe of both runs: how B differs from A, paired by window, with intervals and what they allow to say.
 
-    Timings of two runs are not interleaved: a drift of the machine between them shows as a difference of all recipes.
+    Timings of two runs are not interleaved, so a recipe's are taken relative to the reference's of the same pass: what
+    the machine as a whole did between the runs cancels out.
     """
     check_comparable(a, b)
+    reference = a.results(a.reference), b.results(b.reference)
     rows = []
     for name in a.files:
         first, second = a.results(name), b.results(name)
@@ -36,7 +38,7 @@ def comparison_table(a: Run, b: Run) -> pd.DataFrame:
             continue
         change, ratio, kl = (
             stats.perplexity_change(first, second),
-            stats.time_ratio(first, second),
+            stats.relative_time_ratio(first, second, *reference) if all(reference) and name != a.reference else None,
             kl_change(first, second),
         )
         rows.append(
@@ -46,8 +48,10 @@ def comparison_table(a: Run, b: Run) -> pd.DataFrame:
                 "Perplexity": verdict(change, "B better", "B worse"),
                 "Δ KL [95 %]": with_interval(kl, "{:+.4f}".format) if kl else MISSING,
                 "Δ Size": percent(b.files[name].n_bytes / a.files[name].n_bytes - 1),
-                "Time ratio [95 %]": with_interval(ratio, "{:.3f}".format),
-                "Time": time_verdict(ratio),
+                "Time ratio to reference [95 %]": with_interval(ratio, "{:.3f}".format) if ratio else MISSING,
+                "Time": time_verdict(ratio) if ratio else MISSING,
             }
         )
+    if not rows:
+        raise BenchError("cannot compare: no recipe has all its windows in both runs; finish them first")
     return pd.DataFrame(rows)

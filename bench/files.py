@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -33,8 +33,16 @@ from bench.recipes import Recipe
 Share = Callable[[float], None]
 
 
-def _key(*parts: object) -> str:
+#: Part of every key: raise it when the code that makes what is cached changes what it makes.
+_CACHE = 1
+
+
+def short_hash(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _key(*parts: object) -> str:
+    return short_hash(_CACHE, *parts)
 
 
 @dataclass(frozen=True)
@@ -100,13 +108,18 @@ def importance(
 
 
 class Built(BaseModel):
-    """A quantized file as it was built. n_bytes: of the file; origin: the same for files whose equal tensors are equal."""
+    """A quantized file as it was built.
+
+    n_bytes, modified_ns: of the file, which is built again when they are others; origin: the same for files whose equal
+    tensors are equal.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     path: Path
     sha256: str
     n_bytes: int
+    modified_ns: int
     bits_per_weight: float
     weights_by_type: dict[str, int]
     importance_sha256: str | None
@@ -126,9 +139,8 @@ def quantized(
 ) -> Built:
     """A recipe's file. The cache's key holds all that its content depends on: model, recipe, importance, library."""
     matrix = file_sha256(importance) if importance else None
-    rules = [asdict(rule) for rule in recipe.rules]
     origin = _key(reference.sha256, matrix, library.binding, library.isa)
-    path = cache / "quantized" / f"{reference.path.stem}-{recipe.name}-{_key(origin, recipe.base, rules)}.gguf"
+    path = cache / "quantized" / f"{reference.path.stem}-{recipe.name}-{_key(origin, recipe.fingerprint)}.gguf"
     if (found := _built(path.with_suffix(".json"))) is not None:
         return found
     job = QuantizeJob(
@@ -145,6 +157,7 @@ def quantized(
         path=path,
         sha256=file_sha256(path),
         n_bytes=info.n_bytes,
+        modified_ns=path.stat().st_mtime_ns,
         bits_per_weight=info.bits_per_weight,
         weights_by_type=info.weights_by_type,
         importance_sha256=matrix,
@@ -160,6 +173,7 @@ def _built(note: Path) -> Built | None:
     """What a note in the cache says of a file that is still there as it was built."""
     try:
         built = Built.model_validate_json(note.read_bytes())
-        return built if built.path.stat().st_size == built.n_bytes else None
+        stat = built.path.stat()
+        return built if (stat.st_size, stat.st_mtime_ns) == (built.n_bytes, built.modified_ns) else None
     except (OSError, ValidationError):
         return None  # not built yet, or by another version of this program

@@ -163,7 +163,7 @@ def complete_or_absent(target: Path) -> Iterator[Path]:
             if e.errno == 28
             else "check its permissions or choose another directory"
         )
-        raise BenchError(f"{target}: cannot be written ({e.strerror}); {remedy}") from e
+        raise BenchError(f"{target}: cannot be written ({e.strerror or e}); {remedy}") from e
     finally:
         with suppress(OSError):  # gone already, or its directory never was one
             partial.unlink()

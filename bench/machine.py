@@ -33,7 +33,7 @@ def this_machine() -> Machine:
     return Machine(
         cpu=_cpu_name(),
         architecture=platform.machine(),
-        physical_cores=len(_one_cpu_per_core()),
+        physical_cores=psutil.cpu_count(logical=False) or len(_one_cpu_per_core()),
         logical_cpus=os.cpu_count() or 1,
         # whole GiB: the exact figure changes with the kernel, and a run would not find its directory again
         memory_gib=round(psutil.virtual_memory().total / 2**30),
@@ -72,7 +72,17 @@ def _one_cpu_per_core() -> list[int]:
 
 
 def default_threads() -> int:
-    return len(_one_cpu_per_core())
+    """One for each physical core, and no more than a container's quota of CPU time lets run."""
+    return min(len(_one_cpu_per_core()), _quota() or sys.maxsize)
+
+
+def _quota() -> int | None:
+    """Whole CPUs that the control group grants, None without a limit."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return None
+    return None if quota == "max" else max(1, int(quota) // int(period))
 
 
 def cpus_for(threads: int) -> list[int]:
@@ -133,6 +143,7 @@ class ActivityMeter:
 
 
 def _busy_seconds() -> float:
-    """CPU seconds that all CPUs together were not free, time stolen by a host included."""
-    t = psutil.cpu_times()
-    return sum(getattr(t, field, 0.0) for field in ("user", "nice", "system", "irq", "softirq", "steal"))
+    """CPU seconds that the CPUs of this process were not free, time stolen by a host included."""
+    times = psutil.cpu_times(percpu=True)
+    fields = ("user", "nice", "system", "irq", "softirq", "steal")
+    return sum(getattr(times[cpu], field, 0.0) for cpu in _allowed_cpus() if cpu < len(times) for field in fields)

@@ -8,7 +8,7 @@ import gguf
 
 from bench import stats
 from bench.results import FileRecord, Run
-from bench.tables import floor_kl, percent, share, size, with_interval
+from bench.tables import floor_kl, pairs, percent, share, size, with_interval
 
 #: Bits per weight this far above what a format's main type has are worth a note.
 _FAR_FROM_NAME = 0.25
@@ -76,6 +76,14 @@ def _surprises(run: Run) -> list[str]:
 
 def _timings(run: Run) -> list[str]:
     said = []
+    for pair in pairs(run):
+        if run.results(pair.standard) and run.results(pair.gated):
+            same, _ = run.same_sitting(pair.standard or "", pair.gated or "")
+            if len(same) < run.identity.windows:
+                said.append(
+                    f"{pair.standard} and {pair.gated} were measured in one sitting in {len(same)} of {run.identity.windows} passes; "
+                    "the others are left out of their time ratio"
+                )
     for name in run.files:
         if windows := run.results(name):
             speed = stats.speed(windows, run.identity.settings)

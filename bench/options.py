@@ -42,8 +42,10 @@ class Options:
     cache: Path = Path(".cache")
 
 
-#: Formats that llama.cpp refuses to write without importance data.
-_NEED_IMPORTANCE = {"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "Q2_K_S"}
+#: Formats that llama.cpp refuses to write without importance data, for the types in their mixes (see build.py).
+_FORMATS_THAT_NEED_IMPORTANCE = {
+    *("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "IQ3_XS", "Q2_K_S"),
+}
 
 
 def check_importance(options: Options, recipes: list[Recipe]) -> None:
@@ -52,7 +54,9 @@ def check_importance(options: Options, recipes: list[Recipe]) -> None:
         raise BenchError("--no-imatrix contradicts --imatrix and --calibration; leave one of them out")
     if options.imatrix and options.calibration:
         raise BenchError("--imatrix is used as it is, so --calibration would do nothing; leave one of them out")
-    needing = [r.name for r in recipes if r.base in _NEED_IMPORTANCE]
+    if options.calibration_chunks and (options.imatrix or options.no_imatrix):
+        raise BenchError("--calibration-chunks cuts the calibration text short, which is not used here; leave it out")
+    needing = [r.name for r in recipes if r.base in _FORMATS_THAT_NEED_IMPORTANCE]
     if options.no_imatrix and needing:
         raise BenchError(
             f"{needing[0]} needs an importance matrix: pass --imatrix FILE, or leave --no-imatrix out to compute one"

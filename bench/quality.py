@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import MeasurementError
-from bench.gguf_io import complete_or_absent
+from bench.errors import BenchError, MeasurementError
 
 #: Rows of logits taken at a time: a block of a 128k vocabulary is 2 MiB, which stays in a core's cache.
 _ROWS = 4
@@ -61,8 +60,16 @@ class ReferenceLogits:
         return 4 * tokens * vocabulary
 
     def write(self, logits: NDArray[np.float32]) -> None:
-        with complete_or_absent(self.path) as partial:
-            logits.tofile(partial)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_suffix(".partial")
+        try:
+            with partial.open("wb") as f:
+                f.write(logits.data.cast("B"))
+        except OSError as e:
+            raise BenchError(
+                f"{self.path}: cannot be written ({e.strerror}); free some space or choose another directory with --cache"
+            ) from e
+        partial.replace(self.path)
 
     def read(self, rows: slice) -> NDArray[np.float32]:
         row = self.n_bytes(1, self.vocabulary)

@@ -7,9 +7,11 @@ Rules speak of what every architecture has (layers, embeddings, output), never o
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
@@ -50,6 +52,11 @@ class Recipe:
     base: str
     description: str
     rules: tuple[Rule, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for recipes that ask for the same types."""
+        return hashlib.sha256(json.dumps([self.base, [asdict(r) for r in self.rules]]).encode()).hexdigest()[:16]
 
 
 def layer_boundary(share: float, n_layers: int) -> int:

@@ -33,7 +33,7 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-def _now() -> str:
+def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -97,19 +97,19 @@ class Header(_Frozen):
     id: str
     identity: Identity
     versions: dict[str, str]
-    started: str = Field(default_factory=_now)
+    started: str = Field(default_factory=utc_now)
 
 
 class _Record(_Frozen):
     run: str
-    time: str = Field(default_factory=_now)
+    time: str = Field(default_factory=utc_now)
 
 
 class FileRecord(_Record):
     """A model file of the run. family: Reference, Standard or that of a recipe file; base: what pairs the families.
 
     bits_per_weight: 8 x bytes of tensors / weights; types: of every tensor; replaced: {tensor: (type asked, type stored)};
-    importance_sha256: of the importance matrix file it was built with, if any.
+    importance_sha256: of the importance matrix file it was built with, if any; rules: fingerprint of the recipe.
     """
 
     kind: Literal["file"] = "file"
@@ -126,13 +126,15 @@ class FileRecord(_Record):
     importance_sha256: str | None
     build_seconds: float | None
     build_memory_bytes: int | None
+    rules: str | None = None
 
 
 class WindowRecord(_Record):
     """One window of one recipe.
 
     isa: what the library of the measuring process reported; cpus: the CPUs it was pinned to; load: the machine's load
-    average over the minute before, None where there is none.
+    average over the minute before, None where there is none; sitting: when the program was started that measured it.
+    Timings of one window compare within a sitting only.
     """
 
     kind: Literal["window"] = "window"
@@ -144,6 +146,7 @@ class WindowRecord(_Record):
     threads: int
     cpus: tuple[int, ...]
     load: float | None
+    sitting: str = ""
 
 
 class FloorRecord(_Record):
@@ -200,12 +203,15 @@ class Run:
     @cached_property
     def failures(self) -> list[FailureRecord]:
         """Failures that were not made good since."""
-        last = {(r.recipe, r.window): r for r in self.records if isinstance(r, FailureRecord)}
-        return [
-            r
-            for r in last.values()
-            if not (r.recipe in self.files if r.window is None else r.window in self.windows.get(r.recipe, {}))
-        ]
+        last: dict[tuple[str, int | None], FailureRecord] = {}
+        for r in self.records:
+            if isinstance(r, FailureRecord):
+                last[r.recipe, r.window] = r
+            elif isinstance(r, FileRecord):
+                last.pop((r.recipe, None), None)
+            elif isinstance(r, WindowRecord):
+                last.pop((r.recipe, r.result.window), None)
+        return list(last.values())
 
     @cached_property
     def reference(self) -> str | None:
@@ -220,6 +226,15 @@ class Run:
         """The recipe's windows if it has all of them: figures over fewer windows would not compare."""
         found = [w.result for w in self.windows.get(recipe or "", {}).values()]
         return found if found and len(found) == self.identity.windows else None
+
+    def same_sitting(self, a: str, b: str) -> tuple[list[WindowResult], list[WindowResult]]:
+        """Windows of two recipes that were measured in the same pass of the same sitting, whose times compare."""
+        both = [
+            (x.result, y.result)
+            for w, x in self.windows[a].items()
+            if (y := self.windows[b].get(w)) is not None and x.sitting == y.sitting
+        ]
+        return [x for x, _ in both], [y for _, y in both]
 
     @property
     def is_complete(self) -> bool:

@@ -46,6 +46,7 @@ from bench.results import (
     RunStore,
     TextIdentity,
     WindowRecord,
+    utc_now,
 )
 
 #: A recipe whose measurements fail this often in one sitting is given up until the next.
@@ -91,6 +92,7 @@ class Sweep:
             machine=this_machine(),
         )
         self.directory = options.out or default_directory(self.identity)
+        self.started = utc_now()
 
     def _importance_identity(self) -> ImportanceIdentity | None:
         o = self.options
@@ -119,8 +121,8 @@ class Sweep:
                 self.reporter.warn(store.repaired)
             recipes = [r for r in self.recipes if r.name != self.reference_label]
             names = self.names
-            done = sum(len(store.run.windows.get(n, {})) for n in names)
-            if done == len(names) * self.windows:
+            done = sum(self._has(store.run, n, w) for n in names for w in range(self.windows))
+            if done == len(names) * self.windows and not self._changed(store.run):
                 return store.run
             if done or store.run.files:
                 self.reporter.say(
@@ -129,6 +131,15 @@ class Sweep:
             paths = self._build(store, recipes)
             self._passes(store, paths)
             return store.run
+
+    def _changed(self, run: Run) -> list[str]:
+        """Recipes on record that have other rules now, or could not be built since."""
+        failed = {f.recipe for f in run.failures if f.window is None}
+        return [
+            r.name
+            for r in self.recipes
+            if r.name in run.files and (r.name in failed or run.files[r.name].rules not in (None, r.fingerprint))
+        ]
 
     def _build(self, store: RunStore, recipes: list[Recipe]) -> dict[str, Path]:
         """A file for every recipe; what could not be built is on record as failed."""
@@ -152,7 +163,7 @@ class Sweep:
                     build_memory_bytes=None,
                 )
             )
-        paths = {self.reference_label: self.reference.path}
+        paths, changed = {self.reference_label: self.reference.path}, self._changed(store.run)
         importance = importance_file(self.options, self.reference, self.library, self.threads, self.cpus, self.reporter)
         with self.reporter.steps("Quantizing", len(recipes)) as steps:
             for recipe in recipes:
@@ -174,7 +185,7 @@ class Sweep:
                 else:
                     paths[recipe.name] = built.path
                     on_record = store.run.files.get(recipe.name)
-                    if on_record is None or on_record.sha256 != built.sha256:
+                    if on_record is None or on_record.sha256 != built.sha256 or recipe.name in changed:
                         store.append(file_record(store.run.header.id, recipe, built))
                 steps.done()
         return paths
@@ -184,16 +195,17 @@ class Sweep:
 
         The logits of one window lie on disk at a time, as float32, and are gone when its pass ends.
         """
-        pending = {w: [n for n in paths if w not in store.run.windows[n]] for w in range(self.windows)}
+        pending = {w: self._order(w, [n for n in paths if not self._has(store.run, n, w)]) for w in range(self.windows)}
         failures: Counter[str] = Counter()
-        logits = ReferenceLogits(
-            self.options.cache / "scratch" / f"{self.identity.id}.logits", self.reference.info.vocabulary
-        )
+        # Of this directory alone, whose lock this process holds: the same run may be under way elsewhere.
+        scratch = self.options.cache.absolute() / "scratch" / files.short_hash(str(self.directory.resolve()))
+        shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
+        logits = ReferenceLogits(scratch / "window.logits", self.reference.info.vocabulary)
         self._check_room_for(logits)
         try:
             with self.reporter.steps("Scoring and timing", sum(map(len, pending.values()))) as steps:
                 for window, names in pending.items():
-                    logits.path.unlink(missing_ok=True)  # of the window before, or of a run that was killed
+                    logits.path.unlink(missing_ok=True)  # of the window before
                     if names and self.reference_label not in names:
                         self._reference_again(window, logits)
                     for name in names:
@@ -204,7 +216,19 @@ class Sweep:
                     if names and store.run.floor is None and logits.path.exists():
                         self._measure_floor(store, window, logits)
         finally:
-            logits.path.unlink(missing_ok=True)
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _has(self, run: Run, name: str, window: int) -> bool:
+        """Whether a window is on record in full: a recipe's with the comparison, which it lacks if the reference failed."""
+        found = run.windows.get(name, {}).get(window)
+        compared = found is not None and found.result.tokens is not None and found.result.tokens.kl is not None
+        return found is not None and (compared or name == self.reference_label)
+
+    def _order(self, window: int, names: list[str]) -> list[str]:
+        """The reference first, then the recipes, every other pass backwards: what a place in the order does to a timing
+        cancels out."""
+        recipes = [n for n in names if n != self.reference_label]
+        return [n for n in names if n == self.reference_label] + (recipes[::-1] if window % 2 else recipes)
 
     def _measure(self, store: RunStore, name: str, path: Path, window: int, logits: ReferenceLogits) -> bool:
         """Measure one window of one file and put it, or its failure, on record. Returns whether it went well."""
@@ -224,7 +248,7 @@ class Sweep:
             measured = run_job(job, MeasureResult, cpus=self.cpus)
             if measured.library != self.library:
                 raise MeasurementError("another build of the engine was installed during the run")
-        except BenchError as e:
+        except MeasurementError as e:
             store.append(FailureRecord(run=run, recipe=name, window=window, reason=str(e)))
             self.reporter.warn(f"{name}, window {window}: {e}")
             return False
@@ -238,6 +262,7 @@ class Sweep:
             threads=self.threads,
             cpus=tuple(self.cpus),
             load=load,
+            sitting=self.started,
         )
         store.append(record)
         return True
@@ -307,6 +332,7 @@ def file_record(run_id: str, recipe: Recipe, built: files.Built) -> FileRecord:
         types=built.result.types,
         replaced=built.result.replaced,
         importance_sha256=built.importance_sha256,
+        rules=recipe.fingerprint,
         build_seconds=built.result.seconds,
         build_memory_bytes=built.result.peak_memory_bytes,
     )

@@ -97,8 +97,8 @@ def perplexity(windows: Sequence[WindowResult]) -> Perplexity:
     variance = max(sum(s.squares for s in sums) / tokens - mean**2, 0.0)
     by_window = _mean_nll(windows)
     log = mean_over_windows(by_window)
-    se = math.sqrt(variance / (tokens - 1)) * _exp(mean) if tokens > 1 else math.nan
-    return Perplexity(replace(log.map(_exp), value=_exp(mean)), se, tokens, len(windows))
+    se = math.sqrt(variance / (tokens - 1)) * exp(mean) if tokens > 1 else math.nan
+    return Perplexity(replace(log.map(exp), value=exp(mean)), se, tokens, len(windows))
 
 
 def perplexity_by_kind(windows: Sequence[WindowResult]) -> dict[str, float]:
@@ -108,10 +108,11 @@ def perplexity_by_kind(windows: Sequence[WindowResult]) -> dict[str, float]:
         for kind, sums in w.by_kind.items():
             tokens, nll = totals.get(kind, (0, 0.0))
             totals[kind] = tokens + sums.tokens, nll + sums.nll
-    return {kind: _exp(nll / tokens) for kind, (tokens, nll) in sorted(totals.items())}
+    return {kind: exp(nll / tokens) for kind, (tokens, nll) in sorted(totals.items())}
 
 
-def _exp(x: float) -> float:
+def exp(x: float) -> float:
+    """e to the x; infinity where that is beyond a float."""
     return math.exp(x) if x < 700 else math.inf
 
 
@@ -124,13 +125,28 @@ def _mean_nll(windows: Sequence[WindowResult]) -> NDArray[np.float64]:
 def perplexity_change(before: Sequence[WindowResult], after: Sequence[WindowResult]) -> Estimate:
     """Relative change of perplexity, PPL(after) / PPL(before) - 1, over the windows that both have, paired."""
     a, b = paired(before, after)
-    return mean_over_windows(_mean_nll(b) - _mean_nll(a)).map(lambda x: _exp(x) - 1)
+    return mean_over_windows(_mean_nll(b) - _mean_nll(a)).map(lambda x: exp(x) - 1)
 
 
 def time_ratio(before: Sequence[WindowResult], after: Sequence[WindowResult]) -> Estimate:
-    """Median over passes of seconds(after) / seconds(before), each ratio formed within one pass."""
+    """Median over passes of seconds(after) / seconds(before), each ratio formed within one pass; NaN for no pass."""
     a, b = paired(before, after)
+    if not a:
+        return Estimate(math.nan)
     return _resample(np.array([y.seconds / x.seconds for x, y in zip(a, b, strict=True)]), np.median)
+
+
+def relative_time_ratio(
+    before: Sequence[WindowResult],
+    after: Sequence[WindowResult],
+    reference_before: Sequence[WindowResult] | None,
+    reference_after: Sequence[WindowResult] | None,
+) -> Estimate:
+    """Median over passes of seconds(after) / seconds(before), each relative to the reference's in the same pass."""
+    a, b = paired(before, after)
+    (x, _), (y, _) = paired(reference_before or (), before), paired(reference_after or (), after)
+    ratios = [q.seconds / s.seconds / (p.seconds / r.seconds) for p, q, r, s in zip(a, b, x, y, strict=True)]
+    return _resample(np.array(ratios), np.median)
 
 
 def paired(a: Sequence[WindowResult], b: Sequence[WindowResult]) -> tuple[list[WindowResult], list[WindowResult]]:

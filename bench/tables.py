@@ -5,6 +5,7 @@ Formatting is pure: values in, text out. A figure that does not exist is an en d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -157,7 +158,9 @@ def full_frame(run: Run) -> pd.DataFrame:
                 row |= {"right_to_wrong": found.right_to_wrong, "wrong_to_right": found.wrong_to_right}
             if std := run.results(standard_of.get(name)):
                 row |= _interval("ppl_change_vs_standard", stats.perplexity_change(std, windows))
-                row |= _interval("time_ratio_vs_standard", stats.time_ratio(std, windows))
+                row |= _interval(
+                    "time_ratio_vs_standard", stats.time_ratio(*run.same_sitting(standard_of[name] or "", name))
+                )
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -249,6 +252,10 @@ def divergence_text(value: float) -> str:
     return f"{value:.4f}" if value >= 0.001 else f"{value:.1e}"
 
 
+def divergence_change(value: float) -> str:
+    return f"{value:+.4f}" if abs(value) >= 0.001 or value == 0 else f"{value:+.1e}"
+
+
 def share(value: float) -> str:
     return f"{100 * value:.1f}%"
 
@@ -260,7 +267,10 @@ def paired_table(run: Run) -> pd.DataFrame:
         std, gated = run.results(pair.standard), run.results(pair.gated)
         if not (std and gated):
             continue
-        change, ratio = stats.perplexity_change(std, gated), stats.time_ratio(std, gated)
+        change, ratio = (
+            stats.perplexity_change(std, gated),
+            stats.time_ratio(*run.same_sitting(pair.standard or "", pair.gated or "")),
+        )
         kl = kl_change(std, gated)
         files = run.files[pair.standard or ""], run.files[pair.gated or ""]
         rows.append(
@@ -268,7 +278,7 @@ def paired_table(run: Run) -> pd.DataFrame:
                 "Quantization": pair.base,
                 "Δ PPL [95 %]": with_interval(change, percent),
                 "Verdict": verdict(change, "DynamicGate better", "DynamicGate worse"),
-                "Δ KL [95 %]": with_interval(kl, "{:+.3f}".format) if kl else MISSING,
+                "Δ KL [95 %]": with_interval(kl, divergence_change) if kl else MISSING,
                 "Δ Size": percent(files[1].n_bytes / files[0].n_bytes - 1),
                 "Time ratio [95 %]": with_interval(ratio, "{:.3f}".format),
                 "Time": time_verdict(ratio),
@@ -279,6 +289,8 @@ def paired_table(run: Run) -> pd.DataFrame:
 
 def with_interval(estimate: stats.Estimate, form: Callable[[float], str]) -> str:
     """`-50.0% [-52.1%, -48.3%]`, or the value alone."""
+    if math.isnan(estimate.value):
+        return MISSING
     if estimate.low is None or estimate.high is None:
         return form(estimate.value)
     return f"{form(estimate.value)} [{form(estimate.low)}, {form(estimate.high)}]"
@@ -298,6 +310,8 @@ _TOO_NOISY = 0.10
 
 def time_verdict(ratio: stats.Estimate) -> str:
     """What a paired ratio of times allows to say, with how much noise there is where it allows nothing."""
+    if math.isnan(ratio.value):
+        return "not measured in one sitting"
     if ratio.low is None or ratio.high is None:
         return "too few passes for an interval"
     if ratio.excludes(1):

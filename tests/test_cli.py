@@ -139,6 +139,9 @@ def test_a_quantized_reference_must_be_asked_for(bench: Bench, tmp_path: Path, t
         (["--window", "64", "--imatrix", "a.gguf", "--calibration", "b.txt"], ["--calibration would do nothing"]),
         (["--window", "64", "--imatrix", "nowhere.gguf"], ["nowhere.gguf: no such importance matrix"]),
         (["--window", "64", "--text", "nowhere.txt"], ["nowhere.txt: no such text file"]),
+        (["--window", "64", "--recipes", " ,"], ["no recipe is named", "IQ2_XXS"]),
+        (["--window", "64", "--calibration-chunks", "2", "--no-imatrix"], ["--calibration-chunks", "leave it out"]),
+        (["--window", "64", "--recipes", "IQ3_XS", "--no-imatrix"], ["IQ3_XS needs an importance matrix"]),
     ],
 )
 def test_run_refuses(
@@ -146,7 +149,7 @@ def test_run_refuses(
 ) -> None:
     given = [] if "--text" in arguments else ["--text", text]
     assert_refused(bench("run", "--model", tiny, *given, "--out", tmp_path / "o", "--cache", cache, *arguments), *said)
-    assert not list(tmp_path.rglob("*.md"))
+    assert not (tmp_path / "o").exists()
 
 
 def test_a_text_shorter_than_a_window(bench: Bench, tiny: Path, tmp_path: Path) -> None:
@@ -321,6 +324,34 @@ def test_quantize_writes_the_file(bench: Bench, tiny: Path, calibration: Path, t
     info = json.loads(bench("info", out, "--json").out)
     assert info["weights_by_type"] == said["weights_by_type"]
     assert info["weights_by_type"]["IQ1_S"] > 0
+
+
+def test_quantize_writes_several_files_at_once(bench: Bench, tiny: Path, tmp_path: Path, cache: Path) -> None:
+    arguments = ["--model", tiny, "--no-imatrix", "--cache", cache]
+    done = bench("quantize", "Q4_0,Q8_0", tmp_path / "files", *arguments, "--json")
+    assert done.code == 0, done.err
+    built = json.loads(done.out)
+    assert [Path(b["path"]).name for b in built] == ["Q4_0.gguf", "Q8_0.gguf"]
+    assert [Path(b["path"]).stat().st_size for b in built] == [b["bytes"] for b in built]
+    assert_refused(bench("quantize", "Q4_0", tmp_path, *arguments), "is a directory; give the name of the file")
+    assert_refused(bench("quantize", "Q4_0,Q8_0", built[0]["path"], *arguments), "is a file; give a directory")
+
+
+def test_what_is_read_is_never_written_over(bench: Bench, tmp_path: Path, cache: Path) -> None:
+    model = write_model(tmp_path / "mine.gguf")
+    before = model.read_bytes()
+    for command in (["quantize", "Q4_0", model, "--no-imatrix"], ["imatrix", model]):
+        assert_refused(bench(*command, "--model", model, "--cache", cache), "mine.gguf: is what is read from")
+    assert model.read_bytes() == before
+
+
+def test_imatrix_writes_what_the_sweep_uses(
+    bench: Bench, tiny: Path, calibration: Path, tmp_path: Path, cache: Path
+) -> None:
+    done = bench("imatrix", tmp_path / "m.gguf", "--model", tiny, "--calibration", calibration, "--cache", cache)
+    assert done.code == 0, done.err
+    matrix = imatrix.read(tmp_path / "m.gguf")
+    assert matrix.chunks == 2 and "blk.0.attn_q.weight" in matrix.entries
 
 
 def test_help_does_not_load_the_engine() -> None:

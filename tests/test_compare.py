@@ -21,9 +21,9 @@ def run(ppl: float = 10.0, seconds: float = 2.0, **identity: object) -> Run:
 def test_differences_are_paired_and_judged() -> None:
     rows = comparison_table(run(), run(ppl=11.0, seconds=2.2)).to_dict("records")
     assert [r["Recipe"] for r in rows] == ["F16", "IQ1_S"]
-    assert rows[0]["Perplexity"] == "no difference shown" and rows[0]["Time"] == "no difference shown"
+    assert rows[0]["Perplexity"] == "no difference shown" and rows[0]["Time"] == "–"
     assert rows[1]["Perplexity"] == "B worse" and rows[1]["Time"] == "slower"
-    assert rows[1]["Time ratio [95 %]"] == "1.100 [1.100, 1.100]"
+    assert rows[1]["Time ratio to reference [95 %]"] == "1.100 [1.100, 1.100]"
 
 
 def test_every_difference_that_forbids_it_is_named_with_both_values() -> None:
@@ -33,8 +33,25 @@ def test_every_difference_that_forbids_it_is_named_with_both_values() -> None:
     assert "model.name is Test model in one and Other in the other" in str(error.value)
 
 
+def test_a_slower_machine_is_not_taken_for_a_slower_recipe() -> None:
+    def on(factor: float) -> Run:
+        records = [file_record("F16", "Reference", 1000), file_record("IQ1_S", "Standard", 100)]
+        for i in range(6):
+            records += [window_record("F16", i, 5, 2 * factor), window_record("IQ1_S", i, 9, 1.5 * factor)]
+        return run_of(records, windows=6)  # type: ignore[arg-type]
+
+    [_, row] = comparison_table(on(1.0), on(1.7)).to_dict("records")
+    assert row["Time ratio to reference [95 %]"] == "1.000 [1.000, 1.000]" and row["Time"] == "no difference shown"
+
+
+def test_unfinished_runs_are_refused() -> None:
+    half = run_of([file_record("F16", "Reference", 9), file_record("IQ1_S", "Standard", 5)], windows=6)  # type: ignore[arg-type]
+    with pytest.raises(BenchError, match="no recipe has all its windows in both runs"):
+        comparison_table(run(), half)
+
+
 def test_runs_without_a_common_recipe_are_refused() -> None:
-    other = run_of([file_record("Q8_0", "Standard", 5), window_record("Q8_0", 0, 9, 1)], windows=6)
+    other = run_of([file_record("F16", "Reference", 9), file_record("Q8_0", "Standard", 5)], windows=6)
     with pytest.raises(BenchError, match="no recipe is in both runs"):
         comparison_table(run(), other)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BenchError
-from bench.results import FILE_NAME, FORMAT, Run, RunStore
+from bench.results import FILE_NAME, FORMAT, FailureRecord, Run, RunStore
 from tests.records import file_record, identity, window_record
 
 
@@ -141,3 +141,14 @@ def test_windows_of_an_older_file_of_the_same_name_do_not_count(tmp_path: Path) 
         store.append(file_record("F16", "Reference", 100, run=run).model_copy(update={"sha256": "rebuilt"}))
         assert store.run.windows["F16"] == {}
         assert not store.run.is_complete
+
+
+def test_a_build_that_fails_after_it_went_well_is_a_failure_until_it_goes_well_again(tmp_path: Path) -> None:
+    run = filled(tmp_path)
+    file = file_record("IQ1_S", "Standard", 50, run=run)
+    with RunStore(tmp_path, identity(windows=2), {}) as store:
+        store.append(file)
+        store.append(FailureRecord(run=run, recipe="IQ1_S", window=None, reason="killed"))
+        assert [f.reason for f in store.run.failures] == ["killed"]
+        store.append(file)
+        assert store.run.failures == []

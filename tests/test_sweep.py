@@ -112,9 +112,23 @@ def test_whole_chain(bench: Callable[..., Outcome], arguments: list[str], tmp_pa
     assert (out / "plots" / "ppl-size.svg").read_bytes() == svg
 
 
-def test_killed_at_any_point_it_goes_on(arguments: list[str], tmp_path: Path) -> None:
+def divergences(run: Run) -> dict[tuple[str, int], str | None]:
+    """KL of every token of every window of every recipe, as it is on record."""
+    return {
+        (name, w): r.result.tokens.kl if r.result.tokens else None
+        for name, windows in run.windows.items()
+        if name != run.reference
+        for w, r in windows.items()
+    }
+
+
+def test_killed_at_any_point_it_goes_on(
+    bench: Callable[..., Outcome], arguments: list[str], tmp_path: Path, cache: Path
+) -> None:
     out = tmp_path / "run"
-    for stop_at in (0, 2, 5, 8):
+    assert bench(*arguments, "--out", tmp_path / "undisturbed").code == 0
+    arguments[arguments.index(str(cache))] = str(tmp_path / "cache")  # so that files are built under fire too
+    for stop_at in (0, 1, 2, 5, 8):
         process = start([*arguments, "--out", str(out)])
         wait_for(lambda n=stop_at: lines(out) > n, process)
         before = (out / FILE_NAME).read_bytes()
@@ -132,37 +146,44 @@ def test_killed_at_any_point_it_goes_on(arguments: list[str], tmp_path: Path) ->
     measured = Counter((r.recipe, r.result.window) for r in run.records if isinstance(r, WindowRecord))
     assert set(measured.values()) == {1}, "nothing was measured twice"
     assert len(measured) == 3 * WINDOWS
+    undisturbed = Run.load(tmp_path / "undisturbed")
+    assert nll(run) == nll(undisturbed) and divergences(run) == divergences(undisturbed)
+    assert all(divergences(run).values())
 
 
 def test_ctrl_c_is_answered_in_a_line(arguments: list[str], tmp_path: Path, cache: Path) -> None:
     process = start([*arguments, "--out", str(tmp_path / "run")])
     wait_for(lambda: lines(tmp_path / "run") > 4, process)
+    children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert not list((cache / "scratch").iterdir()), "the reference's logits are gone"
     assert err.strip() == "interrupted; what was measured is kept, the same command goes on from there"
-    assert not [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or [])], (
-        "no worker is left behind"
-    )
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert children and not alive, "no worker is left behind"
 
 
-def worker_of(process: subprocess.Popen[str]) -> psutil.Process | None:
+def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The server of workers, and the worker when there is one."""
     try:
-        children = psutil.Process(process.pid).children()
+        return psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:
-        return None
-    return next((c for c in children if "bench.worker" in " ".join(c.cmdline())), None)
+        return []
 
 
-def test_a_crash_costs_one_measurement(arguments: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("victim", ["worker", "server"])
+def test_a_crash_costs_one_measurement(arguments: list[str], tmp_path: Path, victim: str) -> None:
     out = tmp_path / "run"
+    # windows long enough to be hit while they are measured
+    arguments[arguments.index("--generate") + 1] = "64"
     process = start([*arguments, "--out", str(out)])
-    # header, three files, the importance... then the first window is under way
-    wait_for(lambda: lines(out) >= 4 and worker_of(process), process)
-    worker = worker_of(process)
-    assert worker is not None
-    worker.send_signal(signal.SIGSEGV)
+    # header and three files, then the first window, the reference's, is under way
+    wait_for(lambda: lines(out) >= 4 and len(workers_of(process)) == 2, process)
+    server, worker = workers_of(process)
+    (worker if victim == "worker" else server).send_signal(signal.SIGSEGV)
+    if victim == "server":
+        worker.send_signal(signal.SIGKILL)  # which would otherwise get its answer through
     stdout, err = process.communicate(timeout=120)
     assert process.returncode == 1, err
     assert "SIGSEGV" in err and "Traceback" not in err
@@ -177,6 +198,7 @@ def test_a_crash_costs_one_measurement(arguments: list[str], tmp_path: Path) -> 
     assert mended.returncode == 0, err
     after = Run.load(out)
     assert after.is_complete and after.failures == []
+    assert all(divergences(after).values()), "what was scored without the reference is compared after all"
     assert {k: v for k, v in nll(after).items() if k in nll(run)} == nll(run), "what was there has not changed"
 
 
@@ -189,20 +211,33 @@ def test_failures_of_the_model_are_recorded_and_the_sweep_goes_on(
     assert bench(*arguments, "--out", tmp_path / "first").code == 0
     # break one built file in the cache behind the run's back: the scale of a block of the output becomes NaN
     [built] = cache.glob("quantized/tiny-IQ2_XXS-*.gguf")
-    whole = built.read_bytes()
+    whole, stat = built.read_bytes(), built.stat()
     tensor = next(t for t in gguf.GGUFReader(built, "r+").tensors if t.name == "token_embd.weight")
     tensor.data[40, :2] = np.array([np.nan], np.float16).view(np.uint8)  # Q5_K: a block starts with its scale
     tensor.data.flush()
+    os.utime(built, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # or it would be seen and built again
     try:
         broken = bench(*arguments, "--out", tmp_path / "second")
     finally:
         built.write_bytes(whole)
+        os.utime(built, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert broken.code == 1
     run = Run.load(tmp_path / "second")
     assert {(f.recipe, f.window) for f in run.failures} == {("IQ2_XXS", 0), ("IQ2_XXS", 1)}
     assert all("NaN or Inf" in f.reason for f in run.failures)
     assert len(run.windows["DG-IQ2_XXS"]) == len(run.windows["F16"]) == WINDOWS
     assert "IQ2_XXS: 0 of 2 windows measured" in broken.out
+
+
+def test_a_cached_file_that_was_changed_is_built_again(
+    bench: Callable[..., Outcome], arguments: list[str], tmp_path: Path, cache: Path
+) -> None:
+    assert bench(*arguments, "--out", tmp_path / "first").code == 0
+    [built] = cache.glob("quantized/tiny-DG-IQ2_XXS-*.gguf")
+    whole = built.read_bytes()
+    built.write_bytes(whole[:-1000] + bytes(1000))
+    assert bench(*arguments, "--out", tmp_path / "second").code == 0
+    assert built.read_bytes() == whole
 
 
 def test_default_model(bench: Callable[..., Outcome], tmp_path: Path) -> None:

@@ -95,3 +95,19 @@ def test_sizes(n_bytes: float, text: str) -> None:
 def test_perplexity_of_a_broken_model_stays_readable() -> None:
     assert tables.perplexity_text(14480.07) == "14480.07"
     assert tables.perplexity_text(3.2e9) == "3.20e+09"
+
+
+def test_times_of_different_sittings_are_not_compared() -> None:
+    """IQ2_XXS measured today, its counterpart tomorrow: the same windows, but no pass holds both."""
+    records = [file_record("IQ2_XXS", "Standard", 100), file_record("DG-IQ2_XXS", "DynamicGate", 120)]
+    for i in range(6):
+        records += [
+            window_record("IQ2_XXS", i, 10, 1).model_copy(update={"sitting": "today"}),
+            window_record("DG-IQ2_XXS", i, 9, 3).model_copy(update={"sitting": "tomorrow" if i < 4 else "today"}),
+        ]
+    [row] = tables.paired_table(run_of(records, windows=6)).to_dict("records")  # type: ignore[arg-type]
+    assert row["Time ratio [95 %]"] == "3.000" and row["Time"] == "too few passes for an interval"
+    apart = [r.model_copy(update={"sitting": r.recipe}) if r.kind == "window" else r for r in records]
+    [row] = tables.paired_table(run_of(apart, windows=6)).to_dict("records")  # type: ignore[arg-type]
+    assert row["Time ratio [95 %]"] == "–" and row["Time"] == "not measured in one sitting"
+    assert row["Verdict"] == "DynamicGate better", "scores compare whenever they were made"
