@@ -109,7 +109,7 @@ class Setting:
         shared = ("-f", self.evaluation, "-c", WINDOW, "--chunks", self.windows, "--kl-divergence-base", base)
         write = self.tool("llama-perplexity", "-m", self.reference.path, *shared, watched=base)
         compare = [
-            self.tool("llama-perplexity", "-m", m, *shared[4:], "--kl-divergence", watched=base)
+            self.tool("llama-perplexity", "-m", m, *shared[2:], "--kl-divergence", watched=base)
             for m in models.values()
         ]
         return [write, *compare]

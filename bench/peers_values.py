@@ -16,7 +16,8 @@ from bench.gguf_header import read_header
 from bench.side_by_side import Ran
 
 _ESTIMATE = re.compile(r"Final estimate: PPL = ([\d.]+) \+/- ([\d.]+)")
-_STATISTIC = re.compile(r"^(\S.*?)\s*:\s+(-?[\d.]+)", re.MULTILINE)
+#: A line may begin with the log's time and level.
+_STATISTIC = re.compile(r"^(?:[\d.]+ \w )?\s*(\S.*?)\s*:\s+(-?[\d.]+)", re.MULTILINE)
 #: The statistics whose values are put side by side; the others go into the largest difference.
 _SHOWN = ("Mean PPL(Q)", "Mean    KLD", "RMS Δp", "Same top p")
 
