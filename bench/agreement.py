@@ -92,6 +92,19 @@ def mean_kl(windows: Sequence[WindowResult]) -> NDArray[np.float64] | None:
     return None if not unpacked or None in unpacked else np.array([t.kl.mean() for t in unpacked if t])
 
 
+def kl_by_kind(windows: Sequence[WindowResult]) -> dict[str, float]:
+    """Mean KL divergence over the scored tokens of every kind of prompt, in order of their names; empty without any."""
+    found: dict[str, list[NDArray[np.float64]]] = {}
+    for w in windows:
+        tokens = _unpacked(w)
+        if tokens is None or w.tokens is None:
+            return {}
+        kinds = unpack(w.tokens.kinds, np.uint8)
+        for index in np.unique(kinds):
+            found.setdefault(w.tokens.kind_names[index], []).append(tokens.kl[kinds == index])
+    return {kind: float(np.concatenate(found[kind]).mean()) for kind in sorted(found)}
+
+
 def kl_change(before: Sequence[WindowResult], after: Sequence[WindowResult]) -> Estimate | None:
     """Mean KL of `after` minus that of `before`, paired by window."""
     a, b = (mean_kl(w) for w in paired(before, after))

@@ -2,44 +2,47 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import gguf
+import numpy as np
+from numpy.typing import NDArray
 
 from bench import imatrix
-from bench.donors import with_donors
+from bench.assemble import assemble, assembled_bytes
+from bench.blocks import BlockCache
 from bench.errors import BenchError, MeasurementError
-from bench.gguf_io import UNQUANTIZED, ModelInfo, complete_or_absent, inspect
-from bench.jobs import QuantizeJob
-from bench.quantizer import Plan, QuantizeRequest, plan, quantize
-from bench.recipes import apply_rules, find_recipe
+from bench.gguf_header import read_header
+from bench.gguf_io import ModelInfo, complete_or_absent, inspect
+from bench.jobs import PlanJob, PlanResult, QuantizeJob
+from bench.quantizer import Plan, QuantizeRequest, plan
+from bench.recipes import Recipe, apply_rules
+
+#: What the cache of quantized tensors may hold: the pairs of a dozen recipes of an 8B model.
+BLOCK_CACHE_BYTES = 32 * 10**9
 
 #: Types whose blocks cannot be chosen well without importance data; llama.cpp refuses to write them without it.
 #: (For formats, whose mixes contain them, see options.py.)
 _TYPES_THAT_NEED_IMPORTANCE = frozenset({"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS"})
 
 
-def build(job: QuantizeJob, progress: Callable[[float], None]) -> Plan:
-    """Write the recipe's file; it appears under its name only when it is complete. Returns what it holds.
+def build(job: QuantizeJob, progress: Callable[[float], None]) -> tuple[Plan, tuple[str, ...]]:
+    """Write the recipe's file; it appears under its name only when it is complete.
+
+    Returns what it holds, and the tensors whose blocks in the cache were damaged and are made anew.
 
     Raises BenchError for a recipe that does not fit the model, importance data that is missing or of another model,
     and a disk without room for the file.
     """
-    recipe = find_recipe(job.recipe)
+    recipe = job.recipe
     header = inspect(job.model)
     importance = {}
     if job.importance is not None:
         matrix = imatrix.read(job.importance)
         importance = matrix.fitted(header, job.importance).means()
-    mix = planned = plan(QuantizeRequest(job.model, recipe.base, {}, importance))
-    if recipe.rules:
-        asked = apply_rules(recipe, mix.types, header.n_layers)
-        # Every tensor is pinned: llama.cpp's mix counts the tensors it decides on, and would treat the middle layers as
-        # the first ones if the outer layers were taken out of its hands.
-        planned = plan(QuantizeRequest(job.model, recipe.base, mix.types | asked, importance))
-        planned.replaced.update({name: r for name, r in mix.replaced.items() if name not in asked})
+    planned = _planned(job.model, header, recipe, importance)
     for name, chosen in planned.types.items():
         if chosen in _TYPES_THAT_NEED_IMPORTANCE and name.startswith("blk.") and name not in importance:
             which = (
@@ -51,6 +54,7 @@ def build(job: QuantizeJob, progress: Callable[[float], None]) -> Plan:
                 f"{recipe.name} needs {which}: pass --imatrix FILE, or leave --imatrix and --no-imatrix out to compute one"
             )
     needed = _bytes(planned.types, header)
+    blocks = BlockCache(job.blocks, job.origin, BLOCK_CACHE_BYTES)
     with complete_or_absent(job.out) as partial:
         free = shutil.disk_usage(partial.parent).free
         if free < needed:
@@ -58,21 +62,46 @@ def build(job: QuantizeJob, progress: Callable[[float], None]) -> Plan:
                 f"{job.out.parent}: {recipe.name} needs {needed / 1e6:,.0f} MB and {free / 1e6:,.0f} MB are free; "
                 "free some space or choose another directory with --cache"
             )
-        # The file with the donors' tensors is at most as large as the model; without room for it they are done without.
-        scratch = partial.with_name(f".{job.out.name}.source.{os.getpid()}.partial")
-        donors = job.donors if free > needed + 1.05 * header.n_bytes else ()
-        with with_donors(job.model, planned.types, donors, scratch) as source:
-            # All of them, but for those that no format touches: what llama.cpp decides itself depends on what it counts.
-            pinned = {
-                t.name: chosen
-                for t in header.tensors
-                if (chosen := planned.types[t.name]) != t.type or chosen not in UNQUANTIZED
-            }
-            request = QuantizeRequest(source, recipe.base, pinned, importance)
-            quantize(request, partial, threads=job.threads, progress=progress)
-            if {t.name: t.type for t in inspect(partial).tensors} != planned.types:
-                raise MeasurementError(f"{recipe.name}: llama.cpp stored other types than it planned")
+        assemble(
+            job.model,
+            read_header(job.model),
+            planned.types,
+            gguf.LlamaFileType[f"MOSTLY_{recipe.base}" if recipe.base != "F32" else "ALL_F32"],
+            importance,
+            blocks,
+            partial,
+            threads=job.threads,
+            progress=progress,
+        )
+    return planned, tuple(blocks.damaged)
+
+
+def _planned(model: Path, header: ModelInfo, recipe: Recipe, importance: dict[str, NDArray[np.float32]]) -> Plan:
+    """The type of every tensor: llama.cpp's mix for the base, then the recipe's rules."""
+    mix = plan(QuantizeRequest(model, recipe.base, {}, importance))
+    if not recipe.rules:
+        return mix
+    asked = apply_rules(recipe, mix.types, header.n_layers)
+    # Every tensor is pinned: llama.cpp's mix counts the tensors it decides on, and would treat the middle layers as
+    # the first ones if the outer layers were taken out of its hands.
+    planned = plan(QuantizeRequest(model, recipe.base, mix.types | asked, importance))
+    planned.replaced.update({name: r for name, r in mix.replaced.items() if name not in asked})
     return planned
+
+
+def planned_file(job: PlanJob) -> PlanResult:
+    """What `build` would write, from the model's header alone: nothing is quantized."""
+    header = inspect(job.model)
+    # The mix asks whether there is any importance data, not what it says.
+    any_importance = {"any": np.ones(1, np.float32)} if job.with_importance else {}
+    planned = _planned(job.model, header, job.recipe, any_importance)
+    n_weights, n_bytes = header.n_weights, _bytes(planned.types, header)
+    return PlanResult(
+        types=planned.types,
+        replaced=planned.replaced,
+        n_bytes=assembled_bytes(job.model, read_header(job.model), planned.types),
+        bits_per_weight=8 * n_bytes / n_weights,
+    )
 
 
 def _bytes(types: dict[str, str], header: ModelInfo) -> int:

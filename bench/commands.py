@@ -9,7 +9,7 @@ from pathlib import Path
 from bench import files, prompts, stats
 from bench.errors import BenchError
 from bench.gguf_io import complete_or_absent, file_sha256, inspect
-from bench.jobs import LibraryInfo, MeasureJob, MeasureResult, Settings, WindowResult
+from bench.jobs import LibraryInfo, MeasureJob, MeasureResult, PlanJob, PlanResult, Settings, WindowResult
 from bench.machine import Machine, cpus_for, this_machine
 from bench.models import Reference, reference
 from bench.options import (
@@ -23,12 +23,13 @@ from bench.options import (
 )
 from bench.process import run_job
 from bench.progress import Reporter
-from bench.recipes import find_recipe
+from bench.recipe_files import packaged_recipes, read_recipe_file
+from bench.recipes import SUITES, find_recipe, find_recipes, standard_formats
 
 
 def quantize_to(options: Options, target: Path, reporter: Reporter) -> list[dict[str, object]]:
     """Build the recipes' files in the cache and copy them: one recipe to the file `target`, several into that directory."""
-    recipes, threads = [find_recipe(name) for name in dict.fromkeys(options.recipes)], check_threads(options.threads)
+    recipes, threads = find_recipes(options.recipes), check_threads(options.threads)
     check_importance(options, recipes)
     several = len(recipes) > 1
     if several and target.exists() and not target.is_dir():
@@ -61,6 +62,30 @@ def quantize_to(options: Options, target: Path, reporter: Reporter) -> list[dict
                 }
             )
     return done
+
+
+def show_recipe(options: Options, reporter: Reporter) -> dict[str, object]:
+    """What a recipe would make of a model, before anything is built."""
+    [name] = options.recipes
+    recipe = find_recipe(name)
+    source = _source(options, reporter)
+    job = PlanJob(model=source.path, recipe=recipe, with_importance=not options.no_imatrix)
+    found = run_job(job, PlanResult)
+    return {
+        "recipe": recipe.name,
+        "description": recipe.description,
+        "model": source.info.name,
+        "bytes": found.n_bytes,
+        "bits_per_weight": found.bits_per_weight,
+        "types": found.types,
+        "replaced": found.replaced,
+    }
+
+
+def list_recipes() -> dict[str, object]:
+    """Formats, the recipe files that come with the program, and suites."""
+    files = {prefix: read_recipe_file(path).description for prefix, path in packaged_recipes().items()}
+    return {"formats": list(standard_formats()), "recipes": files, "suites": {n: list(r) for n, r in SUITES.items()}}
 
 
 def imatrix_to(options: Options, target: Path, reporter: Reporter) -> dict[str, object]:

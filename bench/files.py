@@ -110,8 +110,7 @@ def importance(
 class Built(BaseModel):
     """A quantized file as it was built.
 
-    n_bytes, modified_ns: of the file, which is built again when they are others; origin: the same for files whose equal
-    tensors are equal.
+    n_bytes, modified_ns: of the file, which is built again when they are others.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -123,7 +122,6 @@ class Built(BaseModel):
     bits_per_weight: float
     weights_by_type: dict[str, int]
     importance_sha256: str | None
-    origin: str
     result: QuantizeResult
 
 
@@ -145,11 +143,12 @@ def quantized(
         return found
     job = QuantizeJob(
         model=reference.path,
-        recipe=recipe.name,
+        recipe=recipe,
         importance=importance and importance.absolute(),
         threads=threads,
         out=path,
-        donors=tuple(b.path for note in path.parent.glob("*.json") if (b := _built(note)) and b.origin == origin),
+        blocks=cache.absolute() / "blocks",
+        origin=origin,
     )
     result = run_job(job, QuantizeResult, cpus=cpus, progress=share)
     info = inspect(path)
@@ -161,11 +160,12 @@ def quantized(
         bits_per_weight=info.bits_per_weight,
         weights_by_type=info.weights_by_type,
         importance_sha256=matrix,
-        origin=origin,
         result=result,
     )
     with complete_or_absent(path.with_suffix(".json")) as partial:
-        partial.write_text(built.model_dump_json(), encoding="utf-8")
+        # what happened while it was built is not told again
+        told = built.model_copy(update={"result": result.model_copy(update={"damaged": ()})})
+        partial.write_text(told.model_dump_json(), encoding="utf-8")
     return built
 
 

@@ -44,11 +44,12 @@ class HeaderTensor:
 class Header:
     """metadata_end: where the keys and values end in the file and the list of tensors begins; alignment: of tensor data.
 
-    vocabulary_sha256: of all keys that decide how text becomes tokens, as they stand in the file.
+    keys: where each key with its value begins and ends in the file; vocabulary_sha256: of all keys that decide how text becomes tokens, as they stand in the file.
     """
 
     version: int
     metadata: dict[str, object]
+    keys: dict[str, tuple[int, int]]
     tensors: tuple[HeaderTensor, ...]
     metadata_end: int
     alignment: int
@@ -130,10 +131,11 @@ def _parse(cursor: _Cursor) -> tuple[Header, int]:
     if version not in (2, 3):
         raise ValueError(f"GGUF version {version}")
     n_tensors, n_keys = cursor.number("<Q"), cursor.number("<Q")
-    metadata, deciding = {}, {}
+    metadata, keys, deciding = {}, {}, {}
     for _ in range(n_keys):
         start, key = cursor.at, cursor.string()
         metadata[key] = cursor.value(cursor.number("<I"))
+        keys[key] = (start, cursor.at)
         # llama.cpp looks at architecture and name too, to work around files whose vocabulary says too little
         if key.startswith("tokenizer.") or key in ("general.architecture", "general.name"):
             deciding[key] = cursor.data[start : cursor.at]
@@ -154,7 +156,7 @@ def _parse(cursor: _Cursor) -> tuple[Header, int]:
         raise ValueError("no alignment")
     data = align(cursor.at, alignment)
     placed = tuple(replace(t, start=data + t.start) for t in tensors)
-    header = Header(version, metadata, placed, metadata_end, alignment, vocabulary.hexdigest())
+    header = Header(version, metadata, keys, placed, metadata_end, alignment, vocabulary.hexdigest())
     return header, max((t.start + t.n_bytes for t in placed), default=data)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import os
@@ -160,7 +161,7 @@ def complete_or_absent(target: Path) -> Iterator[Path]:
     except OSError as e:
         remedy = (
             "free some space or choose another directory"
-            if e.errno == 28
+            if e.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
             else "check its permissions or choose another directory"
         )
         raise BenchError(f"{target}: cannot be written ({e.strerror or e}); {remedy}") from e

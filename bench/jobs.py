@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from bench.machine import Activity
+from bench.recipes import Recipe
 
 
 class _Frozen(BaseModel):
@@ -79,7 +80,8 @@ class WindowResult(_Frozen):
     """Raw values of one window of one file.
 
     seconds: of the window's llama_decode; generate_seconds: of Settings.generate tokens; load_seconds: model and context;
-    peak_memory_bytes: of the process up to the end of this window's scoring.
+    peak_memory_bytes: of the process up to the end of this window's scoring; scoring_seconds: from logits to scores, the
+    reference's logits read or written.
     """
 
     window: int
@@ -90,6 +92,7 @@ class WindowResult(_Frozen):
     generate_seconds: float | None
     load_seconds: float
     peak_memory_bytes: int
+    scoring_seconds: float | None = None
 
 
 class LibraryJob(_Frozen):
@@ -129,25 +132,48 @@ class ImportanceResult(_Frozen):
 class QuantizeJob(_Frozen):
     """Build a recipe's file. importance: a matrix file, or None to build without one.
 
-    donors: files built from the same model with the same importance data, whose tensors may be taken over.
+    blocks: directory of the cache of quantized tensors; origin: names what they depend on beside tensor and type.
     """
 
     kind: Literal["quantize"] = "quantize"
     model: Path
-    recipe: str
+    recipe: Recipe
     importance: Path | None
     threads: int
     out: Path
-    donors: tuple[Path, ...] = ()
+    blocks: Path
+    origin: str
 
 
 class QuantizeResult(_Frozen):
-    """types: the type of every tensor of the file; replaced: {tensor: (asked, stored)}."""
+    """types: the type of every tensor of the file; replaced: {tensor: (asked, stored)}.
+
+    damaged: tensors whose blocks in the cache were damaged and were made anew.
+    """
 
     types: dict[str, str]
     replaced: dict[str, tuple[str, str]]
+    damaged: tuple[str, ...] = ()
     seconds: float
     peak_memory_bytes: int
+
+
+class PlanJob(_Frozen):
+    """What a recipe would make of a model. with_importance: whether it would be built with an importance matrix."""
+
+    kind: Literal["plan"] = "plan"
+    model: Path
+    recipe: Recipe
+    with_importance: bool
+
+
+class PlanResult(_Frozen):
+    """types, replaced: as in QuantizeResult; n_bytes: of the file, exactly; bits_per_weight: of its tensors."""
+
+    types: dict[str, str]
+    replaced: dict[str, tuple[str, str]]
+    n_bytes: int
+    bits_per_weight: float
 
 
 class MeasureJob(_Frozen):
@@ -174,4 +200,6 @@ class MeasureResult(_Frozen):
     windows: tuple[WindowResult, ...]
 
 
-Job = Annotated[LibraryJob | TokenizeJob | ImportanceJob | QuantizeJob | MeasureJob, Field(discriminator="kind")]
+Job = Annotated[
+    LibraryJob | TokenizeJob | ImportanceJob | PlanJob | QuantizeJob | MeasureJob, Field(discriminator="kind")
+]

@@ -76,6 +76,7 @@ class _Windows:
     sums: list[dict[str, KindSums]] = field(default_factory=list)
     activity: list[Activity] = field(default_factory=list)
     peak_memory: list[int] = field(default_factory=list)
+    scoring_seconds: list[float] = field(default_factory=list)
     _meter: ActivityMeter = field(default_factory=ActivityMeter)
 
     @property
@@ -101,6 +102,7 @@ class _Windows:
         if self.context.n_past != length:
             raise MeasurementError(f"only {self.context.n_past} of {length} tokens of the window were processed")
         # The logits of token i are for token i + 1, so those of the last token have nothing to predict.
+        started = time.perf_counter()
         logits = self.context.logits()[:-1]
         scored = slice(self._start() + length // 2 + 1, self._start() + length)
         vocabulary = logits.shape[1]
@@ -109,6 +111,7 @@ class _Windows:
         reference = ReferenceLogits(job.reference_logits, vocabulary) if job.reference_logits else None
         targets, kinds = self.stream.tokens[scored], self.stream.kinds[scored]
         scores, divergence = score(logits, targets, threads=job.settings.threads, reference=reference)
+        self.scoring_seconds.append(time.perf_counter() - started)
         self.tokens.append(_token_data(scores, divergence, kinds, self.stream.kind_names))
         self.sums.append(_sums_by_kind(scores.nll, kinds, self.stream.kind_names))
         self.peak_memory.append(peak_memory())
@@ -227,6 +230,7 @@ def measure(job: MeasureJob, progress: Callable[[float], None]) -> list[WindowRe
             generate_seconds=seconds["generation"][i] if settings.generate else None,
             load_seconds=load_seconds,
             peak_memory_bytes=windows.peak_memory[i],
+            scoring_seconds=windows.scoring_seconds[i],
         )
         for i, window in enumerate(job.windows)
     ]

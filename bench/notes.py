@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 
 import gguf
+import numpy as np
 
 from bench import stats
 from bench.results import FileRecord, Run
@@ -15,6 +16,10 @@ _FAR_FROM_NAME = 0.25
 
 #: Half an interquartile range above this share of the median makes a timing hard to compare.
 _WIDE_SPREAD = 0.05
+
+#: A pass that took this many times the median stands out; a change of the machine's speed by this share is told.
+_OUTLIER = 1.5
+_DRIFT = 0.05
 
 
 def notes(run: Run) -> list[str]:
@@ -84,8 +89,19 @@ def _timings(run: Run) -> list[str]:
                     f"{pair.standard} and {pair.gated} were measured in one sitting in {len(same)} of {run.identity.windows} passes; "
                     "the others are left out of their time ratio"
                 )
+    if (drift := _drift(run)) is not None and abs(drift) > _DRIFT:
+        said.append(
+            f"The machine became {'slower' if drift > 0 else 'faster'} by {share(abs(drift))} from the first half of the passes to the "
+            "second; times of recipes are compared within passes only"
+        )
     for name in run.files:
         if windows := run.results(name):
+            seconds = np.array([w.seconds for w in windows])
+            odd = int((seconds > _OUTLIER * np.median(seconds)).sum())
+            if odd:
+                said.append(
+                    f"{name}: {odd} of {len(windows)} passes took more than {_OUTLIER:g} times the median; medians are not moved by them"
+                )
             speed = stats.speed(windows, run.identity.settings)
             if speed.disturbed:
                 said.append(
@@ -96,6 +112,21 @@ def _timings(run: Run) -> list[str]:
                     f"{name}: its times spread by {share(speed.seconds.relative)} (half the interquartile range), too much for small differences"
                 )
     return said
+
+
+def _drift(run: Run) -> float | None:
+    """How much slower the second half of the passes was than the first: the median over all files of each."""
+    by_pass: dict[int, list[float]] = {}
+    for name in run.files:
+        if windows := run.results(name):
+            median = float(np.median([w.seconds for w in windows]))
+            for w in windows:
+                by_pass.setdefault(w.window, []).append(w.seconds / median)
+    passes = [float(np.median(by_pass[w])) for w in sorted(by_pass)]
+    if len(passes) < stats.MIN_FOR_INTERVAL:
+        return None
+    half = len(passes) // 2
+    return float(np.median(passes[-half:]) / np.median(passes[:half]) - 1)
 
 
 def _failures(run: Run) -> list[str]:

@@ -13,10 +13,9 @@ from bench.machine import cpus_for, default_threads
 from bench.models import Reference
 from bench.process import run_job
 from bench.progress import Reporter
-from bench.recipes import Recipe
+from bench.recipes import SUITES, Recipe
 
-DEFAULT_BASES = ("IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ1_M", "IQ1_S")
-DEFAULT_RECIPES = tuple(name for base in DEFAULT_BASES for name in (base, f"DG-{base}"))
+DEFAULT_RECIPES = SUITES["dynamicgate"]
 DEFAULT_WINDOWS = 8
 
 

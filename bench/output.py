@@ -53,6 +53,8 @@ def summarize(run: Run) -> Summary:
         details["Against the reference"] = f"{tables.markdown(reference)}\n\n{tables.REFERENCE_KEY}"
     if len(kinds := tables.kinds_table(run)):
         details["Perplexity by kind of prompt"] = tables.markdown(kinds)
+    if len(kinds := tables.kl_kinds_table(run)):
+        details["KL divergence from the reference by kind of prompt"] = tables.markdown(kinds)
     return Summary(f"Quantizations of {i.model.name}", "\n\n".join(headline), details, tuple(notes(run)))
 
 

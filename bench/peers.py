@@ -160,7 +160,9 @@ def divergence(s: Setting, scratch: Path) -> Work:
             s.ours("run", "--text", s.evaluation, "--windows", s.windows, "--generate", 0, "--recipes", ",".join(models),
                    "--cache", s.cache, "--out", out, "--json", watched=s.cache / "scratch"),
         ],
-        lambda tools, _: values.divergence(dict(zip(models, tools.printed[1:], strict=True)), out),
+        lambda tools, _: (
+            values.outside_decode(out) + values.divergence(dict(zip(models, tools.printed[1:], strict=True)), out)
+        ),
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from bench import imatrix
 from bench.errors import BenchError
 from bench.gguf_header import read_header
+from bench.results import Run
 from bench.side_by_side import Ran
 
 _ESTIMATE = re.compile(r"Final estimate: PPL = ([\d.]+) \+/- ([\d.]+)")
@@ -58,6 +60,17 @@ def divergence(printed: dict[str, str], run: Path) -> list[Value]:
             raise BenchError(f"llama-perplexity printed no {missing[0]!r} for {recipe}; its output is not the one this program knows")  # fmt: skip
         found += [Value(name=f"{recipe}: {' '.join(n.split())}", tools=a[n], ours=b[n]) for n in _SHOWN]
     return found
+
+
+def outside_decode(run: Path) -> list[Value]:
+    """Time from logits to scores as a share of llama_decode's, over the windows of a run: our side only."""
+    results = [w.result for by_window in Run.load(run).windows.values() for w in by_window.values()]
+    shares = [r.scoring_seconds / r.seconds for r in results if r.scoring_seconds is not None]
+    return [
+        Value(
+            name="scoring, share of the time in llama_decode (median)", tools="–", ours=f"{100 * median(shares):.1f} %"
+        )
+    ]
 
 
 def importance(tools: Path, ours: Path) -> list[Value]:

@@ -1,4 +1,4 @@
-"""llama.cpp's quantizer through its C API: what it would store, and writing it. Used in worker processes only."""
+"""llama.cpp's quantizer through its C API: what it would store. Used in worker processes only."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class QuantizeRequest:
 
 
 def plan(request: QuantizeRequest) -> Plan:
-    """The types that `quantize` would store, from a dry run that reads no weights and writes nothing.
+    """The types that llama.cpp would store, from a dry run that reads no weights and writes nothing.
 
     The C API returns only success or failure, so the plan is read from the log; a tensor that is missing there is an error.
     """
@@ -64,7 +64,7 @@ def plan(request: QuantizeRequest) -> Plan:
         elif m := _FALLBACK_LINE.search(line):
             replaced[m[1]] = (m[2].upper(), m[3].upper())
 
-    _run_quantizer(request, None, 1, read)
+    run_quantizer(request, None, 1, read)
     if not expected or len(types) != expected:
         raise BenchError(
             f"{request.source}: only {len(types)} of {expected} tensors are in llama.cpp's plan for {request.file_type}; "
@@ -73,19 +73,7 @@ def plan(request: QuantizeRequest) -> Plan:
     return Plan(types, replaced)
 
 
-def quantize(request: QuantizeRequest, target: Path, *, threads: int, progress: Callable[[float], None]) -> None:
-    """Write `target` with llama.cpp's quantizer. progress is called with the share of tensors that are done."""
-
-    def report(line: str) -> None:
-        if m := re.match(r"^\[\s*(\d+)/\s*(\d+)\]", line):
-            progress(int(m[1]) / int(m[2]))
-
-    _run_quantizer(request, target, threads, report)
-
-
-def _run_quantizer(
-    request: QuantizeRequest, target: Path | None, threads: int, listener: Callable[[str], None]
-) -> None:
+def run_quantizer(request: QuantizeRequest, target: Path | None, threads: int, listener: Callable[[str], None]) -> None:
     """llama_model_quantize; a dry run when there is no target. Raises BenchError with llama.cpp's reason."""
     file_type = getattr(
         lib, f"LLAMA_FTYPE_MOSTLY_{request.file_type}", getattr(lib, f"LLAMA_FTYPE_ALL_{request.file_type}", None)
@@ -114,10 +102,6 @@ def _run_quantizer(
     with listen(listener):
         status = lib.llama_model_quantize(str(request.source).encode(), str(target or "").encode(), params)
     if status != 0:
-        if "iostream" in what_went_wrong():
-            raise BenchError(
-                f"{target}: cannot be written to its end; free some space on the disk, or choose another directory with --cache"
-            )
         raise BenchError(
             f"{request.source.name}: llama.cpp could not make {request.file_type} of it ({what_went_wrong()})"
         )

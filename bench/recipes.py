@@ -1,8 +1,9 @@
 """Recipes: which type every tensor of a model gets.
 
-A recipe is llama.cpp's own mix for a format (its base), with rules on top that give other types to layers or kinds of
-tensor. Mixed-precision recipes are TOML files in bench/recipes/; `DG-IQ2_XXS` is the recipe DG on the base IQ2_XXS.
-Rules speak of what every architecture has (layers, embeddings, output), never of tensor names of one architecture.
+A recipe is llama.cpp's own mix for a format (its base), with rules on top that give other types to layers, kinds of tensor
+or names. Mixed-precision recipes are TOML files (recipe_files.py): those in bench/recipes/ by the prefix they are named
+with, as in `DG-IQ2_XXS`, a user's own by their path. Rules speak of what every architecture has, never of tensor names of
+one architecture, unless they ask for a pattern.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import tomllib
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -19,33 +19,67 @@ import gguf
 
 from bench.errors import BenchError, MeasurementError, nearest
 from bench.gguf_io import UNQUANTIZED
+from bench.recipe_files import RecipeFile, packaged_recipes, read_recipe_file
 
-_LAYER = re.compile(r"^blk\.(\d+)\.")
+_LAYER = re.compile(r"^blk\.(\d+)\.(.*)$")
+
+#: Kinds of tensor that a rule can name, beside `embeddings`, `output` and `other`, by what a name in a layer holds.
+_KINDS: tuple[tuple[str, str], ...] = (
+    ("attention", r"^attn_"),
+    ("attention-q", r"^attn_q(kv)?(_a|_b)?\."),
+    ("attention-k", r"^attn_(k|qkv|kv_a_mqa|kv_b|k_b)\."),
+    ("attention-v", r"^attn_(v|qkv|kv_a_mqa|kv_b|v_b)\."),
+    ("attention-output", r"^attn_out(put)?\."),
+    ("feed-forward", r"^ffn_"),
+    ("feed-forward-gate", r"^ffn_gate(_up)?(_exps|_shexp)?\."),
+    ("feed-forward-up", r"^ffn_(gate_)?up(_exps|_shexp)?\."),
+    ("feed-forward-down", r"^ffn_down(_exps|_shexp)?\."),
+    ("experts", r"_exps\."),
+    ("shared-experts", r"_shexp\."),
+)
+KINDS = (*(name for name, _ in _KINDS), "embeddings", "output", "other")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A type for a range of layers, given as shares of the depth, or for kinds of tensor outside the layers."""
+    """A type for the tensors that meet every condition given.
+
+    layers: (first, end), end not included: both indices (int) or both shares of the depth (float). tensors: kinds (KINDS).
+    pattern: a regular expression that is searched for in the tensor's name.
+    """
 
     type: str
-    layers: tuple[float, float] | None = None
+    layers: tuple[int, int] | tuple[float, float] | None = None
     tensors: tuple[str, ...] = ()
+    pattern: str | None = None
 
     @property
     def target(self) -> str:
-        return " and ".join(self.tensors) if self.layers is None else "layers {:.0%} to {:.0%}".format(*self.layers)
+        """What the rule is for, in words."""
+        where = []
+        if self.layers is not None:
+            shares = isinstance(self.layers[0], float)
+            where.append(("layers {:.0%} to {:.0%}" if shares else "layers {} up to {}").format(*self.layers))
+        if self.tensors:
+            where.append(" and ".join(self.tensors))
+        if self.pattern is not None:
+            where.append(f"names that match {self.pattern!r}")
+        return ", ".join(where)
 
     def applies(self, tensor: str, n_layers: int) -> bool:
         layer = _LAYER.match(tensor)
-        if layer and self.layers:
-            first, end = (layer_boundary(share, n_layers) for share in self.layers)
-            return first <= int(layer[1]) < end
-        return not layer and kind_of(tensor) in self.tensors
+        if self.layers is not None:
+            first, end = (layer_boundary(x, n_layers) if isinstance(x, float) else x for x in self.layers)
+            if not (layer and first <= int(layer[1]) < end):
+                return False
+        if self.tensors and not kinds_of(tensor).intersection(self.tensors):
+            return False
+        return self.pattern is None or re.search(self.pattern, tensor) is not None
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """name: as the user says it; family: `Standard` or the family of a recipe file; base: a llama.cpp format."""
+    """name: as tables show it; family: `Standard` or the family of a recipe file; base: a llama.cpp format."""
 
     name: str
     family: str
@@ -69,11 +103,14 @@ def layer_boundary(share: float, n_layers: int) -> int:
     return int(share * n_layers + 0.5)
 
 
-def kind_of(tensor: str) -> str:
-    """What a tensor outside the layers is: `embeddings`, `output`, or `other`."""
+@cache
+def kinds_of(tensor: str) -> frozenset[str]:
+    """The kinds a tensor is of: a fused query-key-value matrix is of all three, an expert's gate is one of both."""
+    if layer := _LAYER.match(tensor):
+        return frozenset(kind for kind, pattern in _KINDS if re.search(pattern, layer[2])) or frozenset({"other"})
     if tensor.endswith("token_embd.weight"):
-        return "embeddings"
-    return "output" if tensor == "output.weight" else "other"
+        return frozenset({"embeddings"})
+    return frozenset({"output" if tensor == "output.weight" else "other"})
 
 
 @cache
@@ -83,33 +120,60 @@ def standard_formats() -> tuple[str, ...]:
     return tuple(n for n in names if n not in ("GUESSED", "Q4_1_SOME_F16"))
 
 
-@cache
-def recipe_files() -> dict[str, Path]:
-    """Recipe files by the prefix that names them."""
-    return {
-        tomllib.loads(p.read_text(encoding="utf-8"))["prefix"]: p
-        for p in sorted((Path(__file__).parent / "recipes").glob("*.toml"))
-    }
+_BASES = ("IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ1_M", "IQ1_S")
+#: Names that stand for several recipes.
+SUITES: dict[str, tuple[str, ...]] = {
+    "dynamicgate": tuple(name for base in _BASES for name in (base, f"DG-{base}")),
+    "formats": ("F32", "BF16", "F16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q5_1", "Q5_0", "Q4_K_M", "Q4_K_S", "Q4_1", "Q4_0",
+                "IQ4_NL", "IQ4_XS", "Q3_K_L", "Q3_K_M", "Q3_K_S", "IQ3_M", "IQ3_S", "IQ3_XS", "IQ3_XXS", "Q2_K", "Q2_K_S",
+                "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S"),
+    "guide": ("BF16", "F16", "Q8_0", "Q6_K", "Q4_K_M", "Q4_0", "IQ3_M", "IQ3_S", "IQ3_XS"),
+}  # fmt: skip
+
+
+def find_recipes(names: tuple[str, ...]) -> list[Recipe]:
+    """The recipes of names, suites among them, each once, in order. Raises BenchError with near names."""
+    expanded = [recipe for name in names for recipe in SUITES.get(name.casefold(), (name,))]
+    found = {recipe.name: recipe for recipe in map(find_recipe, expanded)}
+    return list(found.values())
 
 
 def find_recipe(name: str) -> Recipe:
-    """The recipe of a name such as `IQ2_XXS` or `DG-IQ2_XXS` (case does not matter). Raises BenchError with near names."""
-    known = [f"{prefix}-{base}" for prefix in ("", *recipe_files()) for base in standard_formats()]
+    """The recipe of a name such as `IQ2_XXS` or `DG-IQ2_XXS` (case does not matter), or of a .toml file.
+
+    Raises BenchError with near names, and for a file that is no recipe.
+    """
+    if name.endswith(".toml"):
+        return _of_file(read_recipe_file(Path(name)), None)
+    files = packaged_recipes()
+    known = [f"{prefix}-{base}" for prefix in ("", *files) for base in standard_formats()]
     known = [k.removeprefix("-") for k in known]
     exact = {k.casefold(): k for k in known}.get(name.casefold())
     if exact is None:
-        raise BenchError(f"no recipe or type is called {name!r}{nearest(name, known)}")
-    prefix, _, base = exact.rpartition("-")
-    if not prefix:
-        return Recipe(base, "Standard", base, f"llama.cpp's own mix of types for {base}")
-    data = tomllib.loads(recipe_files()[prefix].read_text(encoding="utf-8"))
+        raise BenchError(f"no recipe or type is called {name!r}{nearest(name, [*known, *SUITES])}")
+    if exact in standard_formats():
+        return Recipe(exact, "Standard", exact, f"llama.cpp's own mix of types for {exact}")
+    base = next(b for b in sorted(standard_formats(), key=len, reverse=True) if exact.endswith(f"-{b}"))
+    prefix = exact.removesuffix(f"-{base}")
     if base in UNQUANTIZED:
         raise BenchError(f"{exact}: {prefix} mixes quantized types and {base} is not one; try {prefix}-IQ2_XXS")
-    rules = tuple(
-        Rule(r["type"], tuple(r["layers"]) if "layers" in r else None, tuple(r.get("tensors", ())))
-        for r in data["rules"]
-    )
-    return Recipe(exact, data["family"], base, data["description"].format(base=base), rules)
+    return _of_file(read_recipe_file(files[prefix]), base)
+
+
+def _of_file(file: RecipeFile, base: str | None) -> Recipe:
+    """A file's recipe on a base: its own, or else the one that was asked for with its name."""
+    stated = base or file.base
+    if stated is None:
+        raise BenchError(f'{file.path}: names no base; add for instance base = "IQ2_XXS" to it')
+    if stated not in standard_formats():
+        raise BenchError(f"{file.path}: base: llama.cpp has no format {stated}{nearest(stated, standard_formats())}")
+    rules = tuple(Rule(r.type, r.layers, tuple(r.tensors), r.pattern) for r in file.rules)
+    for rule in rules:
+        for kind in rule.tensors:
+            if kind not in KINDS:
+                raise BenchError(f"{file.path}: tensors: there is no kind {kind!r}{nearest(kind, KINDS)}")
+    name = f"{file.prefix}-{stated}" if base else file.prefix
+    return Recipe(name, file.family, stated, file.description.replace("{base}", stated), rules)
 
 
 def apply_rules(recipe: Recipe, mix: dict[str, str], n_layers: int) -> dict[str, str]:

@@ -17,6 +17,8 @@ from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import psutil
+
 from bench import files, prompts
 from bench.errors import BenchError, MeasurementError
 from bench.jobs import LibraryInfo, MeasureJob, MeasureResult, Settings
@@ -34,7 +36,7 @@ from bench.options import (
 from bench.process import run_job
 from bench.progress import Reporter
 from bench.quality import ReferenceLogits
-from bench.recipes import Recipe, find_recipe
+from bench.recipes import Recipe, find_recipes
 from bench.results import (
     FailureRecord,
     FileRecord,
@@ -58,7 +60,7 @@ class Sweep:
 
     def __init__(self, options: Options, reporter: Reporter) -> None:
         self.options, self.reporter = options, reporter
-        self.recipes = [find_recipe(name) for name in dict.fromkeys(options.recipes)]
+        self.recipes = find_recipes(options.recipes)
         check_importance(options, self.recipes)
         self.threads = check_threads(options.threads)
         self.cpus = cpus_for(self.threads)
@@ -183,12 +185,17 @@ class Sweep:
                     store.append(FailureRecord(run=store.run.header.id, recipe=recipe.name, window=None, reason=str(e)))
                     self.reporter.warn(f"{recipe.name} was not built: {e}")
                 else:
+                    self._tell_damaged(built)
                     paths[recipe.name] = built.path
                     on_record = store.run.files.get(recipe.name)
                     if on_record is None or on_record.sha256 != built.sha256 or recipe.name in changed:
                         store.append(file_record(store.run.header.id, recipe, built))
                 steps.done()
         return paths
+
+    def _tell_damaged(self, built: files.Built) -> None:
+        for tensor in built.result.damaged:
+            self.reporter.warn(f"{tensor}: its quantized data in the cache were damaged and have been made anew")
 
     def _passes(self, store: RunStore, paths: dict[str, Path]) -> None:
         """Window by window: the reference first, then every recipe against the reference's logits for that window.
@@ -314,6 +321,18 @@ class Sweep:
             raise BenchError(
                 f"{directory}: the reference's logits for one window need {needed / 1e6:,.0f} MB and {free / 1e6:,.0f} MB "
                 "are free; free some space or choose another directory with --cache"
+            )
+        memory = psutil.virtual_memory()
+        buffer = logits.n_bytes(self.settings.window // 2, logits.vocabulary)
+        if buffer > memory.available:
+            raise BenchError(
+                f"the logits of a window take {buffer / 1e6:,.0f} MB of memory and {memory.available / 1e6:,.0f} MB are available; "
+                "end other programs or choose a smaller --window"
+            )
+        if self.reference.info.n_bytes + buffer > memory.total:
+            self.reporter.warn(
+                f"{self.reference.info.name} with the logits of a window takes {(self.reference.info.n_bytes + buffer) / 1e9:,.1f} GB and "
+                f"this machine has {memory.total / 1e9:,.1f}: it is read from the disk again and again, and its times show that"
             )
         self.reporter.say(f"The reference's logits for one window at a time: {needed / 1e6:,.0f} MB in {directory}")
 

@@ -13,7 +13,8 @@ from typing import Any
 import pandas as pd
 
 from bench import stats
-from bench.agreement import agreement, kl_change, mean_kl
+from bench.agreement import agreement, kl_by_kind, kl_change, mean_kl
+from bench.jobs import WindowResult
 from bench.results import Run
 
 MISSING = "–"
@@ -237,13 +238,23 @@ def at_floor(run: Run, kl: float) -> bool:
 
 
 def kinds_table(run: Run) -> pd.DataFrame:
-    """Perplexity of every recipe by kind of prompt, as text; empty where there is one kind only."""
+    """Perplexity by kind of prompt; empty when there is one kind only."""
+    return _by_kind(run, stats.perplexity_by_kind, perplexity_text)
+
+
+def kl_kinds_table(run: Run) -> pd.DataFrame:
+    """Mean KL divergence from the reference by kind of prompt; empty when there is one kind only."""
+    return _by_kind(run, kl_by_kind, divergence_text)
+
+
+def _by_kind(
+    run: Run, of: Callable[[list[WindowResult]], dict[str, float]], form: Callable[[float], str]
+) -> pd.DataFrame:
     rows = []
     for name in run.files:
-        windows = run.results(name)
-        if windows:
-            by_kind = stats.perplexity_by_kind(windows)
-            rows.append({"Recipe": name} | {kind: perplexity_text(ppl) for kind, ppl in by_kind.items()})
+        by_kind = of(windows) if (windows := run.results(name)) else {}
+        if by_kind:
+            rows.append({"Recipe": name} | {kind: form(value) for kind, value in by_kind.items()})
     table = pd.DataFrame(rows)
     return table if len(table.columns) > 2 else pd.DataFrame()
 

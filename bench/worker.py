@@ -32,6 +32,8 @@ from bench.jobs import (
     LibraryJob,
     MeasureJob,
     MeasureResult,
+    PlanJob,
+    PlanResult,
     QuantizeJob,
     QuantizeResult,
     TokenizeJob,
@@ -85,13 +87,23 @@ def _importance(job: ImportanceJob, progress: Progress) -> ImportanceResult:
     return ImportanceResult(chunks=chunks, seconds=time.perf_counter() - started)
 
 
+def _plan(job: PlanJob, _progress: Progress) -> PlanResult:
+    from bench.build import planned_file
+
+    return planned_file(job)
+
+
 def _quantize(job: QuantizeJob, progress: Progress) -> QuantizeResult:
     from bench.build import build
 
     started = time.perf_counter()
-    plan = build(job, progress)
+    plan, damaged = build(job, progress)
     return QuantizeResult(
-        types=plan.types, replaced=plan.replaced, seconds=time.perf_counter() - started, peak_memory_bytes=peak_memory()
+        types=plan.types,
+        replaced=plan.replaced,
+        damaged=damaged,
+        seconds=time.perf_counter() - started,
+        peak_memory_bytes=peak_memory(),
     )
 
 
@@ -105,6 +117,7 @@ _HANDLERS: dict[str, Callable[..., BaseModel]] = {
     "library": _library,
     "tokenize": _tokenize,
     "importance": _importance,
+    "plan": _plan,
     "quantize": _quantize,
     "measure": _measure,
 }

@@ -26,6 +26,7 @@ from bench.engine import Model
 from bench.gguf_header import read_header
 from bench.gguf_io import file_sha256
 from bench.jobs import QuantizeJob
+from bench.recipes import find_recipe
 from tests.conftest import Outcome
 
 PRINTED = (Path(__file__).parent / "data" / "llama-perplexity-kl.txt").read_text(encoding="utf-8").splitlines()
@@ -110,7 +111,9 @@ def test_standard_quantization_writes_the_same_tensors(tiny: Path, tmp_path: Pat
     # the very importance data that the tool was given, so that the bytes can be compared
     stored = Path(__file__).parent / "data" / "llama-imatrix-tiny.gguf"
     out = tmp_path / "q.gguf"
-    build(QuantizeJob(model=tiny, recipe="IQ2_XXS", importance=stored, threads=2, out=out), lambda share: None)
+    recipe, blocks = find_recipe("IQ2_XXS"), tmp_path / "blocks"
+    job = QuantizeJob(model=tiny, recipe=recipe, importance=stored, threads=2, out=out, blocks=blocks, origin="o")
+    build(job, lambda share: None)
     raw, digest = out.read_bytes(), hashlib.sha256()
     for t in sorted(read_header(out).tensors, key=lambda t: t.name):
         digest.update(f"{t.name} {t.type.name} ".encode() + raw[t.start : t.start + t.n_bytes])

@@ -354,6 +354,23 @@ def test_imatrix_writes_what_the_sweep_uses(
     assert matrix.chunks == 2 and "blk.0.attn_q.weight" in matrix.entries
 
 
+def test_recipe_show_and_list(bench: Bench, tiny: Path, tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "own.toml").write_text(
+        'prefix = "OWN"\nbase = "Q4_0"\n[[rules]]\ntype = "Q8_0"\ntensors = ["attention-v"]\n'
+    )
+    arguments = [tmp_path / "own.toml", "--model", tiny, "--no-imatrix", "--cache", cache]
+    shown = bench("recipe", "show", *arguments, "--json")
+    assert shown.code == 0, shown.err
+    said = json.loads(shown.out)
+    assert said["types"]["blk.2.attn_v.weight"] == "Q8_0" and said["types"]["blk.2.attn_q.weight"] == "Q4_0"
+    built = bench("quantize", tmp_path / "own.toml", tmp_path / "q.gguf", *arguments[1:])
+    assert built.code == 0, built.err
+    assert (tmp_path / "q.gguf").stat().st_size == said["bytes"]
+    assert "OWN of tiny" in bench("recipe", "show", *arguments).out
+    listed = bench("recipe", "list").out
+    assert "DG-MIDDLE" in listed and "IQ1_S" in listed and "guide" in listed
+
+
 def test_help_does_not_load_the_engine() -> None:
     code = "import sys; sys.argv = ['bench', '--help']\ntry:\n    import bench.cli; bench.cli.main()\nfinally:\n    print([m for m in ('llama_cpp', 'numpy', 'pandas', 'datasets', 'matplotlib', 'gguf') if m in sys.modules])"
     done = subprocess.run(

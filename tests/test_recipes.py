@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 
 from bench import imatrix
-from bench.build import build
+from bench.build import build, planned_file
 from bench.errors import BenchError
-from bench.gguf_header import read_header
 from bench.gguf_io import inspect
-from bench.jobs import QuantizeJob
+from bench.jobs import PlanJob, QuantizeJob
 from bench.quantizer import QuantizeRequest, plan
-from bench.recipes import apply_rules, find_recipe, layer_boundary
+from bench.recipes import apply_rules, find_recipe, find_recipes, kinds_of, layer_boundary
 from tests.tiny import Shape, write_model
 
 
@@ -78,6 +77,105 @@ def test_dynamicgate_goes_by_layer_not_by_name(names: list[str]) -> None:
     assert asked == dict.fromkeys(outer, "IQ4_XS") | {"token_embd.weight": "Q5_K", "output.weight": "Q5_K"}
 
 
+@pytest.mark.parametrize(
+    ("tensor", "kinds"),
+    [
+        ("blk.3.attn_v.weight", {"attention", "attention-v"}),
+        ("blk.3.attn_qkv.weight", {"attention", "attention-q", "attention-k", "attention-v"}),  # phi, starcoder, refact
+        ("blk.0.attn_output.weight", {"attention", "attention-output"}),
+        ("blk.11.ffn_gate.weight", {"feed-forward", "feed-forward-gate"}),
+        ("blk.11.ffn_up.weight", {"feed-forward", "feed-forward-up"}),
+        ("blk.2.ffn_down_exps.weight", {"feed-forward", "feed-forward-down", "experts"}),
+        ("blk.2.ffn_up_shexp.weight", {"feed-forward", "feed-forward-up", "shared-experts"}),
+        ("blk.2.attn_q_b.weight", {"attention", "attention-q"}),  # deepseek
+        ("blk.2.ssm_in.weight", {"other"}),
+        ("token_embd.weight", {"embeddings"}),
+        ("per_layer_token_embd.weight", {"embeddings"}),  # gemma
+        ("output.weight", {"output"}),
+        ("output_norm.weight", {"other"}),
+    ],
+)
+def test_kinds_of_tensors(tensor: str, kinds: set[str]) -> None:
+    assert kinds_of(tensor) == kinds
+
+
+def rule_names(rule: str, tmp_path: Path) -> set[str]:
+    """Short names of the tensors of an eight-layer model that a rule of a file is for."""
+    path = tmp_path / "own.toml"
+    path.write_text(f'prefix = "OWN"\nbase = "IQ2_XXS"\n[[rules]]\ntype = "IQ4_XS"\n{rule}\n')
+    names = [f"blk.{i}.{n}.weight" for i in range(8) for n in ("attn_q", "attn_v", "ffn_up")]
+    mix = dict.fromkeys([*names, "token_embd.weight", "output.weight"], "IQ2_XXS")
+    return set(apply_rules(find_recipe(str(path)), mix, 8))
+
+
+def test_rules_of_a_file(tmp_path: Path) -> None:
+    values = {f"blk.{i}.attn_v.weight" for i in range(8)}
+    assert rule_names('tensors = ["attention-v"]', tmp_path) == values
+    assert rule_names('tensors = ["attention-v"]\nlayers = [1, 3]', tmp_path) == {
+        "blk.1.attn_v.weight",
+        "blk.2.attn_v.weight",
+    }
+    assert rule_names('tensors = ["attention-v", "output"]', tmp_path) == values | {"output.weight"}
+    assert rule_names("layers = [0.0, 0.125]", tmp_path) == {
+        f"blk.0.{n}.weight" for n in ("attn_q", "attn_v", "ffn_up")
+    }
+    assert rule_names('pattern = "[35].ffn_up"', tmp_path) == {"blk.3.ffn_up.weight", "blk.5.ffn_up.weight"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('prefix = "A"\nbse = "IQ2_XXS"', r"own.toml: bse: unknown key; did you mean base"),
+        ('prefix = "A"\n[[rules]]\ntype = "Q8_0"\nlayer = [0, 1]', "rules.1.layer: unknown key; did you mean layers"),
+        ('prefix = "A"\n[[rules]]\ntype = "Q9_0"\nlayers = [0, 1]', "no type Q9_0; did you mean"),
+        ('prefix = "A"\n[[rules]]\ntype = "Q8_0"', "at least one of layers, tensors and pattern"),
+        (
+            'prefix = "A"\n[[rules]]\ntype = "Q8_0"\nlayers = [0, 0.5]',
+            "two whole numbers .* or two numbers with a point",
+        ),
+        ('prefix = "A"\n[[rules]]\ntype = "Q8_0"\nlayers = [0.5, 1.5]', "shares lie between 0.0 and 1.0"),
+        ('prefix = "A"\n[[rules]]\ntype = "Q8_0"\npattern = "a("', r"'a\(' is no regular expression"),
+        ('prefix = "A"\nbase = "Q8_0"\n[[rules]]\ntype = "Q8_0"\ntensors = ["attn"]', "no kind 'attn'"),
+        ('prefix = "A"', 'names no base; add for instance base = "IQ2_XXS"'),
+        ('prefix = "A"\nbase = "IQ2_XSX"', "no format IQ2_XSX; did you mean IQ2_XS"),
+        ('prefix = "a/b"\nbase = "IQ2_XS"', "prefix: "),
+        ("prefix = ", "is no TOML file"),
+    ],
+)
+def test_a_file_that_is_no_recipe(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "own.toml").write_text(text)
+    with pytest.raises(BenchError, match=said):
+        find_recipe(str(tmp_path / "own.toml"))
+
+
+def test_suites_stand_for_recipes() -> None:
+    names = [r.name for r in find_recipes(("dynamicgate", "IQ2_XXS", "guide"))]
+    assert names[:4] == ["IQ2_XXS", "DG-IQ2_XXS", "IQ2_XS", "DG-IQ2_XS"] and names[10:13] == ["BF16", "F16", "Q8_0"]
+    assert len(names) == len(set(names)) == 19
+    assert len(find_recipes(("formats",))) == 30
+
+
+@pytest.mark.parametrize("prefix", ["DG-BARE", "DG-FIRST", "DG-LAST", "DG-MIDDLE"])
+def test_ablations_differ_from_dynamicgate_in_what_they_are_named_for(prefix: str) -> None:
+    mix = {f"blk.{i}.attn_q.weight": "IQ2_XXS" for i in range(8)} | {
+        "token_embd.weight": "Q2_K",
+        "output.weight": "Q4_K",
+    }
+    changed = apply_rules(find_recipe(f"{prefix}-IQ2_XXS"), mix, 8)
+    layers = {int(n.split(".")[1]) for n in changed if n.startswith("blk")}
+    expected = {"DG-BARE": {0, 1, 6, 7}, "DG-FIRST": {0, 1}, "DG-LAST": {6, 7}, "DG-MIDDLE": {2, 3, 4, 5}}
+    assert layers == expected[prefix]
+    assert ("output.weight" in changed) == (prefix != "DG-BARE")
+
+
+@pytest.mark.parametrize("recipe", ["Q4_K_M", "IQ2_XXS", "DG-IQ1_M", "Q8_0"])
+def test_the_plan_states_the_file_to_the_byte(tiny: Path, matrix: Path, tmp_path: Path, recipe: str) -> None:
+    types = built(tiny, recipe, matrix, tmp_path / "q.gguf")
+    found = planned_file(PlanJob(model=tiny, recipe=find_recipe(recipe), with_importance=True))
+    assert found.types == types and found.n_bytes == (tmp_path / "q.gguf").stat().st_size
+    assert found.bits_per_weight == inspect(tmp_path / "q.gguf").bits_per_weight
+
+
 def test_a_rule_that_matches_nothing_is_an_error() -> None:
     with pytest.raises(BenchError, match="its rule for layers 0% to 25% matches no tensor of this model of 1 layers"):
         apply_rules(find_recipe("DG-IQ2_XXS"), {"blk.0.attn_q.weight": "IQ2_XXS", "token_embd.weight": "Q5_K"}, 1)
@@ -95,7 +193,11 @@ def matrix(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def built(model: Path, recipe: str, matrix: Path | None, out: Path) -> dict[str, str]:
     """Types in the file of a recipe, read from the file."""
-    said = build(QuantizeJob(model=model, recipe=recipe, importance=matrix, threads=2, out=out), lambda share: None)
+    blocks = out.parent / "blocks"
+    job = QuantizeJob(
+        model=model, recipe=find_recipe(recipe), importance=matrix, threads=2, out=out, blocks=blocks, origin="test"
+    )
+    said, _ = build(job, lambda share: None)
     stored = {t.name: t.type for t in inspect(out).tensors}
     assert stored == said.types, "the plan must be what is stored"
     return stored
@@ -127,37 +229,6 @@ def test_dynamicgate_differs_from_standard_exactly_where_its_rules_apply(
             assert kind == standard[name], name
     if not tied:
         assert standard["token_embd.weight"] == "Q2_K", "so the protection of embeddings is the recipe's doing"
-
-
-def test_donors_change_nothing_but_the_work(tiny: Path, matrix: Path, tmp_path: Path) -> None:
-    """A file built with other files' tensors is the file built without, byte for byte; of other types nothing is taken."""
-
-    def job(recipe: str, name: str, donors: tuple[Path, ...] = ()) -> Path:
-        out = tmp_path / name
-        build(
-            QuantizeJob(model=tiny, recipe=recipe, importance=matrix, threads=2, out=out, donors=donors),
-            lambda share: None,
-        )
-        return out
-
-    standard, other = job("IQ2_XXS", "standard.gguf"), job("Q4_K_M", "other.gguf")
-    alone = job("DG-IQ2_XXS", "alone.gguf")
-    helped = job("DG-IQ2_XXS", "helped.gguf", (standard, other))
-    assert helped.read_bytes() == alone.read_bytes()
-    assert job("IQ2_XXS", "again.gguf", (alone, other)).read_bytes() == standard.read_bytes()
-    assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "again.gguf",
-        "alone.gguf",
-        "helped.gguf",
-        "other.gguf",
-        "standard.gguf",
-    ]
-    # and the middle layers really were taken over: a change in the donor shows in the file
-    data = bytearray(standard.read_bytes())
-    tensor = next(t for t in read_header(standard).tensors if t.name == "blk.1.ffn_up.weight")
-    data[tensor.start + 8] ^= 1
-    (tmp_path / "changed.gguf").write_bytes(data)
-    assert job("DG-IQ2_XXS", "differs.gguf", (tmp_path / "changed.gguf",)).read_bytes() != alone.read_bytes()
 
 
 def test_replaced_types_are_told(tmp_path: Path) -> None:

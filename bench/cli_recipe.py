@@ -1,0 +1,82 @@
+"""`python -m bench recipe`: what recipes there are and what one would make of a model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated, Any
+
+import typer
+
+from bench.cli_options import (
+    AllowQuantizedOption,
+    CacheOption,
+    JsonOption,
+    ModelOption,
+    NoImatrixOption,
+    WidenOption,
+    print_json,
+)
+
+app = typer.Typer(
+    help="What recipes there are, and what one would make of a model.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+@app.command("list", short_help="Formats, mixed recipes and suites.")
+def list_command(as_json: JsonOption = False) -> None:
+    """Formats of llama.cpp, the mixed recipes that come with the program, and suites, which stand for several recipes."""
+    from bench import commands
+
+    found: Any = commands.list_recipes()
+    if as_json:
+        print_json(found)
+        return
+    print(f"Formats of llama.cpp, each with its own mix of types:\n  {', '.join(found['formats'])}\n")
+    print("Mixed recipes, on any quantized format (DG on IQ2_XXS is DG-IQ2_XXS):")
+    for prefix, description in found["recipes"].items():
+        print(f"  {prefix:<10} {description.replace('{base}', 'the format')}")
+    print("\nSuites, which stand for several recipes:")
+    for name, recipes in found["suites"].items():
+        print(f"  {name:<12} {', '.join(recipes)}")
+    print("\nA recipe of your own is a TOML file, named by its path: see bench/recipe_files.py.")
+
+
+@app.command(short_help="The type of every tensor, and the size, before anything is built.")
+def show(
+    recipe: Annotated[str, typer.Argument(help="For instance IQ2_XXS, DG-IQ2_XXS or my-recipe.toml.")],
+    model: ModelOption = None,
+    no_imatrix: NoImatrixOption = False,
+    allow_quantized: AllowQuantizedOption = False,
+    widen: WidenOption = False,
+    cache: CacheOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The type that a recipe gives every tensor of a model, with the size of the file to the byte, before it is built."""
+    from bench import commands
+    from bench.models import cache_directory
+    from bench.options import Options
+    from bench.progress import Reporter
+
+    found: Any = commands.show_recipe(
+        Options(
+            model=model,
+            recipes=(recipe,),
+            no_imatrix=no_imatrix,
+            allow_quantized=allow_quantized,
+            widen=widen,
+            cache=cache_directory(cache),
+        ),
+        Reporter(),
+    )
+    if as_json:
+        print_json(found)
+        return
+    width = max(len(name) for name in found["types"])
+    for name, chosen in found["types"].items():
+        replaced = found["replaced"].get(name)
+        print(f"{name:<{width}}  {chosen}{f' instead of {replaced[0]}' if replaced else ''}")
+    counts = ", ".join(f"{kind} {n}" for kind, n in Counter(found["types"].values()).most_common())
+    print(
+        f"\n{found['recipe']} of {found['model']}: {found['bytes']:,} bytes, {found['bits_per_weight']:.3f} bits per weight"
+    )
+    print(f"Tensors by type: {counts}")

@@ -1,0 +1,111 @@
+"""Recipe files: TOML, validated, so that a typing error is an error and not a recipe that does less than it says.
+
+prefix = "MINE"                  # what it is called; on a base given with the name, MINE-IQ2_XXS
+base = "IQ2_XXS"                 # llama.cpp format whose mix holds where no rule applies; may come with the name
+description = "{base} with better values"
+
+[[rules]]                        # later rules go before earlier ones
+type = "IQ4_XS"
+layers = [0.0, 0.25]             # shares of the depth; whole numbers are indices, the second not included
+tensors = ["attention-v"]        # kinds of tensor
+pattern = "attn_v"               # a regular expression on the tensor's name
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Self
+
+import gguf
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from bench.errors import BenchError, nearest
+
+_TYPES = tuple(t.name for t in gguf.GGMLQuantizationType if not t.name.startswith("I") or t.name.startswith("IQ"))
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class RuleFile(_Strict):
+    """A rule as it stands in the file; see recipes.Rule."""
+
+    type: str
+    layers: tuple[int, int] | tuple[float, float] | None = None
+    tensors: list[str] = []
+    pattern: str | None = None
+
+    @field_validator("layers", mode="before")
+    @classmethod
+    def _layers(cls, value: object) -> object:
+        if value is None:
+            return None
+        if not (isinstance(value, list) and len(value) == 2 and type(value[0]) is type(value[1])):
+            raise ValueError("give two whole numbers (indices), or two numbers with a point (shares of the depth)")
+        if not value[0] < value[1] or value[0] < 0 or (isinstance(value[1], float) and value[1] > 1):
+            raise ValueError("the second must be greater than the first, and shares lie between 0.0 and 1.0")
+        return tuple(value)
+
+    @field_validator("type")
+    @classmethod
+    def _type(cls, value: str) -> str:
+        if value not in _TYPES:
+            raise ValueError(f"llama.cpp has no type {value}{nearest(value, _TYPES)}")
+        return value
+
+    @field_validator("pattern")
+    @classmethod
+    def _pattern(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as e:
+            raise ValueError(f"{value!r} is no regular expression ({e})") from e
+        return value
+
+    @model_validator(mode="after")
+    def _some_condition(self) -> Self:
+        if self.layers is None and not self.tensors and self.pattern is None:
+            raise ValueError("give at least one of layers, tensors and pattern")
+        return self
+
+
+class RecipeFile(_Strict):
+    """A recipe as it stands in a file."""
+
+    path: Path
+    prefix: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    family: str = "Own"
+    description: str = ""
+    base: str | None = None
+    rules: list[RuleFile] = []
+
+
+def read_recipe_file(path: Path) -> RecipeFile:
+    """Read and check a recipe file. Raises BenchError that names file, key and what would do."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as e:
+        raise BenchError(f"{path}: no such recipe file; check the path") from e
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as e:
+        raise BenchError(f"{path}: is no TOML file ({e})") from e
+    try:
+        return RecipeFile.model_validate({"path": path} | data)
+    except ValidationError as e:
+        first = e.errors()[0]
+        where = ".".join(str(part + 1) if isinstance(part, int) else part for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            known = [k for k in (RuleFile if "rules" in first["loc"] else RecipeFile).model_fields if k != "path"]
+            raise BenchError(f"{path}: {where}: unknown key{nearest(str(first['loc'][-1]), known)}") from e
+        said = first["msg"].removeprefix("Value error, ")
+        raise BenchError(f"{path}: {where}: {said}") from e
+
+
+@cache
+def packaged_recipes() -> dict[str, Path]:
+    """Recipe files of the package by the prefix that names them."""
+    found = sorted((Path(__file__).parent / "recipes").glob("*.toml"))
+    return {read_recipe_file(p).prefix: p for p in found}
