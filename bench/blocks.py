@@ -107,7 +107,6 @@ def quantize_pairs(
 
     importance: mean squared activations by tensor name, one row of them for each matrix that the tensor stacks.
     """
-    data = np.memmap(source, np.uint8, "r")
     waiting: deque[tuple[Pair, Future[NDArray[np.uint8]]]] = deque()
     parts: list[NDArray[np.uint8]] = []
 
@@ -115,7 +114,9 @@ def quantize_pairs(
         tensor, columns, rows = pair.tensor, pair.tensor.shape[0], (*pair.tensor.shape, 1)[1]
         row_bytes = tensor.n_bytes // (int(np.prod(tensor.shape)) // columns)
         first = tensor.start + (matrix * rows + start) * row_bytes
-        weights = dequantize(data[first : first + (end - start) * row_bytes], tensor.type)
+        # read, not mapped: a mapped model would count as memory of this process, all of it
+        raw = np.fromfile(source, np.uint8, (end - start) * row_bytes, offset=first)
+        weights = dequantize(raw, tensor.type)
         means = importance.get(tensor.name)
         of_matrix = None if means is None else np.ascontiguousarray(means.reshape(-1, columns)[matrix])
         return quantize_rows(weights.reshape(end - start, columns), pair.kind, of_matrix)

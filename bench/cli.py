@@ -79,6 +79,12 @@ def run(
     isa: IsaOption = None,
     allow_quantized: AllowQuantizedOption = False,
     widen: WidenOption = False,
+    propagation: Annotated[
+        bool,
+        typer.Option(
+            "--propagation", help="Also measure how far the hidden states of every layer are from the reference's."
+        ),
+    ] = False,
     quick: Annotated[
         bool,
         typer.Option(
@@ -123,6 +129,7 @@ def run(
             isa=isa,
             allow_quantized=allow_quantized,
             widen=widen,
+            propagation=propagation,
             out=out,
             cache=cache_directory(cache),
         ),

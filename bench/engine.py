@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import BenchError, MeasurementError
-from bench.graph import MatMulObserver, matmul_callback
+from bench.graph import EvalCallback
 from bench.jobs import LibraryInfo
 from bench.lowlevel import VERSION, lib
 
@@ -126,6 +126,7 @@ class Model:
         self._model = lib.llama_model_load_from_file(str(path).encode(), params)
         if not self._model:
             raise BenchError(f"{path}: llama.cpp cannot load this model ({what_went_wrong()})")
+        self.n_layers = int(lib.llama_model_n_layer(self._model))
         self._vocab = lib.llama_model_get_vocab(self._model)
         self.n_vocab = lib.llama_vocab_n_tokens(self._vocab)
         bos = lib.llama_vocab_bos(self._vocab)
@@ -159,7 +160,7 @@ class Model:
 class Context:
     """A context of one sequence on a loaded model. Use as a context manager.
 
-    observer, when given, sees every product with a weight named `blk.*` (see graph.MatMul) of at least 16 rows.
+    callback, when given, sees the tensors of the graph (see graph.py).
     """
 
     def __init__(
@@ -170,7 +171,7 @@ class Context:
         n_batch: int,
         n_ubatch: int,
         threads: int,
-        observer: MatMulObserver | None = None,
+        callback: EvalCallback | None = None,
     ) -> None:
         params = lib.llama_context_default_params()
         params.n_ctx = n_ctx
@@ -180,8 +181,7 @@ class Context:
         params.n_threads = params.n_threads_batch = threads
         params.no_perf = True
         params.offload_kqv = params.op_offload = False
-        if observer is not None:
-            callback = matmul_callback(observer, lambda name: name.startswith("blk."), min_rows=16)
+        if callback is not None:
             self._callback = lib.ggml_backend_sched_eval_callback(callback)  # kept alive with the context
             params.cb_eval = self._callback
         start_listening_for_errors()

@@ -77,9 +77,28 @@ class MatMul:
 
 
 MatMulObserver = Callable[[MatMul], None]
+#: What llama.cpp calls for every tensor of the graph: (pointer, whether it asks or tells, nothing) -> wanted, or go on.
+EvalCallback = Callable[[int, bool, int | None], bool]
 
 
-def matmul_callback(observe: MatMulObserver, wanted: Callable[[str], bool], min_rows: int) -> Callable[..., bool]:
+def tensor_callback(observe: Callable[[str, NDArray[np.float32]], None], wanted: Callable[[str], bool]) -> EvalCallback:
+    """A `cb_eval` function that calls `observe` for each float32 tensor whose name is `wanted`, as (rows, columns).
+
+    The array is a view that is valid only during the call.
+    """
+
+    def callback(pointer: int, ask: bool, _user_data: int | None) -> bool:
+        tensor = _Tensor.from_address(pointer)
+        name = tensor.name.decode("utf-8", "replace")
+        if ask:
+            return bool(tensor.type == _GGML_TYPE_F32 and wanted(name))
+        observe(name, _array(tensor)[0, 0])
+        return True
+
+    return callback
+
+
+def matmul_callback(observe: MatMulObserver, wanted: Callable[[str], bool], min_rows: int) -> EvalCallback:
     """A `cb_eval` function that calls `observe` for each product with a weight whose name is `wanted`.
 
     Products of fewer than `min_rows` rows and of activations that are not float32 are passed over, except those

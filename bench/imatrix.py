@@ -87,7 +87,7 @@ def collect(
     less than a chunk or an activation is not finite.
     """
     from bench.engine import Context, Model  # loads the native library: only in a worker
-    from bench.graph import MatMul
+    from bench.graph import MatMul, matmul_callback
 
     n_chunks = len(tokens) // CHUNK_TOKENS
     if n_chunks == 0:
@@ -117,10 +117,11 @@ def collect(
                     total[expert] += np.einsum("rc,rc->c", chosen, chosen)
                     seen[expert] += len(chosen)
 
+    callback = matmul_callback(observe, lambda name: name.startswith("blk."), min_rows=16)
     with (
         Model(model_path) as model,
         Context(
-            model, n_ctx=CHUNK_TOKENS, n_batch=CHUNK_TOKENS, n_ubatch=CHUNK_TOKENS, threads=threads, observer=observe
+            model, n_ctx=CHUNK_TOKENS, n_batch=CHUNK_TOKENS, n_ubatch=CHUNK_TOKENS, threads=threads, callback=callback
         ) as context,
     ):
         for i in range(n_chunks):

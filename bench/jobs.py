@@ -193,6 +193,28 @@ class MeasureJob(_Frozen):
     reference_logits: Path | None = None
 
 
+class PropagationJob(_Frozen):
+    """Write a model's hidden states of the first tokens of a window to `states`, or compare with those that are there."""
+
+    kind: Literal["propagation"] = "propagation"
+    model: Path
+    stream: Path
+    window: int
+    tokens: int
+    settings: Settings
+    states: Path
+    write: bool
+
+
+class PropagationResult(_Frozen):
+    """Relative errors by layer (see propagation.py); None where a layer's input is not known. Empty for the reference."""
+
+    window: int
+    residual: tuple[float, ...]
+    attention: tuple[float | None, ...]
+    feed_forward: tuple[float | None, ...]
+
+
 class MeasureResult(_Frozen):
     """library: the engine of the very process that measured."""
 
@@ -201,5 +223,6 @@ class MeasureResult(_Frozen):
 
 
 Job = Annotated[
-    LibraryJob | TokenizeJob | ImportanceJob | PlanJob | QuantizeJob | MeasureJob, Field(discriminator="kind")
+    LibraryJob | TokenizeJob | ImportanceJob | PlanJob | QuantizeJob | MeasureJob | PropagationJob,
+    Field(discriminator="kind"),
 ]

@@ -37,6 +37,7 @@ class Options:
     isa: str | None = None
     allow_quantized: bool = False
     widen: bool = False
+    propagation: bool = False
     out: Path | None = None
     cache: Path = Path(".cache")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from bench import tables
+from bench import propagation_tables, tables
 from bench.agreement import agreement, as_llama_prints
 from bench.gguf_io import complete_or_absent
 from bench.notes import notes
@@ -55,6 +55,11 @@ def summarize(run: Run) -> Summary:
         details["Perplexity by kind of prompt"] = tables.markdown(kinds)
     if len(kinds := tables.kl_kinds_table(run)):
         details["KL divergence from the reference by kind of prompt"] = tables.markdown(kinds)
+    if len(propagated := propagation_tables.propagation_table(run)):
+        parts = [tables.markdown(propagated), propagation_tables.KEY]
+        if len(against := propagation_tables.paired_propagation_table(run)):
+            parts += ["DynamicGate against Standard, paired:", tables.markdown(against)]
+        details["Error propagation"] = "\n\n".join(parts)
     return Summary(f"Quantizations of {i.model.name}", "\n\n".join(headline), details, tuple(notes(run)))
 
 

@@ -19,8 +19,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from bench.gguf_io import complete_or_absent
+from bench.propagation_tables import errors
 from bench.results import Run
-from bench.tables import full_frame, perplexity_text, seconds, windows_text
+from bench.tables import full_frame, pairs, perplexity_text, seconds, windows_text
 
 STYLE = {
     "Standard": {"color": "#0072B2", "marker": "o"},
@@ -54,8 +55,10 @@ def write_plots(run: Run, directory: Path) -> None:
         plots = {"ppl-size": _perplexity_against_size, "speed-size": _speed_against_size}
         if "ppl_change_vs_standard" in frame and frame["ppl_change_vs_standard"].notna().any():
             plots["ppl-change"] = _perplexity_changes
-        for name, draw in plots.items():
-            figure = draw(frame, run)
+        figures = {name: draw(frame, run) for name, draw in plots.items()}
+        if (propagation := _error_propagation(run)) is not None:
+            figures["error-propagation"] = propagation
+        for name, figure in figures.items():
             for suffix, metadata in ((".svg", {"Date": None}), (".png", {"Software": None})):
                 with complete_or_absent(directory / f"{name}{suffix}") as partial:
                     figure.savefig(partial, format=suffix[1:], metadata=metadata)
@@ -190,4 +193,28 @@ def _perplexity_changes(frame: pd.DataFrame, run: Run) -> Figure:
     axes.margins(x=0.12)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("Change of perplexity in %, paired by window" + (", with 95 % interval" if errors else ""))
+    return figure
+
+
+def _error_propagation(run: Run) -> Figure | None:
+    """Error of the hidden states by layer, Standard and DynamicGate of every base beside each other."""
+    shown = [p for p in pairs(run) if errors(run, p.standard or "").size and errors(run, p.gated or "").size]
+    if not shown:
+        return None
+    figure, all_axes = plt.subplots(
+        1, len(shown), figsize=(max(8.0, 2.6 * len(shown)), 4.2), sharey=True, squeeze=False, layout="constrained"
+    )
+    for axes, pair in zip(all_axes[0], shown, strict=True):
+        for name, family in ((pair.standard, "Standard"), (pair.gated, "DynamicGate")):
+            by_layer = errors(run, name or "")
+            layers, color = range(1, by_layer.shape[1] + 1), STYLE[family]["color"]
+            axes.plot(layers, by_layer.mean(axis=0), color=color, lw=1.6, label=family)
+            axes.fill_between(layers, by_layer.min(axis=0), by_layer.max(axis=0), color=color, alpha=0.2, lw=0)
+        axes.set_title(pair.base, fontsize=10)
+        axes.set_xlabel("After layer")
+    all_axes[0][0].set_ylim(bottom=0)
+    all_axes[0][0].set_ylabel("Relative error of the residual stream\n(mean; band: smallest to largest window)")
+    all_axes[0][0].legend(loc="lower right", frameon=False, fontsize=9)
+    figure.suptitle("Error of the hidden states by layer, against the reference", x=0.01, ha="left", fontweight="bold")
+    figure.supxlabel(caption(run), fontsize=8, color=_GREY, x=0.01, ha="left")
     return figure

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from bench.errors import BenchError
-from bench.jobs import LibraryInfo, Settings, WindowResult
+from bench.jobs import LibraryInfo, PropagationResult, Settings, WindowResult
 from bench.machine import Machine
 
 #: Version of the record format. 1: first.
@@ -161,6 +161,16 @@ class FloorRecord(_Record):
     result: WindowResult
 
 
+class PropagationRecord(_Record):
+    """How far a recipe's hidden states are from the reference's in one window. tokens: of the window's beginning."""
+
+    kind: Literal["propagation"] = "propagation"
+    recipe: str
+    sha256: str
+    tokens: int
+    result: PropagationResult
+
+
 class FailureRecord(_Record):
     """A measurement that failed. window: None when the recipe's file could not be built."""
 
@@ -170,7 +180,7 @@ class FailureRecord(_Record):
     reason: str
 
 
-Record = FileRecord | WindowRecord | FloorRecord | FailureRecord
+Record = FileRecord | WindowRecord | FloorRecord | PropagationRecord | FailureRecord
 _any_record: TypeAdapter[Header | Record] = TypeAdapter(Annotated[Header | Record, Field(discriminator="kind")])
 
 
@@ -221,6 +231,15 @@ class Run:
     @cached_property
     def floor(self) -> FloorRecord | None:
         return next((r for r in reversed(self.records) if isinstance(r, FloorRecord)), None)
+
+    @cached_property
+    def propagation(self) -> dict[str, dict[int, PropagationResult]]:
+        """Errors of hidden states by recipe and window, of the files as they are recorded now."""
+        found: dict[str, dict[int, PropagationResult]] = {name: {} for name in self.files}
+        for r in self.records:
+            if isinstance(r, PropagationRecord) and r.recipe in found and self.files[r.recipe].sha256 == r.sha256:
+                found[r.recipe][r.result.window] = r.result
+        return {name: dict(sorted(by_window.items())) for name, by_window in found.items()}
 
     def results(self, recipe: str | None) -> list[WindowResult] | None:
         """The recipe's windows if it has all of them: figures over fewer windows would not compare."""

@@ -10,20 +10,20 @@ stops anywhere has lost one window of one recipe at most. What is on record is n
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 from collections import Counter
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
 
 from bench import files, prompts
 from bench.errors import BenchError, MeasurementError
-from bench.jobs import LibraryInfo, MeasureJob, MeasureResult, Settings
+from bench.hidden_states import HiddenStates, compare_hidden_states
+from bench.identity import default_directory, file_record, model_identity, reference_record, versions
+from bench.jobs import MeasureJob, MeasureResult, Settings
 from bench.machine import cpus_for, this_machine
-from bench.models import Reference, reference
+from bench.models import reference
 from bench.options import (
     Options,
     check_importance,
@@ -39,11 +39,9 @@ from bench.quality import ReferenceLogits
 from bench.recipes import Recipe, find_recipes
 from bench.results import (
     FailureRecord,
-    FileRecord,
     FloorRecord,
     Identity,
     ImportanceIdentity,
-    ModelIdentity,
     Run,
     RunStore,
     TextIdentity,
@@ -124,7 +122,8 @@ class Sweep:
             recipes = [r for r in self.recipes if r.name != self.reference_label]
             names = self.names
             done = sum(self._has(store.run, n, w) for n in names for w in range(self.windows))
-            if done == len(names) * self.windows and not self._changed(store.run):
+            states = self.options.propagation and self._stage.pending(store.run)
+            if done == len(names) * self.windows and not self._changed(store.run) and not states:
                 return store.run
             if done or store.run.files:
                 self.reporter.say(
@@ -132,6 +131,8 @@ class Sweep:
                 )
             paths = self._build(store, recipes)
             self._passes(store, paths)
+            if self.options.propagation:
+                compare_hidden_states(self._stage, store, paths, self._scratch, self.reporter)
             return store.run
 
     def _changed(self, run: Run) -> list[str]:
@@ -145,26 +146,8 @@ class Sweep:
 
     def _build(self, store: RunStore, recipes: list[Recipe]) -> dict[str, Path]:
         """A file for every recipe; what could not be built is on record as failed."""
-        info = self.reference.info
         if self.reference_label not in store.run.files:
-            store.append(
-                FileRecord(
-                    run=store.run.header.id,
-                    recipe=self.reference_label,
-                    family="Reference",
-                    base=self.reference_label,
-                    description=info.description or info.name,
-                    sha256=self.reference.sha256,
-                    n_bytes=info.n_bytes,
-                    bits_per_weight=info.bits_per_weight,
-                    weights_by_type=info.weights_by_type,
-                    types={t.name: t.type for t in info.tensors},
-                    replaced={},
-                    importance_sha256=None,
-                    build_seconds=None,
-                    build_memory_bytes=None,
-                )
-            )
+            store.append(reference_record(store.run.header.id, self.reference_label, self.reference))
         paths, changed = {self.reference_label: self.reference.path}, self._changed(store.run)
         importance = importance_file(self.options, self.reference, self.library, self.threads, self.cpus, self.reporter)
         with self.reporter.steps("Quantizing", len(recipes)) as steps:
@@ -204,8 +187,7 @@ class Sweep:
         """
         pending = {w: self._order(w, [n for n in paths if not self._has(store.run, n, w)]) for w in range(self.windows)}
         failures: Counter[str] = Counter()
-        # Of this directory alone, whose lock this process holds: the same run may be under way elsewhere.
-        scratch = self.options.cache.absolute() / "scratch" / files.short_hash(str(self.directory.resolve()))
+        scratch = self._scratch
         shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
         logits = ReferenceLogits(scratch / "window.logits", self.reference.info.vocabulary)
         self._check_room_for(logits)
@@ -224,6 +206,16 @@ class Sweep:
                         self._measure_floor(store, window, logits)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
+    @property
+    def _stage(self) -> HiddenStates:
+        recipes = tuple(n for n in self.names if n != self.reference_label)
+        return HiddenStates(self.reference, recipes, self.stream.path, self.windows, self.settings, tuple(self.cpus))
+
+    @property
+    def _scratch(self) -> Path:
+        """Of this directory alone, whose lock this process holds: the same run may be under way elsewhere."""
+        return self.options.cache.absolute() / "scratch" / files.short_hash(str(self.directory.resolve()))
 
     def _has(self, run: Run, name: str, window: int) -> bool:
         """Whether a window is on record in full: a recipe's with the comparison, which it lacks if the reference failed."""
@@ -335,51 +327,3 @@ class Sweep:
                 f"this machine has {memory.total / 1e9:,.1f}: it is read from the disk again and again, and its times show that"
             )
         self.reporter.say(f"The reference's logits for one window at a time: {needed / 1e6:,.0f} MB in {directory}")
-
-
-def file_record(run_id: str, recipe: Recipe, built: files.Built) -> FileRecord:
-    return FileRecord(
-        run=run_id,
-        recipe=recipe.name,
-        family=recipe.family,
-        base=recipe.base,
-        description=recipe.description,
-        sha256=built.sha256,
-        n_bytes=built.n_bytes,
-        bits_per_weight=built.bits_per_weight,
-        weights_by_type=built.weights_by_type,
-        types=built.result.types,
-        replaced=built.result.replaced,
-        importance_sha256=built.importance_sha256,
-        rules=recipe.fingerprint,
-        build_seconds=built.result.seconds,
-        build_memory_bytes=built.result.peak_memory_bytes,
-    )
-
-
-def model_identity(reference: Reference) -> ModelIdentity:
-    info = reference.info
-    return ModelIdentity(
-        name=info.name,
-        sha256=reference.sha256,
-        architecture=info.architecture,
-        n_layers=info.n_layers,
-        n_weights=info.n_weights,
-        description=info.description,
-    )
-
-
-def default_directory(identity: Identity) -> Path:
-    """results/local/MODEL-ID: the same run again finds its directory, another run gets another one."""
-    name = "".join(c if c.isalnum() else "-" for c in identity.model.name.lower()).strip("-")
-    return Path("results") / "local" / f"{'-'.join(filter(None, name.split('-')))}-{identity.id}"
-
-
-def versions(library: LibraryInfo) -> dict[str, str]:
-    found = {"python": platform.python_version(), "llama-cpp-python": library.binding, "llama.cpp": library.llama_cpp}
-    for package in ("dynamicgate-bench", "gguf", "numpy", "datasets", "pandas", "pytest-benchmark"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found

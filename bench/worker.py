@@ -34,6 +34,8 @@ from bench.jobs import (
     MeasureResult,
     PlanJob,
     PlanResult,
+    PropagationJob,
+    PropagationResult,
     QuantizeJob,
     QuantizeResult,
     TokenizeJob,
@@ -113,6 +115,12 @@ def _measure(job: MeasureJob, progress: Progress) -> MeasureResult:
     return MeasureResult(library=_library(LibraryJob(), progress), windows=tuple(measure(job, progress)))
 
 
+def _propagation(job: PropagationJob, _progress: Progress) -> PropagationResult:
+    from bench.propagation import propagate
+
+    return propagate(job)
+
+
 _HANDLERS: dict[str, Callable[..., BaseModel]] = {
     "library": _library,
     "tokenize": _tokenize,
@@ -120,11 +128,17 @@ _HANDLERS: dict[str, Callable[..., BaseModel]] = {
     "plan": _plan,
     "quantize": _quantize,
     "measure": _measure,
+    "propagation": _propagation,
 }
 
 
 #: What the server imports before it forks for a kind of job.
-_IMPORTS = {"quantize": ("bench.build",), "importance": ("bench.imatrix",), "measure": ("bench.measure",)}
+_IMPORTS = {
+    "quantize": ("bench.build",),
+    "importance": ("bench.imatrix",),
+    "measure": ("bench.measure",),
+    "propagation": ("bench.propagation",),
+}
 #: macOS's own libraries do not survive a fork.
 _FORKS = sys.platform == "linux"
 

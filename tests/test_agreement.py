@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from bench.agreement import agreement, as_llama_prints, kl_change
+from bench.agreement import agreement, as_llama_prints, kl_by_kind, kl_change
 from bench.jobs import (
     REFERENCE_TOP_IS_CORRECT,
     SAME_TOP,
@@ -142,3 +142,17 @@ def test_kl_change_is_paired() -> None:
 def test_without_a_comparison_there_are_none() -> None:
     assert agreement([window(0, [1.0])], [window(0, [1.5])]) is None
     assert kl_change([window(0, [1.0])], [window(0, [1.5])]) is None
+
+
+def test_divergence_by_kind_is_over_tokens() -> None:
+    """Two windows, the kinds in different places and numbers of tokens: a mean over tokens, not over windows."""
+
+    def of(index: int, names: tuple[str, ...], kinds: list[int], kl: list[float]) -> WindowResult:
+        made = window(index, [1.0] * len(kl), kl, [0.0] * len(kl))
+        assert made.tokens is not None
+        tokens = made.tokens.model_copy(update={"kind_names": names, "kinds": pack(np.array(kinds), np.uint8)})
+        return made.model_copy(update={"tokens": tokens})
+
+    found = kl_by_kind([of(0, ("code", "prose"), [0, 1, 1], [1, 2, 4]), of(1, ("prose",), [0], [9])])
+    assert found == {"code": 1, "prose": 5}
+    assert kl_by_kind([window(0, [1.0])]) == {}

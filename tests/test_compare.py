@@ -80,3 +80,17 @@ def test_bits_far_from_the_name_and_spread_timings_are_noticed() -> None:
     said = notes(run_of(records, windows=6))  # type: ignore[arg-type]
     assert any("IQ1_S 2.40 (its main type has 1.56)" in n for n in said)
     assert any(n.startswith("IQ1_S: its times spread by 35.7%") for n in said)
+
+
+def test_outliers_and_a_machine_that_slows_down_are_noticed() -> None:
+    def told(seconds: list[float]) -> list[str]:
+        records = [file_record("IQ1_S", "Standard", 100), file_record("Q8_0", "Standard", 200)]
+        for i, s in enumerate(seconds):
+            records += [window_record("IQ1_S", i, 10, s), window_record("Q8_0", i, 9, 2 * s)]
+        return notes(run_of(records, windows=len(seconds)))  # type: ignore[arg-type]
+
+    steady = told([1.0, 1.01, 0.99, 1.0, 1.01, 1.0])
+    assert not any("became" in n or "times the median" in n for n in steady)
+    slowing = told([1.0, 1.0, 1.0, 1.1, 1.1, 1.1])
+    assert any(n.startswith("The machine became slower by 10.0%") for n in slowing)
+    assert any("Q8_0: 1 of 6 passes took more than 1.5 times" in n for n in told([1.0, 1.0, 9.0, 1.0, 1.0, 1.0]))

@@ -1,0 +1,81 @@
+"""What identifies a run and its files, put together from what the sweep works with."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from bench import files
+from bench.jobs import LibraryInfo
+from bench.models import Reference
+from bench.recipes import Recipe
+from bench.results import FileRecord, Identity, ModelIdentity
+
+
+def reference_record(run_id: str, label: str, reference: Reference) -> FileRecord:
+    info = reference.info
+    return FileRecord(
+        run=run_id,
+        recipe=label,
+        family="Reference",
+        base=label,
+        description=info.description or info.name,
+        sha256=reference.sha256,
+        n_bytes=info.n_bytes,
+        bits_per_weight=info.bits_per_weight,
+        weights_by_type=info.weights_by_type,
+        types={t.name: t.type for t in info.tensors},
+        replaced={},
+        importance_sha256=None,
+        build_seconds=None,
+        build_memory_bytes=None,
+    )
+
+
+def file_record(run_id: str, recipe: Recipe, built: files.Built) -> FileRecord:
+    return FileRecord(
+        run=run_id,
+        recipe=recipe.name,
+        family=recipe.family,
+        base=recipe.base,
+        description=recipe.description,
+        sha256=built.sha256,
+        n_bytes=built.n_bytes,
+        bits_per_weight=built.bits_per_weight,
+        weights_by_type=built.weights_by_type,
+        types=built.result.types,
+        replaced=built.result.replaced,
+        importance_sha256=built.importance_sha256,
+        rules=recipe.fingerprint,
+        build_seconds=built.result.seconds,
+        build_memory_bytes=built.result.peak_memory_bytes,
+    )
+
+
+def model_identity(reference: Reference) -> ModelIdentity:
+    info = reference.info
+    return ModelIdentity(
+        name=info.name,
+        sha256=reference.sha256,
+        architecture=info.architecture,
+        n_layers=info.n_layers,
+        n_weights=info.n_weights,
+        description=info.description,
+    )
+
+
+def default_directory(identity: Identity) -> Path:
+    """results/local/MODEL-ID: the same run again finds its directory, another run gets another one."""
+    name = "".join(c if c.isalnum() else "-" for c in identity.model.name.lower()).strip("-")
+    return Path("results") / "local" / f"{'-'.join(filter(None, name.split('-')))}-{identity.id}"
+
+
+def versions(library: LibraryInfo) -> dict[str, str]:
+    found = {"python": platform.python_version(), "llama-cpp-python": library.binding, "llama.cpp": library.llama_cpp}
+    for package in ("dynamicgate-bench", "gguf", "numpy", "datasets", "pandas", "pytest-benchmark"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
