@@ -196,6 +196,8 @@ def sweep(s: Setting, scratch: Path) -> Work:
     matrix, out = scratch / "imatrix.gguf", scratch / "run"
     models = {name: scratch / f"{name}.gguf" for name in s.built}
     everything = [s.reference.path, *models.values()]
+    ours = s.ours("run", "--model", s.reference.path, "--windows", s.windows, "--recipes", ",".join(models),
+                  "--cache", scratch / "cache", "--out", out, "--json")  # fmt: skip
     return Work(
         f"the whole sweep with {s.windows} windows",
         Targets(wall=0.7),
@@ -205,14 +207,16 @@ def sweep(s: Setting, scratch: Path) -> Work:
             *s.divergence(models, scratch / "base.kld"),
             *(s.tool("llama-bench", "-m", m, "-p", WINDOW, "-n", 32, "-r", s.windows) for m in everything),
         ],
-        [
-            s.ours("run", "--model", s.reference.path, "--windows", s.windows, "--recipes", ",".join(models),
-                   "--cache", scratch / "cache", "--out", out, "--json"),
-        ],
-        lambda tools, _: values.divergence(
-            dict(zip(models, tools.printed[2 + len(models) : 2 + 2 * len(models)], strict=True)), out
+        [ours],
+        lambda tools, _: (
+            values.answers("the finished sweep again", ours.arguments)
+            + values.answers("--help", [*ours.arguments[:3], "--help"])
+            + values.outside_decode(out)
+            + values.divergence(
+                dict(zip(models, tools.printed[2 + len(models) : 2 + 2 * len(models)], strict=True)), out
+            )
         ),
-    )  # fmt: skip
+    )
 
 
 WORKS = {

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import subprocess
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
@@ -71,6 +74,16 @@ def outside_decode(run: Path) -> list[Value]:
             name="scoring, share of the time in llama_decode (median)", tools="–", ours=f"{100 * median(shares):.1f} %"
         )
     ]
+
+
+def answers(name: str, command: Sequence[str | Path]) -> list[Value]:
+    """How soon a command of ours answers: the median of five times."""
+    taken = []
+    for _ in range(5):
+        started = time.perf_counter()
+        subprocess.run([str(a) for a in command], check=True, capture_output=True)
+        taken.append(time.perf_counter() - started)
+    return [Value(name=f"{name}: seconds to answer (median of 5)", tools="–", ours=f"{median(taken):.2f}")]
 
 
 def importance(tools: Path, ours: Path) -> list[Value]:

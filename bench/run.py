@@ -129,6 +129,7 @@ class Sweep:
                 self.reporter.say(
                     f"Continuing {self.directory}: {done} of {len(names) * self.windows} measurements are on record"
                 )
+            self._check_room_for(self._logits)
             paths = self._build(store, recipes)
             self._passes(store, paths)
             if self.options.propagation:
@@ -189,8 +190,7 @@ class Sweep:
         failures: Counter[str] = Counter()
         scratch = self._scratch
         shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
-        logits = ReferenceLogits(scratch / "window.logits", self.reference.info.vocabulary)
-        self._check_room_for(logits)
+        logits = self._logits
         try:
             with self.reporter.steps("Scoring and timing", sum(map(len, pending.values()))) as steps:
                 for window, names in pending.items():
@@ -216,6 +216,10 @@ class Sweep:
     def _scratch(self) -> Path:
         """Of this directory alone, whose lock this process holds: the same run may be under way elsewhere."""
         return self.options.cache.absolute() / "scratch" / files.short_hash(str(self.directory.resolve()))
+
+    @property
+    def _logits(self) -> ReferenceLogits:
+        return ReferenceLogits(self._scratch / "window.logits", self.reference.info.vocabulary)
 
     def _has(self, run: Run, name: str, window: int) -> bool:
         """Whether a window is on record in full: a recipe's with the comparison, which it lacks if the reference failed."""
@@ -315,15 +319,14 @@ class Sweep:
                 "are free; free some space or choose another directory with --cache"
             )
         memory = psutil.virtual_memory()
-        buffer = logits.n_bytes(self.settings.window // 2, logits.vocabulary)
-        if buffer > memory.available:
+        if needed > memory.available:
             raise BenchError(
-                f"the logits of a window take {buffer / 1e6:,.0f} MB of memory and {memory.available / 1e6:,.0f} MB are available; "
+                f"the logits of a window take {needed / 1e6:,.0f} MB of memory and {memory.available / 1e6:,.0f} MB are available; "
                 "end other programs or choose a smaller --window"
             )
-        if self.reference.info.n_bytes + buffer > memory.total:
+        if self.reference.info.n_bytes + needed > memory.total:
             self.reporter.warn(
-                f"{self.reference.info.name} with the logits of a window takes {(self.reference.info.n_bytes + buffer) / 1e9:,.1f} GB and "
+                f"{self.reference.info.name} with the logits of a window takes {(self.reference.info.n_bytes + needed) / 1e9:,.1f} GB and "
                 f"this machine has {memory.total / 1e9:,.1f}: it is read from the disk again and again, and its times show that"
             )
         self.reporter.say(f"The reference's logits for one window at a time: {needed / 1e6:,.0f} MB in {directory}")

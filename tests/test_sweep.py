@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -238,6 +239,17 @@ def test_a_cached_file_that_was_changed_is_built_again(
     built.write_bytes(whole[:-1000] + bytes(1000))
     assert bench(*arguments, "--out", tmp_path / "second").code == 0
     assert built.read_bytes() == whole
+
+
+def test_memory_that_is_not_there_is_refused_before_anything_is_built(
+    bench: Callable[..., Outcome], arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    total = psutil.virtual_memory().total
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=total, available=1000))
+    arguments[arguments.index("--cache") + 1] = str(tmp_path / "cache")
+    refused = bench(*arguments, "--out", tmp_path / "run")
+    assert refused.code == 2 and "MB of memory" in refused.err and "choose a smaller --window" in refused.err
+    assert not (tmp_path / "cache" / "quantized").exists()
 
 
 def test_default_model(bench: Callable[..., Outcome], tmp_path: Path) -> None:
