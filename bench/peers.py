@@ -292,8 +292,8 @@ def _row(m: Measured) -> dict[str, str]:
         spread = f" [{min(ratios):.2f}, {max(ratios):.2f}]" if len(ratios) > 1 else ""
         aim = "" if target is None else f" (≤ {target:g})"
         row[f"{name.capitalize()} ratio"] = f"{median(ratios):.2f}{spread}{aim}" if ratios else "–"
-        if target is not None and ratios:
-            verdicts.append((name, median(ratios) <= target))
+        if target is not None:
+            verdicts.append((name, bool(ratios) and median(ratios) <= target))
     missed = [name for name, met in verdicts if not met]
     row["Target"] = f"missed: {', '.join(missed)}" if missed else "met"
     return row

@@ -124,8 +124,12 @@ class _Side:
     def _look_at_disk(self) -> None:
         if self._command is not None and self._command.watched is not None:
             found = self._command.watched
-            files = [found] if found.is_file() else list(found.glob("*")) if found.is_dir() else []
-            self.disk_bytes = max(self.disk_bytes, sum(f.stat().st_size for f in files if f.is_file()))
+            files = [found] if found.is_file() else list(found.rglob("*"))
+            sizes = []
+            for file in files:
+                with suppress(FileNotFoundError):  # removed since it was listed
+                    sizes.append(file.stat().st_size if file.is_file() else 0)
+            self.disk_bytes = max(self.disk_bytes, sum(sizes))
 
     def _signal(self, number: signal.Signals) -> None:
         """Send a signal to the running command and all that it started; again until nothing new appears."""

@@ -32,17 +32,19 @@ def ticks(path: Path) -> list[float]:
 def test_one_side_stands_still_while_the_other_runs(tmp_path: Path) -> None:
     script = tmp_path / "ticks.py"
     script.write_text(_TICKS)
-    alone = [Command([sys.executable, script, tmp_path / "a"], watched=tmp_path / "a")]
+    out = tmp_path / "watched" / "deep" / "a"
+    out.parent.mkdir(parents=True)
+    alone = [Command([sys.executable, script, out], watched=tmp_path / "watched")]
     with_child = [Command([sys.executable, script, tmp_path / "b", script])]
     started = time.perf_counter()
     a, b = side_by_side(alone, with_child, slice_seconds=0.1)
     wall = time.perf_counter() - started
     assert a.printed == ("done\n",) and b.printed == ("done\n",)
-    assert a.disk_bytes == (tmp_path / "a").stat().st_size > 0
+    assert a.disk_bytes == out.stat().st_size > 0
     assert a.peak_bytes > 1e6 and b.peak_bytes > 1e6
     # what either was charged adds up to the time that went by, and no more
     assert a.seconds + b.seconds <= wall
-    switches = sorted([(t, "a") for t in ticks(tmp_path / "a")] + [(t, "b") for t in ticks(tmp_path / "b")])
+    switches = sorted([(t, "a") for t in ticks(out)] + [(t, "b") for t in ticks(tmp_path / "b")])
     turns = sum(x[1] != y[1] for x, y in pairwise(switches))
     assert 3 <= turns <= 20, "slices of many ticks in turn; side by side they would alternate at every tick"
 
