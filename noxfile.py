@@ -184,7 +184,8 @@ def tools_directory(session: nox.Session) -> Path:
         return binaries
     session.log(f"Building llama.cpp's tools for {isa()}: some minutes, once. They are kept in {directory}")
     session.install("--quiet", "cmake", "ninja", "scikit-build-core[pyproject]")
-    directory.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(directory, ignore_errors=True)  # of a build that was interrupted
+    directory.mkdir(parents=True)
     with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".build-") as scratch:
         # without build isolation: pip reads the name and version with what was just installed
         fetch = ["pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--no-build-isolation"]

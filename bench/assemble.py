@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -35,10 +36,12 @@ def assemble(
     """
     pairs = [Pair(t, gguf.GGMLQuantizationType[types[t.name]]) for t in header.tensors]
     changed = [p for p in pairs if p.kind != p.tensor.type]
-    made = quantize_pairs(source, [p for p in changed if not cache.has(p)], importance, threads)
-    missing = {p.tensor.name for p in changed if not cache.has(p)}
+    absent = [p for p in changed if not cache.has(p)]
+    made, missing = quantize_pairs(source, absent, importance, threads), {p.tensor.name for p in absent}
     total, done = sum(p.n_bytes for p in pairs), 0
     with source.open("rb") as model, target.open("wb") as out:
+        if hasattr(os, "posix_fallocate"):  # the file's room first: what is kept of it comes second
+            os.posix_fallocate(out.fileno(), 0, assembled_bytes(source, header, types))
         out.write(_head(model.read(header.metadata_end), header, file_type, pairs))
         for pair in pairs:
             if pair.kind == pair.tensor.type:
@@ -50,7 +53,9 @@ def assemble(
                 if data is None:
                     # in the order of `made`, unless it was thought to be kept and is damaged: then by itself
                     fresh = made if pair.tensor.name in missing else quantize_pairs(source, [pair], importance, threads)
-                    _, data = next(fresh)
+                    found, data = next(fresh)
+                    if found is not pair:
+                        raise RuntimeError(f"{pair.tensor.name}: got the blocks of {found.tensor.name}")
                     cache.store(pair, data)
                 out.write(data.data)
             out.write(bytes(align(out.tell(), header.alignment) - out.tell()))

@@ -13,6 +13,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,7 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.errors import MeasurementError
 from bench.gguf_header import HeaderTensor
 from bench.lowlevel import libggml
 
@@ -59,6 +61,13 @@ def _quantize_chunk() -> ctypes._NamedFuncPointer:
     return function
 
 
+@cache
+def _validate() -> ctypes._NamedFuncPointer:
+    function: ctypes._NamedFuncPointer = libggml.ggml_validate_row_data
+    function.argtypes, function.restype = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t], ctypes.c_bool
+    return function
+
+
 def dequantize(data: NDArray[np.uint8], kind: gguf.GGMLQuantizationType) -> NDArray[np.float32]:
     """Weights of blocks of any type, flat, as llama.cpp reads them."""
     if kind == gguf.GGMLQuantizationType.F32:
@@ -75,7 +84,7 @@ def quantize_rows(
 ) -> NDArray[np.uint8]:
     """Blocks of some rows of a matrix. rows: (rows, columns); importance: (columns,) mean squared activations, or None.
 
-    Releases the interpreter's lock while it works.
+    Raises MeasurementError for weights that are not finite, as llama.cpp's quantizer does. Releases the interpreter's lock while it works.
     """
     block, n_bytes = gguf.GGML_QUANT_SIZES[kind]
     out = np.empty(rows.size // block * n_bytes, np.uint8)
@@ -83,6 +92,8 @@ def quantize_rows(
     written = _quantize_chunk()(kind, rows.ctypes.data, out.ctypes.data, 0, rows.shape[0], rows.shape[1], weights)
     if written != out.size:
         raise RuntimeError(f"ggml_quantize_chunk wrote {written} bytes instead of {out.size}")
+    if not _validate()(kind, out.ctypes.data, out.size):
+        raise MeasurementError(f"quantizing to {kind.name} gives values that are not finite; the model is broken")
     return out
 
 
@@ -193,7 +204,11 @@ class BlockCache:
 
     def trim(self) -> None:
         """Throw out what was used least recently, of all models, until the rest is within the limit."""
-        found = [(s.st_mtime_ns, s.st_size, p) for p in self._root.glob("*/*") if (s := p.stat())]
+        found = []
+        for path in self._root.glob("*/*"):
+            with suppress(OSError):  # another process has renamed or removed it
+                stat = path.stat()
+                found.append((stat.st_mtime_ns, stat.st_size, path))
         excess = sum(size for _, size, _ in found) - self._limit
         for _, size, path in sorted(found):
             if excess <= 0:

@@ -25,6 +25,7 @@ BLOCK_CACHE_BYTES = 32 * 10**9
 
 #: Types whose blocks cannot be chosen well without importance data; llama.cpp refuses to write them without it.
 #: (For formats, whose mixes contain them, see options.py.)
+_KERNELS_THAT_NEED_IMPORTANCE = frozenset({"IQ1_S", "IQ2_XXS", "IQ2_XS"})
 _TYPES_THAT_NEED_IMPORTANCE = frozenset({"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS"})
 
 
@@ -43,8 +44,11 @@ def build(job: QuantizeJob, progress: Callable[[float], None]) -> tuple[Plan, tu
         matrix = imatrix.read(job.importance)
         importance = matrix.fitted(header, job.importance).means()
     planned = _planned(job.model, header, recipe, importance)
+    stored = {t.name: t.type for t in header.tensors}
     for name, chosen in planned.types.items():
-        if chosen in _TYPES_THAT_NEED_IMPORTANCE and name.startswith("blk.") and name not in importance:
+        # Embeddings and output have no importance data; the kernels of three types cannot do without.
+        needs = chosen in (_TYPES_THAT_NEED_IMPORTANCE if name.startswith("blk.") else _KERNELS_THAT_NEED_IMPORTANCE)
+        if needs and name not in importance and chosen != stored[name]:
             which = (
                 "an importance matrix"
                 if not importance

@@ -143,6 +143,8 @@ def run(
         _print_summary(sweep.directory, written)
     if any(f.recipe in sweep.names for f in done.failures) or not all(done.results(name) for name in sweep.names):
         raise typer.Exit(1)
+    if propagation and sweep.states.pending(done):
+        raise typer.Exit(1)
 
 
 @app.command(short_help="Build the files of recipes.")

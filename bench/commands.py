@@ -36,7 +36,8 @@ def quantize_to(options: Options, target: Path, reporter: Reporter) -> list[dict
         raise BenchError(f"{target}: is a file; give a directory for several recipes")
     if not several and target.is_dir():
         raise BenchError(f"{target}: is a directory; give the name of the file to write")
-    _refuse_to_overwrite(target, options)
+    for path in [target / f"{r.name}.gguf" for r in recipes] if several else [target]:
+        _refuse_to_overwrite(path, options)
     cpus, library = cpus_for(threads), check_library(options.isa)
     source = _source(options, reporter)
     matrix = importance_file(options, source, library, threads, cpus, reporter)
@@ -45,6 +46,7 @@ def quantize_to(options: Options, target: Path, reporter: Reporter) -> list[dict
         for recipe in recipes:
             steps.name(recipe.name)
             built = files.quantized(source, recipe, matrix, options.cache, library, threads, cpus, steps.share)
+            files.tell_damaged(built, reporter)
             path = target / f"{recipe.name}.gguf" if several else target
             with complete_or_absent(path) as partial:
                 shutil.copyfile(built.path, partial)

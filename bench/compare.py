@@ -30,17 +30,15 @@ def comparison_table(a: Run, b: Run) -> pd.DataFrame:
     the machine as a whole did between the runs cancels out.
     """
     check_comparable(a, b)
-    reference = a.results(a.reference), b.results(b.reference)
     rows = []
     for name in a.files:
         first, second = a.results(name), b.results(name)
         if not (first and second):
             continue
-        change, ratio, kl = (
-            stats.perplexity_change(first, second),
-            stats.relative_time_ratio(first, second, *reference) if all(reference) and name != a.reference else None,
-            kl_change(first, second),
-        )
+        change, kl, ratio = stats.perplexity_change(first, second), kl_change(first, second), None
+        if a.reference and b.reference and name != a.reference:
+            (ref_a, in_a), (ref_b, in_b) = a.same_sitting(a.reference, name), b.same_sitting(b.reference, name)
+            ratio = stats.relative_time_ratio(in_a, in_b, ref_a, ref_b)
         rows.append(
             {
                 "Recipe": name,

@@ -28,6 +28,7 @@ from bench.jobs import (
 )
 from bench.models import Reference
 from bench.process import run_job
+from bench.progress import Reporter
 from bench.recipes import Recipe
 
 Share = Callable[[float], None]
@@ -167,6 +168,11 @@ def quantized(
         told = built.model_copy(update={"result": result.model_copy(update={"damaged": ()})})
         partial.write_text(told.model_dump_json(), encoding="utf-8")
     return built
+
+
+def tell_damaged(built: Built, reporter: Reporter) -> None:
+    for tensor in built.result.damaged:
+        reporter.warn(f"{tensor}: its quantized data in the cache were damaged and have been made anew")
 
 
 def _built(note: Path) -> Built | None:

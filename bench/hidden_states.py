@@ -9,7 +9,6 @@ from pathlib import Path
 
 from bench.errors import MeasurementError
 from bench.jobs import PropagationJob, PropagationResult, Settings
-from bench.models import Reference
 from bench.process import run_job
 from bench.progress import Reporter
 from bench.results import PropagationRecord, Run, RunStore
@@ -22,7 +21,7 @@ TOKENS = 512
 class HiddenStates:
     """What is to be compared: recipes against the reference on windows of a token stream."""
 
-    reference: Reference
+    reference_label: str
     recipes: tuple[str, ...]
     stream: Path
     windows: int
@@ -40,7 +39,8 @@ def compare_hidden_states(
 ) -> None:
     """Put the errors of every recipe's hidden states on record. paths: the files that were built, the reference's among them.
 
-    Raises BenchError for an architecture whose states llama.cpp does not name.
+    What cannot be compared is told and stays pending: the sweep before it keeps its results. Raises BenchError for an
+    architecture whose states llama.cpp does not name.
     """
     pending = stage.pending(store.run)
     scratch.mkdir(parents=True, exist_ok=True)
@@ -54,20 +54,24 @@ def compare_hidden_states(
     cpus = list(stage.cpus)
     try:
         with reporter.steps("Hidden states", sum(map(len, pending.values()))) as steps:
-            for window, names in pending.items():
-                run_job(job(model=stage.reference.path, window=window, write=True), PropagationResult, cpus=cpus)
-                for name in names:
+            for window, wanted in pending.items():
+                names = [n for n in wanted if n in paths]
+                reference = [stage.reference_label] if names else []
+                for name in reference + names:
                     steps.name(f"window {window + 1} of {stage.windows}, {name}")
-                    if name in paths:
-                        try:
-                            result = run_job(
-                                job(model=paths[name], window=window, write=False), PropagationResult, cpus=cpus
-                            )
-                        except MeasurementError as e:
-                            reporter.warn(f"{name}, window {window}: its hidden states were not compared: {e}")
-                        else:
+                    model = paths[name]
+                    try:
+                        result = run_job(
+                            job(model=model, window=window, write=name in reference), PropagationResult, cpus=cpus
+                        )
+                    except MeasurementError as e:
+                        reporter.warn(f"{name}, window {window}: its hidden states were not compared: {e}")
+                        if name in reference:
+                            break
+                    else:
+                        if name not in reference:
                             store.append(_record(store.run, name, result, stage))
-                    steps.done()
+                            steps.done()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -184,7 +184,7 @@ def time_rounds(subjects: list[Timed]) -> dict[str, list[float]]:
 
 
 def _run_rounds(subjects: list[Timed]) -> dict[str, list[float]]:
-    """The same rounds for those who want scores only, with seconds that no table shows."""
+    """The same rounds for those who want scores only, with plain seconds, which no table shows and `ppl --json` tells."""
     seconds: dict[str, list[float]] = {s.name: [] for s in subjects}
     for subject in subjects:
         for _ in range(subject.rounds):

@@ -21,12 +21,12 @@ from bench.jobs import PropagationJob, PropagationResult
 from bench.measure import TokenStream
 
 _STATE = re.compile(r"^(ffn_inp|l_out)-(\d+)$")
-_EMBEDDING = "inp_embd"
+_EMBEDDING = ("embd", "inp_embd")
 
 
 def _index(name: str) -> int | None:
     """Place of a state on its way through the model: 0 the embeddings, 2 l + 1 and 2 l + 2 those of layer l."""
-    if name == _EMBEDDING:
+    if name in _EMBEDDING:
         return 0
     found = _STATE.match(name)
     return None if found is None else 2 * int(found[2]) + (1 if found[1] == "ffn_inp" else 2)

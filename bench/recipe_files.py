@@ -24,7 +24,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from bench.errors import BenchError, nearest
 
-_TYPES = tuple(t.name for t in gguf.GGMLQuantizationType if not t.name.startswith("I") or t.name.startswith("IQ"))
+#: Types a tensor can be stored in: without integers, and without those that only exist while llama.cpp computes.
+_TYPES = tuple(
+    t.name
+    for t in gguf.GGMLQuantizationType
+    if t.name not in ("Q8_1", "Q8_K", "F64") and (not t.name.startswith("I") or t.name.startswith("IQ"))
+)
 
 
 class _Strict(BaseModel):
@@ -44,7 +49,9 @@ class RuleFile(_Strict):
     def _layers(cls, value: object) -> object:
         if value is None:
             return None
-        if not (isinstance(value, list) and len(value) == 2 and type(value[0]) is type(value[1])):
+        if not (isinstance(value, list) and len(value) == 2 and type(value[0]) is type(value[1])) or not isinstance(
+            value[0], int | float
+        ):
             raise ValueError("give two whole numbers (indices), or two numbers with a point (shares of the depth)")
         if not value[0] < value[1] or value[0] < 0 or (isinstance(value[1], float) and value[1] > 1):
             raise ValueError("the second must be greater than the first, and shares lie between 0.0 and 1.0")
@@ -92,6 +99,8 @@ def read_recipe_file(path: Path) -> RecipeFile:
         raise BenchError(f"{path}: no such recipe file; check the path") from e
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as e:
         raise BenchError(f"{path}: is no TOML file ({e})") from e
+    if "path" in data:  # a field of ours that no file may set
+        raise BenchError(f"{path}: path: unknown key")
     try:
         return RecipeFile.model_validate({"path": path} | data)
     except ValidationError as e:

@@ -120,6 +120,9 @@ def standard_formats() -> tuple[str, ...]:
     return tuple(n for n in names if n not in ("GUESSED", "Q4_1_SOME_F16"))
 
 
+#: What tables take for llama.cpp's formats, the method under test and the reference.
+_OUR_FAMILIES = ("Standard", "DynamicGate", "Reference")
+
 _BASES = ("IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ1_M", "IQ1_S")
 #: Names that stand for several recipes.
 SUITES: dict[str, tuple[str, ...]] = {
@@ -134,7 +137,10 @@ SUITES: dict[str, tuple[str, ...]] = {
 def find_recipes(names: tuple[str, ...]) -> list[Recipe]:
     """The recipes of names, suites among them, each once, in order. Raises BenchError with near names."""
     expanded = [recipe for name in names for recipe in SUITES.get(name.casefold(), (name,))]
-    found = {recipe.name: recipe for recipe in map(find_recipe, expanded)}
+    found: dict[str, Recipe] = {}
+    for recipe in map(find_recipe, expanded):
+        if found.setdefault(recipe.name, recipe) != recipe:
+            raise BenchError(f"two recipes are called {recipe.name}; give one of them another prefix")
     return list(found.values())
 
 
@@ -144,7 +150,11 @@ def find_recipe(name: str) -> Recipe:
     Raises BenchError with near names, and for a file that is no recipe.
     """
     if name.endswith(".toml"):
-        return _of_file(read_recipe_file(Path(name)), None)
+        own = read_recipe_file(Path(name))
+        if own.family in _OUR_FAMILIES or own.prefix.upper() in standard_formats():
+            what = f"family {own.family!r}" if own.family in _OUR_FAMILIES else f"prefix {own.prefix!r}"
+            raise BenchError(f"{name}: {what} is the program's own; choose another")
+        return _of_file(own, None)
     files = packaged_recipes()
     known = [f"{prefix}-{base}" for prefix in ("", *files) for base in standard_formats()]
     known = [k.removeprefix("-") for k in known]

@@ -122,7 +122,7 @@ class Sweep:
             recipes = [r for r in self.recipes if r.name != self.reference_label]
             names = self.names
             done = sum(self._has(store.run, n, w) for n in names for w in range(self.windows))
-            states = self.options.propagation and self._stage.pending(store.run)
+            states = self.options.propagation and self.states.pending(store.run)
             if done == len(names) * self.windows and not self._changed(store.run) and not states:
                 return store.run
             if done or store.run.files:
@@ -133,7 +133,10 @@ class Sweep:
             paths = self._build(store, recipes)
             self._passes(store, paths)
             if self.options.propagation:
-                compare_hidden_states(self._stage, store, paths, self._scratch, self.reporter)
+                try:
+                    compare_hidden_states(self.states, store, paths, self._scratch, self.reporter)
+                except BenchError as e:  # what the passes measured gets its tables all the same
+                    self.reporter.warn(str(e))
             return store.run
 
     def _changed(self, run: Run) -> list[str]:
@@ -169,17 +172,13 @@ class Sweep:
                     store.append(FailureRecord(run=store.run.header.id, recipe=recipe.name, window=None, reason=str(e)))
                     self.reporter.warn(f"{recipe.name} was not built: {e}")
                 else:
-                    self._tell_damaged(built)
+                    files.tell_damaged(built, self.reporter)
                     paths[recipe.name] = built.path
                     on_record = store.run.files.get(recipe.name)
                     if on_record is None or on_record.sha256 != built.sha256 or recipe.name in changed:
                         store.append(file_record(store.run.header.id, recipe, built))
                 steps.done()
         return paths
-
-    def _tell_damaged(self, built: files.Built) -> None:
-        for tensor in built.result.damaged:
-            self.reporter.warn(f"{tensor}: its quantized data in the cache were damaged and have been made anew")
 
     def _passes(self, store: RunStore, paths: dict[str, Path]) -> None:
         """Window by window: the reference first, then every recipe against the reference's logits for that window.
@@ -208,9 +207,12 @@ class Sweep:
             shutil.rmtree(scratch, ignore_errors=True)
 
     @property
-    def _stage(self) -> HiddenStates:
+    def states(self) -> HiddenStates:
+        """The comparison of hidden states, if it is asked for."""
         recipes = tuple(n for n in self.names if n != self.reference_label)
-        return HiddenStates(self.reference, recipes, self.stream.path, self.windows, self.settings, tuple(self.cpus))
+        return HiddenStates(
+            self.reference_label, recipes, self.stream.path, self.windows, self.settings, tuple(self.cpus)
+        )
 
     @property
     def _scratch(self) -> Path:

@@ -139,12 +139,20 @@ def time_ratio(before: Sequence[WindowResult], after: Sequence[WindowResult]) ->
 def relative_time_ratio(
     before: Sequence[WindowResult],
     after: Sequence[WindowResult],
-    reference_before: Sequence[WindowResult] | None,
-    reference_after: Sequence[WindowResult] | None,
+    reference_before: Sequence[WindowResult],
+    reference_after: Sequence[WindowResult],
 ) -> Estimate:
-    """Median over passes of seconds(after) / seconds(before), each relative to the reference's in the same pass."""
-    a, b = paired(before, after)
-    (x, _), (y, _) = paired(reference_before or (), before), paired(reference_after or (), after)
+    """Median over passes of seconds(after) / seconds(before), each relative to the reference's in the same pass.
+
+    NaN for no pass that has all four.
+    """
+    common = set.intersection(*({w.window for w in x} for x in (before, after, reference_before, reference_after)))
+    if not common:
+        return Estimate(math.nan)
+    a, b, x, y = (
+        sorted((w for w in of if w.window in common), key=lambda w: w.window)
+        for of in (before, after, reference_before, reference_after)
+    )
     ratios = [q.seconds / s.seconds / (p.seconds / r.seconds) for p, q, r, s in zip(a, b, x, y, strict=True)]
     return _resample(np.array(ratios), np.median)
 

@@ -1,7 +1,7 @@
 """The server of workers, `python -m bench.worker`, and the workers: each does one job and ends.
 
-The server imports what jobs need and then forks for every job, so that a fresh process costs milliseconds. It runs no
-thread and no native code beyond loading the libraries, which is what makes the fork safe. (Where forking is not safe at
+The server imports what jobs need and then forks for every job, so that a fresh process costs milliseconds. llama.cpp is
+loaded and initialized in it, which starts no thread; it computes nothing itself, which is what makes the fork safe. (Where forking is not safe at
 all, it does one job itself and ends.) A job comes as JSON in a file; progress and the answer go back as JSON lines on a
 pipe of their own, since native code writes what it likes to the standard streams. A crash costs one job, never the sweep.
 """

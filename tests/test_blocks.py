@@ -12,6 +12,7 @@ import pytest
 from bench import imatrix
 from bench.blocks import BlockCache, Pair, dequantize, quantize_pairs
 from bench.build import build
+from bench.errors import BenchError
 from bench.gguf_header import read_header
 from bench.gguf_io import inspect
 from bench.imatrix import Entry, ImportanceMatrix
@@ -153,3 +154,14 @@ def test_the_cache_is_bounded_and_the_least_recently_used_goes(tiny: Path, tmp_p
     assert cache.load(pairs[0]) is not None  # used now
     cache.trim()
     assert [cache.has(p) for p in pairs] == [True, False, False, True]
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "m.gguf", weight_type="F32")
+    tensor = next(t for t in gguf.GGUFReader(model, "r+").tensors if t.name == "blk.1.ffn_up.weight")
+    tensor.data[3, 5] = np.inf  # NaN would pass unseen: quantizers compare, and comparisons with it are false
+    tensor.data.flush()
+    with pytest.raises(BenchError, match="not finite; the model is broken"):
+        build(job(model, "Q4_0", None, tmp_path / "q.gguf", tmp_path / "blocks"), lambda share: None)
+    assert not (tmp_path / "q.gguf").exists()
+    assert not list((tmp_path / "blocks").glob("*/blk.1.ffn_up.weight.*"))

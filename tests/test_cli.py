@@ -342,6 +342,9 @@ def test_what_is_read_is_never_written_over(bench: Bench, tmp_path: Path, cache:
     before = model.read_bytes()
     for command in (["quantize", "Q4_0", model, "--no-imatrix"], ["imatrix", model]):
         assert_refused(bench(*command, "--model", model, "--cache", cache), "mine.gguf: is what is read from")
+    named = write_model(tmp_path / "Q8_0.gguf")
+    arguments = ["quantize", "Q4_0,Q8_0", tmp_path, "--no-imatrix", "--model", named, "--cache", cache]
+    assert_refused(bench(*arguments), "Q8_0.gguf: is what is read from")
     assert model.read_bytes() == before
 
 

@@ -140,12 +140,35 @@ def test_rules_of_a_file(tmp_path: Path) -> None:
         ('prefix = "A"\nbase = "IQ2_XSX"', "no format IQ2_XSX; did you mean IQ2_XS"),
         ('prefix = "a/b"\nbase = "IQ2_XS"', "prefix: "),
         ("prefix = ", "is no TOML file"),
+        (
+            'prefix = "A"\n[[rules]]\ntype = "Q8_0"\nlayers = ["0.0", "0.5"]',
+            "two whole numbers .* or two numbers with a point",
+        ),
+        ('prefix = "A"\n[[rules]]\ntype = "Q8_K"\nlayers = [0, 1]', "no type Q8_K; did you mean"),
+        ('prefix = "A"\npath = "x"', "own.toml: path: unknown key"),
+        ('prefix = "A"\nfamily = "Standard"\nbase = "Q4_0"', "family 'Standard' is the program's own"),
+        ('prefix = "F16"\nbase = "Q4_0"', "prefix 'F16' is the program's own"),
     ],
 )
 def test_a_file_that_is_no_recipe(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "own.toml").write_text(text)
     with pytest.raises(BenchError, match=said):
         find_recipe(str(tmp_path / "own.toml"))
+
+
+def test_two_recipes_of_one_name_are_refused(tmp_path: Path) -> None:
+    for name, base in (("a", "Q4_0"), ("b", "Q8_0")):
+        (tmp_path / f"{name}.toml").write_text(f'prefix = "MINE"\nbase = "{base}"\n')
+    with pytest.raises(BenchError, match="two recipes are called MINE"):
+        find_recipes((str(tmp_path / "a.toml"), str(tmp_path / "b.toml")))
+
+
+def test_embeddings_in_a_type_that_needs_importance_data_are_refused(tiny: Path, matrix: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text(
+        'prefix = "OWN"\nbase = "Q4_0"\n[[rules]]\ntype = "IQ2_XXS"\ntensors = ["embeddings"]\n'
+    )
+    with pytest.raises(BenchError, match=r"importance data for token_embd\.weight, which .* lacks"):
+        built(tiny, str(tmp_path / "own.toml"), matrix, tmp_path / "q.gguf")
 
 
 def test_suites_stand_for_recipes() -> None:
