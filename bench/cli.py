@@ -372,7 +372,7 @@ def _names(listed: str) -> tuple[str, ...]:
 
 
 def _run_as_json(run: Any, directory: Path) -> dict[str, object]:
-    from bench.notes import notes
+    from bench.notes import notes, surprises
     from bench.tables import full_frame, published_table
 
     return {
@@ -382,7 +382,7 @@ def _run_as_json(run: Any, directory: Path) -> dict[str, object]:
         "comparison": published_table(run).to_dict("records"),
         "files": json.loads(full_frame(run).to_json(orient="records", double_precision=15)),
         "failures": [f.model_dump(mode="json") for f in run.failures],
-        "notes": notes(run),
+        "notes": [*surprises(run), *notes(run)],
     }
 
 

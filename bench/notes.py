@@ -23,8 +23,8 @@ _DRIFT = 0.05
 
 
 def notes(run: Run) -> list[str]:
-    """Replaced types, surprises, disturbed or spread timings, missing measurements, few windows: a sentence each."""
-    said = [*_files(run), *_surprises(run), *_timings(run), *_failures(run), *_floor(run)]
+    """Replaced types, disturbed or spread timings, missing measurements, few windows: a sentence each."""
+    said = [*_files(run), *_timings(run), *_failures(run), *_floor(run)]
     if run.identity.windows < stats.MIN_FOR_INTERVAL:
         said.append(
             f"A 95 % interval needs at least {stats.MIN_FOR_INTERVAL} windows; this run has {run.identity.windows}, so none is given"
@@ -63,7 +63,7 @@ def _nominal_bits(file: FileRecord) -> float | None:
     return None
 
 
-def _surprises(run: Run) -> list[str]:
+def surprises(run: Run) -> list[str]:
     """Files that score worse than a smaller one, by more than their paired uncertainty."""
     said = []
     files = sorted((f for f in run.files.values() if f.family != "Reference"), key=lambda f: f.n_bytes)

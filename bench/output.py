@@ -9,7 +9,7 @@ from pathlib import Path
 from bench import propagation_tables, tables
 from bench.agreement import agreement, as_llama_prints
 from bench.gguf_io import complete_or_absent
-from bench.notes import notes
+from bench.notes import notes, surprises
 from bench.results import FILE_NAME, Run, newest_time
 
 
@@ -48,6 +48,8 @@ def summarize(run: Run) -> Summary:
         headline += [tables.markdown(published), tables.PUBLISHED_KEY.format(**fields)]
     if len(paired):
         headline += ["## DynamicGate against Standard, paired", tables.markdown(paired)]
+    if surprising := surprises(run):
+        headline.append("\n".join(f"- {s}" for s in surprising))
     details = {"All files": f"{tables.markdown(tables.full_table(run))}\n\n{tables.FULL_KEY.format(**fields)}"}
     if len(reference := tables.reference_table(run)):
         details["Against the reference"] = f"{tables.markdown(reference)}\n\n{tables.REFERENCE_KEY}"

@@ -6,7 +6,7 @@ import pytest
 
 from bench.compare import comparison_table
 from bench.errors import BenchError
-from bench.notes import notes
+from bench.notes import notes, surprises
 from bench.results import Run
 from tests.records import file_record, run_of, window_record
 
@@ -70,7 +70,7 @@ def test_a_larger_file_that_scores_worse_is_noticed() -> None:
             window_record("IQ2_S", i, 12 + i, 1),
             window_record("IQ2_M", i, worse, 1),
         ]
-    said = [n for n in notes(run_of(records, windows=6)) if "scores worse" in n]  # type: ignore[arg-type]
+    said = surprises(run_of(records, windows=6))  # type: ignore[arg-type]
     assert len(said) == 1 and said[0].startswith("IQ2_S (0.0M) scores worse than the smaller IQ2_XXS")
 
 
