@@ -197,7 +197,7 @@ def sweep(s: Setting, scratch: Path) -> Work:
     models = {name: scratch / f"{name}.gguf" for name in s.built}
     everything = [s.reference.path, *models.values()]
     ours = s.ours("run", "--model", s.reference.path, "--windows", s.windows, "--recipes", ",".join(models),
-                  "--cache", scratch / "cache", "--out", out, "--json")  # fmt: skip
+                  "--cache", scratch / "cache", "--out", out, "--json", watched=scratch / "cache" / "scratch")  # fmt: skip
     return Work(
         f"the whole sweep with {s.windows} windows",
         Targets(wall=0.7),
@@ -272,7 +272,7 @@ def measure(name: str, setting: Setting, where: str, rounds: int, reporter: Repo
 
 
 def _ratios(m: Measured, of: Callable[[Round], float]) -> list[float]:
-    return [of(o) / of(t) for t, o in zip(m.tools, m.ours, strict=True) if of(t)]
+    return [of(o) / of(t) for t, o in zip(m.tools, m.ours, strict=True) if of(t) and of(o)]
 
 
 def _row(m: Measured) -> dict[str, str]:
@@ -314,6 +314,15 @@ def report(measured: list[Measured]) -> str:
     return "\n\n".join(lines) + "\n"
 
 
+def write_report(out: Path) -> str:
+    """peers.md out of the works that were measured, in their order. Returns its text."""
+    found = [out / f"{n}.json" for n in WORKS]
+    text = report([Measured.model_validate_json(f.read_bytes()) for f in found if f.is_file()])
+    with complete_or_absent(out / "peers.md") as partial:
+        partial.write_text(text, encoding="utf-8")
+    return text
+
+
 def app(
     tools: Annotated[Path, typer.Argument(help="Directory of llama-perplexity and its kin.")],
     only: Annotated[str, typer.Option("--only", help="Works, separated by commas.")] = ",".join(WORKS),
@@ -335,10 +344,7 @@ def app(
             done = measure(name, setting, where, rounds, reporter)
         with complete_or_absent(out / f"{name}.json") as partial:
             partial.write_text(done.model_dump_json(indent=1), encoding="utf-8")
-        found = [out / f"{n}.json" for n in WORKS]
-        text = report([Measured.model_validate_json(f.read_bytes()) for f in found if f.is_file()])
-        with complete_or_absent(out / "peers.md") as partial:
-            partial.write_text(text, encoding="utf-8")
+        text = write_report(out)
         print(f"{name}: {_row(done)}")
     print(f"\n{text}")
 

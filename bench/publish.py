@@ -1,4 +1,5 @@
-"""`python -m bench.publish`: tables and plots of every published run again from its records, and the figures in README.md.
+"""`python -m bench.publish`: tables and plots of every published run again from its records, the comparison with llama.cpp's
+tools from its, and the figures in README.md.
 
 README.md quotes a run between two comments, <!-- run NAME: start --> and <!-- run NAME: end -->. What stands there is
 written by this module and by nobody else; a test fails when it is not what the records say.
@@ -12,6 +13,7 @@ from pathlib import Path
 from bench.errors import BenchError
 from bench.gguf_io import complete_or_absent
 from bench.output import summarize, write_outputs
+from bench.peers import write_report
 from bench.results import FILE_NAME, Run
 
 _BLOCK = re.compile(r"(<!-- run ([\w-]+): start -->\n).*?(<!-- run \2: end -->)", re.DOTALL)
@@ -32,6 +34,8 @@ def main() -> None:
     results = root / "results"
     for records in sorted(results.glob(f"*/{FILE_NAME}")):
         write_outputs(Run.load(records.parent), records.parent)
+    if (results / "peers").is_dir():
+        write_report(results / "peers")
     readme = root / "README.md"
     text = readme_with_results(readme.read_text(encoding="utf-8"), results)
     with complete_or_absent(readme) as partial:

@@ -8,6 +8,7 @@ import pytest
 
 from bench import publish
 from bench.output import write_outputs
+from bench.peers import WORKS, Measured, report
 from bench.results import FILE_NAME, Run
 
 ROOT = Path(__file__).parent.parent
@@ -30,3 +31,9 @@ def test_published_tables_are_those_of_the_records(directory: Path, tmp_path: Pa
     for name in made:
         if name.parent.name == "tables":
             assert (tmp_path / name).read_bytes() == (directory / name).read_bytes(), f"{name}: run `nox -s publish`"
+
+
+def test_the_comparison_with_the_tools_is_what_its_records_say() -> None:
+    peers = ROOT / "results" / "peers"
+    measured = [Measured.model_validate_json(f.read_bytes()) for n in WORKS if (f := peers / f"{n}.json").is_file()]
+    assert measured and report(measured) == (peers / "peers.md").read_text(encoding="utf-8")
