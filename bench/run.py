@@ -188,7 +188,9 @@ class Sweep:
         pending = {w: self._order(w, [n for n in paths if not self._has(store.run, n, w)]) for w in range(self.windows)}
         failures: Counter[str] = Counter()
         scratch = self._scratch
-        shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
+        for left_behind in scratch.parent.glob("*"):  # by runs that were killed
+            if not (left_behind.name.isdigit() and psutil.pid_exists(int(left_behind.name))):
+                shutil.rmtree(left_behind, ignore_errors=True)
         logits = self._logits
         try:
             with self.reporter.steps("Scoring and timing", sum(map(len, pending.values()))) as steps:
@@ -216,8 +218,8 @@ class Sweep:
 
     @property
     def _scratch(self) -> Path:
-        """Of this directory alone, whose lock this process holds: the same run may be under way elsewhere."""
-        return self.options.cache.absolute() / "scratch" / files.short_hash(str(self.directory.resolve()))
+        """Of this process alone: the same run may be under way elsewhere."""
+        return self.options.cache.absolute() / "scratch" / str(os.getpid())
 
     @property
     def _logits(self) -> ReferenceLogits:

@@ -147,6 +147,7 @@ def test_killed_at_any_point_it_goes_on(
     measured = Counter((r.recipe, r.result.window) for r in run.records if isinstance(r, WindowRecord))
     assert set(measured.values()) == {1}, "nothing was measured twice"
     assert len(measured) == 3 * WINDOWS
+    assert not list((tmp_path / "cache" / "scratch").iterdir()), "nor left behind by those that were killed"
     undisturbed = Run.load(tmp_path / "undisturbed")
     assert nll(run) == nll(undisturbed) and divergences(run) == divergences(undisturbed)
     assert all(divergences(run).values())
