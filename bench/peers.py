@@ -251,24 +251,29 @@ def prepare(tools: Path, windows: int, scratch: Path, reporter: Reporter) -> tup
     return setting, where
 
 
-def measure(name: str, setting: Setting, where: str, rounds: int, reporter: Reporter) -> Measured:
-    """Do a work `rounds` times on both sides; who goes first changes from round to round."""
-    tools, ours, work = [], [], None
-    with reporter.steps(name, rounds) as steps:
-        for i in range(rounds):
-            with tempfile.TemporaryDirectory(dir=setting.cache, prefix=".peers-") as directory:
-                work = WORKS[name](setting, Path(directory))
-                pair = (work.tools, work.ours) if i % 2 == 0 else (work.ours, work.tools)
-                ran = side_by_side(*pair)
-                theirs, mine = ran if i % 2 == 0 else ran[::-1]
-                found = work.values(theirs, mine)
-            tools.append(Round.of(theirs))
-            ours.append(Round.of(mine))
-            steps.done()
-    assert work is not None
-    return Measured(
-        work=work.name, targets=work.targets, where=where, tools=tuple(tools), ours=tuple(ours), values=tuple(found)
-    )
+def one_round(name: str, setting: Setting, where: str, turn: int) -> Measured:
+    """Do a work once on both sides; who goes first changes from turn to turn."""
+    with tempfile.TemporaryDirectory(dir=setting.cache, prefix=".peers-") as directory:
+        work = WORKS[name](setting, Path(directory))
+        pair = (work.tools, work.ours) if turn % 2 == 0 else (work.ours, work.tools)
+        ran = side_by_side(*pair)
+        theirs, mine = ran if turn % 2 == 0 else ran[::-1]
+        found = work.values(theirs, mine)
+    rounds = {"tools": (Round.of(theirs),), "ours": (Round.of(mine),)}
+    return Measured(work=work.name, targets=work.targets, where=where, values=tuple(found), **rounds)
+
+
+def together(before: Measured | None, new: Measured) -> Measured:
+    """The rounds of both, with the newer values.
+
+    Raises: BenchError if they are not of the same work, machine and versions.
+    """
+    if before is None:
+        return new
+    for field in ("work", "where"):
+        if (old := getattr(before, field)) != (now := getattr(new, field)):
+            raise BenchError(f"--add: the rounds before are of another {field}: {old}; now: {now}; measure them anew")
+    return new.model_copy(update={"tools": before.tools + new.tools, "ours": before.ours + new.ours})
 
 
 def _ratios(m: Measured, of: Callable[[Round], float]) -> list[float]:
@@ -329,22 +334,29 @@ def app(
     out: Annotated[Path, typer.Option("--out", help="Where to write.")] = Path("results/peers"),
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often each work is done by both.")] = 3,
     windows: Annotated[int, typer.Option("--windows", min=1, help="Windows of 2048 tokens to score.")] = 8,
+    add: Annotated[bool, typer.Option("--add", help="Add rounds to those that were written before.")] = False,
 ) -> None:
     """Do the same work with llama.cpp's tools and with this program, side by side, and write values and ratios.
 
-    A work that is done again replaces what was written of it; the others stay.
+    A work that is done again replaces what was written of it, unless --add is given; the others stay.
     """
     reporter, chosen = Reporter(), [name.strip() for name in only.split(",")]
     for name in chosen:
         if name not in WORKS:
             raise BenchError(f"--only {name}: no work is called that{nearest(name, list(WORKS))}")
     for name in chosen:
+        file = out / f"{name}.json"
+        done = Measured.model_validate_json(file.read_bytes()) if add and file.is_file() else None
         with tempfile.TemporaryDirectory() as scratch:
             setting, where = prepare(tools, windows, Path(scratch), reporter)
-            done = measure(name, setting, where, rounds, reporter)
-        with complete_or_absent(out / f"{name}.json") as partial:
-            partial.write_text(done.model_dump_json(indent=1), encoding="utf-8")
+            with reporter.steps(name, rounds) as steps:
+                for _ in range(rounds):
+                    done = together(done, one_round(name, setting, where, len(done.ours) if done else 0))
+                    with complete_or_absent(file) as partial:  # after every round: hours of work may end in between
+                        partial.write_text(done.model_dump_json(indent=1), encoding="utf-8")
+                    steps.done()
         text = write_report(out)
+        assert done is not None
         print(f"{name}: {_row(done)}")
     print(f"\n{text}")
 
