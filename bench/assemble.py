@@ -11,7 +11,7 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.blocks import BlockCache, Pair, quantize_pairs
+from bench.blocks import BlockCache, Pair, obtain
 from bench.gguf_header import Header, align
 
 _UINT32 = 4
@@ -36,8 +36,7 @@ def assemble(
     """
     pairs = [Pair(t, gguf.GGMLQuantizationType[types[t.name]]) for t in header.tensors]
     changed = [p for p in pairs if p.kind != p.tensor.type]
-    absent = [p for p in changed if not cache.has(p)]
-    made, missing = quantize_pairs(source, absent, importance, threads), {p.tensor.name for p in absent}
+    blocks = obtain(source, changed, importance, cache, threads)
     total, done = sum(p.n_bytes for p in pairs), 0
     with source.open("rb") as model, target.open("wb") as out:
         if hasattr(os, "posix_fallocate"):  # the file's room first: what is kept of it comes second
@@ -49,14 +48,7 @@ def assemble(
                 for start in range(0, pair.n_bytes, _COPY):
                     out.write(model.read(min(_COPY, pair.n_bytes - start)))
             else:
-                data = None if pair.tensor.name in missing else cache.load(pair)
-                if data is None:
-                    # in the order of `made`, unless it was thought to be kept and is damaged: then by itself
-                    fresh = made if pair.tensor.name in missing else quantize_pairs(source, [pair], importance, threads)
-                    found, data = next(fresh)
-                    if found is not pair:
-                        raise RuntimeError(f"{pair.tensor.name}: got the blocks of {found.tensor.name}")
-                    cache.store(pair, data)
+                _, data = next(blocks)
                 out.write(data.data)
             out.write(bytes(align(out.tell(), header.alignment) - out.tell()))
             done += pair.n_bytes

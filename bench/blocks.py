@@ -22,12 +22,14 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import MeasurementError
+from bench.errors import BenchError, MeasurementError
 from bench.gguf_header import HeaderTensor
 from bench.lowlevel import libggml
 
 #: Weights that a thread takes at a time: 8 MB as float32. Small enough to keep all threads busy to the end.
 _CHUNK_WEIGHTS = 2**21
+#: What the cache of blocks may hold: the pairs of a dozen recipes of an 8B model.
+DEFAULT_CACHE_BYTES = 32 * 10**9
 _DIGEST = hashlib.sha256().digest_size
 
 
@@ -97,6 +99,15 @@ def quantize_rows(
     return out
 
 
+def read_weights(source: Path, tensor: HeaderTensor, start: int, end: int) -> NDArray[np.float32]:
+    """Rows `start` to `end` of a tensor of a file, of all matrices that it stacks counted through. (rows, columns)"""
+    columns = tensor.shape[0]
+    row_bytes = tensor.n_bytes // (int(np.prod(tensor.shape, dtype=np.int64)) // columns)
+    # read, not mapped: a mapped model would count as memory of this process, all of it
+    raw = np.fromfile(source, np.uint8, (end - start) * row_bytes, offset=tensor.start + start * row_bytes)
+    return dequantize(raw, tensor.type).reshape(end - start, columns)
+
+
 @dataclass(frozen=True)
 class Pair:
     """A tensor and the type that it is wanted in."""
@@ -122,15 +133,11 @@ def quantize_pairs(
     parts: list[NDArray[np.uint8]] = []
 
     def chunk(pair: Pair, matrix: int, start: int, end: int) -> NDArray[np.uint8]:
-        tensor, columns, rows = pair.tensor, pair.tensor.shape[0], (*pair.tensor.shape, 1)[1]
-        row_bytes = tensor.n_bytes // (int(np.prod(tensor.shape)) // columns)
-        first = tensor.start + (matrix * rows + start) * row_bytes
-        # read, not mapped: a mapped model would count as memory of this process, all of it
-        raw = np.fromfile(source, np.uint8, (end - start) * row_bytes, offset=first)
-        weights = dequantize(raw, tensor.type)
-        means = importance.get(tensor.name)
+        columns, rows = pair.tensor.shape[0], (*pair.tensor.shape, 1)[1]
+        weights = read_weights(source, pair.tensor, matrix * rows + start, matrix * rows + end)
+        means = importance.get(pair.tensor.name)
         of_matrix = None if means is None else np.ascontiguousarray(means.reshape(-1, columns)[matrix])
-        return quantize_rows(weights.reshape(end - start, columns), pair.kind, of_matrix)
+        return quantize_rows(weights, pair.kind, of_matrix)
 
     def finished(limit: int) -> Iterator[tuple[Pair, NDArray[np.uint8]]]:
         while len(waiting) > limit:
@@ -154,14 +161,29 @@ def quantize_pairs(
         yield from finished(0)
 
 
+def cache_limit() -> int:
+    """Bytes that the cache of blocks may hold: BENCH_BLOCK_CACHE_GB, or the default. Raises BenchError for no number."""
+    stated = os.environ.get("BENCH_BLOCK_CACHE_GB", "")
+    try:
+        limit = float(stated) * 1e9 if stated else DEFAULT_CACHE_BYTES
+    except ValueError:
+        limit = -1.0
+    if not 0 <= limit < float("inf"):
+        raise BenchError(
+            f"BENCH_BLOCK_CACHE_GB={stated}: is no number of gigabytes; set for instance 32, or 0 to keep none"
+        )
+    return int(limit)
+
+
 class BlockCache:
     """Blocks on disk, each with its checksum; the least recently used go when there are more bytes than `limit`.
 
-    origin: names all that blocks depend on: model, importance matrix and library.
+    origin: names all that blocks depend on: model, importance matrix and library. limit: None for `cache_limit()`.
     """
 
-    def __init__(self, directory: Path, origin: str, limit: int) -> None:
-        self._root, self._directory, self._limit = directory, directory / origin, limit
+    def __init__(self, directory: Path, origin: str, limit: int | None = None) -> None:
+        self._root, self._directory = directory, directory / origin
+        self._limit = cache_limit() if limit is None else limit
         #: Tensors whose blocks were damaged, and were thrown away.
         self.damaged: list[str] = []
 
@@ -215,3 +237,24 @@ class BlockCache:
                 break
             path.unlink(missing_ok=True)
             excess -= size
+
+
+def obtain(
+    source: Path, pairs: list[Pair], importance: dict[str, NDArray[np.float32]], cache: BlockCache, threads: int
+) -> Iterator[tuple[Pair, NDArray[np.uint8]]]:
+    """The pairs' blocks, in order: out of the cache, or made now and kept there. The cache is not trimmed.
+
+    importance: as in `quantize_pairs`.
+    """
+    missing = [p for p in pairs if not cache.has(p)]
+    made, absent = quantize_pairs(source, missing, importance, threads), set(missing)
+    for pair in pairs:
+        data = None if pair in absent else cache.load(pair)
+        if data is None:
+            # in the order of `made`, unless it was thought to be kept and is damaged: then by itself
+            fresh = made if pair in absent else quantize_pairs(source, [pair], importance, threads)
+            found, data = next(fresh)
+            if found != pair:
+                raise RuntimeError(f"{pair.tensor.name}: got the blocks of {found.tensor.name}")
+            cache.store(pair, data)
+        yield pair, data

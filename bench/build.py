@@ -17,16 +17,9 @@ from bench.errors import BenchError, MeasurementError
 from bench.gguf_header import read_header
 from bench.gguf_io import ModelInfo, complete_or_absent, inspect
 from bench.jobs import PlanJob, PlanResult, QuantizeJob
+from bench.needs import type_needs_importance
 from bench.quantizer import Plan, QuantizeRequest, plan
 from bench.recipes import Recipe, apply_rules
-
-#: What the cache of quantized tensors may hold: the pairs of a dozen recipes of an 8B model.
-BLOCK_CACHE_BYTES = 32 * 10**9
-
-#: Types whose blocks cannot be chosen well without importance data; llama.cpp refuses to write them without it.
-#: (For formats, whose mixes contain them, see options.py.)
-_KERNELS_THAT_NEED_IMPORTANCE = frozenset({"IQ1_S", "IQ2_XXS", "IQ2_XS"})
-_TYPES_THAT_NEED_IMPORTANCE = frozenset({"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS"})
 
 
 def build(job: QuantizeJob, progress: Callable[[float], None]) -> tuple[Plan, tuple[str, ...]]:
@@ -39,16 +32,11 @@ def build(job: QuantizeJob, progress: Callable[[float], None]) -> tuple[Plan, tu
     """
     recipe = job.recipe
     header = inspect(job.model)
-    importance = {}
-    if job.importance is not None:
-        matrix = imatrix.read(job.importance)
-        importance = matrix.fitted(header, job.importance).means()
+    importance = fitted_importance(job.model, job.importance)
     planned = _planned(job.model, header, recipe, importance)
     stored = {t.name: t.type for t in header.tensors}
     for name, chosen in planned.types.items():
-        # Embeddings and output have no importance data; the kernels of three types cannot do without.
-        needs = chosen in (_TYPES_THAT_NEED_IMPORTANCE if name.startswith("blk.") else _KERNELS_THAT_NEED_IMPORTANCE)
-        if needs and name not in importance and chosen != stored[name]:
+        if type_needs_importance(name, chosen) and name not in importance and chosen != stored[name]:
             which = (
                 "an importance matrix"
                 if not importance
@@ -58,7 +46,7 @@ def build(job: QuantizeJob, progress: Callable[[float], None]) -> tuple[Plan, tu
                 f"{recipe.name} needs {which}: pass --imatrix FILE, or leave --imatrix and --no-imatrix out to compute one"
             )
     needed = _bytes(planned.types, header)
-    blocks = BlockCache(job.blocks, job.origin, BLOCK_CACHE_BYTES)
+    blocks = BlockCache(job.blocks, job.origin)
     with complete_or_absent(job.out) as partial:
         free = shutil.disk_usage(partial.parent).free
         if free < needed:
@@ -80,6 +68,13 @@ def build(job: QuantizeJob, progress: Callable[[float], None]) -> tuple[Plan, tu
     return planned, tuple(blocks.damaged)
 
 
+def fitted_importance(model: Path, importance: Path | None) -> dict[str, NDArray[np.float32]]:
+    """Mean squared activations by tensor name out of a matrix file; empty without one. Raises BenchError for another model's."""
+    if importance is None:
+        return {}
+    return imatrix.read(importance).fitted(inspect(model), importance).means()
+
+
 def _planned(model: Path, header: ModelInfo, recipe: Recipe, importance: dict[str, NDArray[np.float32]]) -> Plan:
     """The type of every tensor: llama.cpp's mix for the base, then the recipe's rules."""
     mix = plan(QuantizeRequest(model, recipe.base, {}, importance))
@@ -97,7 +92,7 @@ def planned_file(job: PlanJob) -> PlanResult:
     """What `build` would write, from the model's header alone: nothing is quantized."""
     header = inspect(job.model)
     # The mix asks whether there is any importance data, not what it says.
-    any_importance = {"any": np.ones(1, np.float32)} if job.with_importance else {}
+    any_importance = {"any": np.ones(1, np.float32)} if job.with_importance and not job.recipe.plain else {}
     planned = _planned(job.model, header, job.recipe, any_importance)
     n_weights, n_bytes = header.n_weights, _bytes(planned.types, header)
     return PlanResult(

@@ -234,6 +234,60 @@ def imatrix(
         print(f"{out}: {written['bytes']:,} bytes")
 
 
+@app.command(short_help="What each tensor's type does to the output.")
+def sensitivity(
+    types: Annotated[
+        str,
+        typer.Option("--types", help="Measure every tensor alone in these types too, separated by commas: IQ3_S,Q4_K."),
+    ] = "",
+    model: ModelOption = None,
+    imatrix: ImatrixOption = None,
+    no_imatrix: NoImatrixOption = False,
+    calibration: CalibrationOption = None,
+    calibration_chunks: ChunksOption = 0,
+    threads: ThreadsOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Directory for table and map [default: results/local/MODEL-sensitivity]."),
+    ] = None,
+    cache: CacheOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure what the type of each tensor does to the model's output: what DG and auto recipes are chosen by.
+
+    Each tensor is quantized alone, in memory; the KL divergence from the reference is measured on calibration text, and
+    compared with what the weighted error of the weights predicts. An interrupted measurement goes on with the same command.
+    """
+    from bench import commands
+    from bench.models import cache_directory
+    from bench.options import Options
+    from bench.progress import Reporter
+    from bench.recipe_files import check_types
+    from bench.sensitivity_report import write_report
+
+    others = tuple(check_types([t.strip().upper() for t in types.split(",") if t.strip()]))
+    report = commands.measure_sensitivity(
+        Options(
+            model=model,
+            imatrix=imatrix,
+            no_imatrix=no_imatrix,
+            calibration=calibration,
+            calibration_chunks=calibration_chunks,
+            threads=threads,
+            cache=cache_directory(cache),
+        ),
+        others,
+        Reporter(),
+    )
+    directory = out or Path("results") / "local" / f"{report.model.path.stem}-sensitivity"
+    written = write_report(report, directory)
+    if as_json:
+        print_json({"directory": str(directory), "tensors": json.loads(report.frame().to_json(orient="records"))})
+    else:
+        print(report.markdown())
+        print(f"Table and map: {', '.join(map(str, written))}")
+
+
 @app.command(short_help="Perplexity of any GGUF file.")
 def ppl(
     model: ModelArgument,

@@ -10,9 +10,12 @@ import typer
 from bench.cli_options import (
     AllowQuantizedOption,
     CacheOption,
+    CalibrationOption,
+    ImatrixOption,
     JsonOption,
     ModelOption,
     NoImatrixOption,
+    ThreadsOption,
     WidenOption,
     print_json,
 )
@@ -32,12 +35,15 @@ def list_command(as_json: JsonOption = False) -> None:
         print_json(found)
         return
     print(f"Formats of llama.cpp, each with its own mix of types:\n  {', '.join(found['formats'])}\n")
+    print("Each but those that need it also without an importance matrix: Q4_K_M-PLAIN.\n")
     print("Mixed recipes, on any quantized format (DG on IQ2_XXS is DG-IQ2_XXS):")
     for prefix, description in found["recipes"].items():
-        print(f"  {prefix:<10} {description.replace('{base}', 'the format')}")
+        print(f"  {prefix:<10} {description.replace('{base}', 'the format').replace('{size}', 'a size')}")
+    print("\nA recipe that leaves a choice takes a size: auto@2.5bpw, auto@80MB, auto@IQ2_XXS (the size of that one),")
+    print("DG-IQ2_XXS@+10%; and a seed to choose at random, as a control: auto@IQ2_XXS#1.")
     print("\nSuites, which stand for several recipes:")
     for name, recipes in found["suites"].items():
-        print(f"  {name:<12} {', '.join(recipes)}")
+        print(f"  {name:<17} {', '.join(recipes)}")
     print("\nA recipe of your own is a TOML file, named by its path: see bench/recipe_files.py.")
 
 
@@ -45,13 +51,19 @@ def list_command(as_json: JsonOption = False) -> None:
 def show(
     recipe: Annotated[str, typer.Argument(help="For instance IQ2_XXS, DG-IQ2_XXS or my-recipe.toml.")],
     model: ModelOption = None,
+    imatrix: ImatrixOption = None,
     no_imatrix: NoImatrixOption = False,
+    calibration: CalibrationOption = None,
+    threads: ThreadsOption = None,
     allow_quantized: AllowQuantizedOption = False,
     widen: WidenOption = False,
     cache: CacheOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The type that a recipe gives every tensor of a model, with the size of the file to the byte, before it is built."""
+    """The type that a recipe gives every tensor of a model, with the size of the file to the byte, before it is built.
+
+    A recipe that leaves a choice (DG-..., auto@SIZE) is chosen first, as a run would, which takes minutes the first time.
+    """
     from bench import commands
     from bench.models import cache_directory
     from bench.options import Options
@@ -61,7 +73,10 @@ def show(
         Options(
             model=model,
             recipes=(recipe,),
+            imatrix=imatrix,
             no_imatrix=no_imatrix,
+            calibration=calibration,
+            threads=threads,
             allow_quantized=allow_quantized,
             widen=widen,
             cache=cache_directory(cache),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import files, prompts, stats
+from bench.choose import chooser
 from bench.errors import BenchError
 from bench.gguf_io import complete_or_absent, file_sha256, inspect
 from bench.jobs import LibraryInfo, MeasureJob, MeasureResult, PlanJob, PlanResult, Settings, WindowResult
@@ -21,10 +22,13 @@ from bench.options import (
     check_windows,
     importance_file,
 )
+from bench.prober import WINDOW
 from bench.process import run_job
 from bench.progress import Reporter
 from bench.recipe_files import packaged_recipes, read_recipe_file
 from bench.recipes import SUITES, find_recipe, find_recipes, standard_formats
+from bench.sensitivity import measure, types_to_probe
+from bench.sensitivity_report import SensitivityReport
 
 
 def quantize_to(options: Options, target: Path, reporter: Reporter) -> list[dict[str, object]]:
@@ -41,9 +45,11 @@ def quantize_to(options: Options, target: Path, reporter: Reporter) -> list[dict
     cpus, library = cpus_for(threads), check_library(options.isa)
     source = _source(options, reporter)
     matrix = importance_file(options, source, library, threads, cpus, reporter)
+    choosing = chooser(options, source, matrix, library, threads, cpus, reporter)
+    resolved = [r if r.size is None else choosing().resolve(r).recipe for r in recipes]
     done: list[dict[str, object]] = []
     with reporter.steps("Quantizing", len(recipes)) as steps:
-        for recipe in recipes:
+        for recipe in resolved:
             steps.name(recipe.name)
             built = files.quantized(source, recipe, matrix, options.cache, library, threads, cpus, steps.share)
             files.tell_damaged(built, reporter)
@@ -71,6 +77,11 @@ def show_recipe(options: Options, reporter: Reporter) -> dict[str, object]:
     [name] = options.recipes
     recipe = find_recipe(name)
     source = _source(options, reporter)
+    if recipe.size is not None:  # what it makes of a model is measured, which takes what a run takes
+        threads = check_threads(options.threads)
+        cpus, library = cpus_for(threads), check_library(None)
+        matrix = importance_file(options, source, library, threads, cpus, reporter)
+        recipe = chooser(options, source, matrix, library, threads, cpus, reporter)().resolve(recipe).recipe
     job = PlanJob(model=source.path, recipe=recipe, with_importance=not options.no_imatrix)
     found = run_job(job, PlanResult)
     return {
@@ -82,6 +93,29 @@ def show_recipe(options: Options, reporter: Reporter) -> dict[str, object]:
         "types": found.types,
         "replaced": found.replaced,
     }
+
+
+def measure_sensitivity(options: Options, types: tuple[str, ...], reporter: Reporter) -> SensitivityReport:
+    """Measure how sensitive the model's output is to its tensors: in the types that recipes are chosen by, and in others."""
+    threads = check_threads(options.threads)
+    check_importance(options, [])
+    cpus, library = cpus_for(threads), check_library(options.isa)
+    source = _source(options, reporter)
+    matrix = importance_file(options, source, library, threads, cpus, reporter)
+    choosing = chooser(options, source, matrix, library, threads, cpus, reporter)()
+    tensors, known = choosing.quantized(), choosing.with_importance
+    others = {t: types_to_probe(tensors, known, t) for t in types}
+    for name, probes in others.items():
+        if not probes:
+            raise BenchError(
+                f"--types {name}: no tensor of {source.info.name} can be stored in it (width or importance data)"
+            )
+    measured = [choosing.sensitivity(), *(measure(choosing.prober, p, reporter) for p in others.values())]
+    wanted = {t.name: tuple({s.probes[t.name] for s in measured if t.name in s.probes}) for t in tensors}
+    tokens = len(choosing.prober.probe_windows) * WINDOW
+    return SensitivityReport(
+        source.info, choosing.prober.stream.name, tokens, tuple(measured), choosing.prober.errors(wanted, reporter)
+    )
 
 
 def list_recipes() -> dict[str, object]:

@@ -112,15 +112,18 @@ def library() -> LibraryInfo:
 class Model:
     """A model loaded for the CPU. Use as a context manager.
 
+    own_memory: keep weights in memory of this process, as they stand in the file, not mapped and not repacked.
     Raises BenchError when llama.cpp cannot load the file, with its reason.
     """
 
-    def __init__(self, path: Path, *, vocab_only: bool = False) -> None:
+    def __init__(self, path: Path, *, vocab_only: bool = False, own_memory: bool = False) -> None:
         params = lib.llama_model_default_params()
         params.n_gpu_layers = 0
         self._no_devices = (ctypes.c_void_p * 1)()  # an empty list: figures are the CPU's on every build
         params.devices = ctypes.addressof(self._no_devices)
         params.vocab_only = vocab_only
+        if own_memory:
+            params.load_mode, params.use_extra_bufts = lib.LLAMA_LOAD_MODE_NONE, False
         start_listening_for_errors()
         self.path = path
         self._model = lib.llama_model_load_from_file(str(path).encode(), params)

@@ -108,6 +108,11 @@ def importance(
     return path
 
 
+def blocks_origin(reference: Reference, matrix_sha256: str | None, library: LibraryInfo) -> str:
+    """Names what quantized blocks depend on, beside tensor and type."""
+    return _key(reference.sha256, matrix_sha256, library.binding, library.isa)
+
+
 class Built(BaseModel):
     """A quantized file as it was built.
 
@@ -137,8 +142,9 @@ def quantized(
     share: Share,
 ) -> Built:
     """A recipe's file. The cache's key holds all that its content depends on: model, recipe, importance, library."""
+    importance = None if recipe.plain else importance
     matrix = file_sha256(importance) if importance else None
-    origin = _key(reference.sha256, matrix, library.binding, library.isa)
+    origin = blocks_origin(reference, matrix, library)
     path = cache / "quantized" / f"{reference.path.stem}-{recipe.name}-{_key(origin, recipe.fingerprint)}.gguf"
     if (found := _built(path.with_suffix(".json"))) is not None:
         return found

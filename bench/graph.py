@@ -1,4 +1,4 @@
-"""A read-only view of the tensors that llama.cpp's evaluation callback hands out.
+"""A view of the tensors that llama.cpp's evaluation callback hands out.
 
 `ggml_tensor` is the one C structure that llama-cpp-python does not declare. Everything else of the C API is in engine.py.
 """
@@ -122,5 +122,21 @@ def matmul_callback(observe: MatMulObserver, wanted: Callable[[str], bool], min_
         n_matrices = weight.ne[2] * weight.ne[3]
         observe(MatMul(name, n_matrices, _array(activations), experts))  # type: ignore[arg-type]
         return True
+
+    return callback
+
+
+def source_callback(found: Callable[[str, int], None]) -> EvalCallback:
+    """A `cb_eval` function that tells the name and address of everything that the graph's operations read.
+
+    Nothing is asked for, so the graph is computed as it would be without.
+    """
+
+    def callback(pointer: int, ask: bool, _user_data: int | None) -> bool:
+        if ask:
+            for source in _Tensor.from_address(pointer).src:
+                if source:
+                    found(source.contents.name.decode("utf-8", "replace"), source.contents.data)
+        return not ask
 
     return callback

@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bench import files
+from bench.choose import Resolved
 from bench.jobs import LibraryInfo
 from bench.models import Reference
 from bench.recipes import Recipe
@@ -33,12 +34,12 @@ def reference_record(run_id: str, label: str, reference: Reference) -> FileRecor
     )
 
 
-def file_record(run_id: str, recipe: Recipe, built: files.Built) -> FileRecord:
+def file_record(run_id: str, recipe: Recipe, resolved: Resolved, built: files.Built) -> FileRecord:
     return FileRecord(
         run=run_id,
         recipe=recipe.name,
         family=recipe.family,
-        base=recipe.base,
+        base=resolved.recipe.base,
         description=recipe.description,
         sha256=built.sha256,
         n_bytes=built.n_bytes,
@@ -48,6 +49,7 @@ def file_record(run_id: str, recipe: Recipe, built: files.Built) -> FileRecord:
         replaced=built.result.replaced,
         importance_sha256=built.importance_sha256,
         rules=recipe.fingerprint,
+        choice=resolved.choice,
         build_seconds=built.result.seconds,
         build_memory_bytes=built.result.peak_memory_bytes,
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -215,6 +217,87 @@ class PropagationResult(_Frozen):
     feed_forward: tuple[float | None, ...]
 
 
+class WeightErrorJob(_Frozen):
+    """What quantizing does to single tensors. types: the types to try, by tensor; importance: as in QuantizeJob."""
+
+    kind: Literal["weight-error"] = "weight-error"
+    model: Path
+    types: dict[str, tuple[str, ...]]
+    importance: Path | None
+    threads: int
+
+
+class WeightErrorResult(_Frozen):
+    """errors: {tensor: {type: relative weighted error}}, see weight_error.py."""
+
+    errors: dict[str, dict[str, float]]
+
+
+class ProbeJob(_Frozen):
+    """Measure what assignments of types do to a model's output (see probe.py).
+
+    assignments: {tensor: type} of the tensors that are not as in the model. windows: which windows of `window` tokens of
+    the stream. logits: directory for the reference's logits; log: the file that a line is added to for each assignment.
+    """
+
+    kind: Literal["probe"] = "probe"
+    model: Path
+    stream: Path
+    window: int
+    windows: tuple[int, ...]
+    assignments: tuple[dict[str, str], ...]
+    importance: Path | None
+    threads: int
+    blocks: Path
+    origin: str
+    logits: Path
+    log: Path
+
+
+class Probed(_Frozen):
+    """A line of a probe's log. key: of the assignment (`assignment_key`); by window: mean KL divergence from the
+    reference and mean NLL, nats, over all tokens but the first; empty where logits were not finite."""
+
+    key: str
+    kl: tuple[float, ...]
+    nll: tuple[float, ...]
+
+
+class ProbeResult(_Frozen):
+    """reference_nll: of the model as it is, by window."""
+
+    reference_nll: tuple[float, ...]
+
+
+class TypeOption(_Frozen):
+    """A type that a tensor may take. cost: predicted divergence, nats; n_bytes: what the tensor takes in the file."""
+
+    type: str
+    cost: float
+    n_bytes: int
+
+
+class AllocateJob(_Frozen):
+    """Choose one option for every tensor, of the least cost within `budget` bytes (see allocate.py)."""
+
+    kind: Literal["allocate"] = "allocate"
+    options: dict[str, tuple[TypeOption, ...]]
+    budget: int
+
+
+class Allocation(_Frozen):
+    """types: by tensor; cost: predicted, nats; n_bytes: of all tensors; gap: relative distance from the optimum, at most."""
+
+    types: dict[str, str]
+    cost: float
+    n_bytes: int
+    gap: float
+
+
+def assignment_key(assignment: dict[str, str]) -> str:
+    return hashlib.sha256(json.dumps(sorted(assignment.items())).encode()).hexdigest()[:16]
+
+
 class MeasureResult(_Frozen):
     """library: the engine of the very process that measured."""
 
@@ -223,6 +306,15 @@ class MeasureResult(_Frozen):
 
 
 Job = Annotated[
-    LibraryJob | TokenizeJob | ImportanceJob | PlanJob | QuantizeJob | MeasureJob | PropagationJob,
+    LibraryJob
+    | TokenizeJob
+    | ImportanceJob
+    | PlanJob
+    | QuantizeJob
+    | MeasureJob
+    | PropagationJob
+    | WeightErrorJob
+    | ProbeJob
+    | AllocateJob,
     Field(discriminator="kind"),
 ]

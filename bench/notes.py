@@ -9,7 +9,7 @@ import numpy as np
 
 from bench import stats
 from bench.results import FileRecord, Run
-from bench.tables import floor_kl, pairs, percent, share, size, with_interval
+from bench.tables import floor_kl, mixed_pairs, percent, share, size, with_interval
 
 #: Bits per weight this far above what a format's main type has are worth a note.
 _FAR_FROM_NAME = 0.25
@@ -24,7 +24,7 @@ _DRIFT = 0.05
 
 def notes(run: Run) -> list[str]:
     """Replaced types, disturbed or spread timings, missing measurements, few windows: a sentence each."""
-    said = [*_files(run), *_timings(run), *_failures(run), *_floor(run)]
+    said = [*_files(run), *_choices(run), *_timings(run), *_failures(run), *_floor(run)]
     if run.identity.windows < stats.MIN_FOR_INTERVAL:
         said.append(
             f"A 95 % interval needs at least {stats.MIN_FOR_INTERVAL} windows; this run has {run.identity.windows}, so none is given"
@@ -50,6 +50,20 @@ def _files(run: Run) -> list[str]:
         listed = ", ".join(f"{recipe} {bits:.2f} (its main type has {nominal:.2f})" for recipe, bits, nominal in far)
         said.append(f"Bits per weight far from what the name says: {listed}")
     return said
+
+
+def _choices(run: Run) -> list[str]:
+    """How far the solver was from its optimum, and the predictions from what was measured."""
+    chosen = {n: f.choice for n, f in run.files.items() if f.choice and f.choice.calibration_kl is not None}
+    if not chosen:
+        return []
+    gap = max(c.gap or 0.0 for c in chosen.values())
+    ratios = sorted((c.predicted_kl or 0.0) / c.calibration_kl for c in chosen.values() if c.calibration_kl)
+    return [
+        f"Types of {len(chosen)} recipes were chosen within {100 * gap:.2g} % of the optimum of what was predicted for them; predicted "
+        f"divergences are {ratios[0]:.2g} to {ratios[-1]:.2g} times those measured on the calibration text, on which the best of "
+        f"{min(c.tried for c in chosen.values())} to {max(c.tried for c in chosen.values())} assignments was taken"
+    ]
 
 
 def _nominal_bits(file: FileRecord) -> float | None:
@@ -81,7 +95,7 @@ def surprises(run: Run) -> list[str]:
 
 def _timings(run: Run) -> list[str]:
     said = []
-    for pair in pairs(run):
+    for pair in mixed_pairs(run):
         if run.results(pair.standard) and run.results(pair.gated):
             same, _ = run.same_sitting(pair.standard or "", pair.gated or "")
             if len(same) < run.identity.windows:

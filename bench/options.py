@@ -11,6 +11,7 @@ from bench.gguf_io import ModelInfo
 from bench.jobs import LibraryInfo, LibraryJob
 from bench.machine import cpus_for, default_threads
 from bench.models import Reference
+from bench.needs import format_needs_importance
 from bench.process import run_job
 from bench.progress import Reporter
 from bench.recipes import SUITES, Recipe
@@ -42,12 +43,6 @@ class Options:
     cache: Path = Path(".cache")
 
 
-#: Formats that llama.cpp refuses to write without importance data, for the types in their mixes (see build.py).
-_FORMATS_THAT_NEED_IMPORTANCE = {
-    *("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "IQ3_XS", "Q2_K_S"),
-}
-
-
 def check_importance(options: Options, recipes: list[Recipe]) -> None:
     """Raise BenchError for options that contradict each other, and recipes that need what was declined."""
     if options.no_imatrix and (options.imatrix or options.calibration):
@@ -56,7 +51,7 @@ def check_importance(options: Options, recipes: list[Recipe]) -> None:
         raise BenchError("--imatrix is used as it is, so --calibration would do nothing; leave one of them out")
     if options.calibration_chunks and (options.imatrix or options.no_imatrix):
         raise BenchError("--calibration-chunks cuts the calibration text short, which is not used here; leave it out")
-    needing = [r.name for r in recipes if r.base in _FORMATS_THAT_NEED_IMPORTANCE]
+    needing = [r.name for r in recipes if format_needs_importance(r.base)]
     if options.no_imatrix and needing:
         raise BenchError(
             f"{needing[0]} needs an importance matrix: pass --imatrix FILE, or leave --no-imatrix out to compute one"

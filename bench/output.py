@@ -8,6 +8,8 @@ from pathlib import Path
 
 from bench import propagation_tables, tables
 from bench.agreement import agreement, as_llama_prints
+from bench.equal_size import KEY as EQUAL_SIZE_KEY
+from bench.equal_size import equal_size_table
 from bench.gguf_io import complete_or_absent
 from bench.notes import notes, surprises
 from bench.results import FILE_NAME, Run, newest_time
@@ -47,12 +49,14 @@ def summarize(run: Run) -> Summary:
     if len(published):
         headline += [tables.markdown(published), tables.PUBLISHED_KEY.format(**fields)]
     if len(paired):
-        headline += ["## DynamicGate against Standard, paired", tables.markdown(paired)]
+        headline += ["## Against Standard of the same type, paired", tables.markdown(paired)]
     if surprising := surprises(run):
         headline.append("\n".join(f"- {s}" for s in surprising))
     details = {"All files": f"{tables.markdown(tables.full_table(run))}\n\n{tables.FULL_KEY.format(**fields)}"}
     if len(reference := tables.reference_table(run)):
         details["Against the reference"] = f"{tables.markdown(reference)}\n\n{tables.REFERENCE_KEY}"
+    if len(equal := equal_size_table(run)):
+        details["At equal size"] = f"{tables.markdown(equal)}\n\n{EQUAL_SIZE_KEY}"
     if len(kinds := tables.kinds_table(run)):
         details["Perplexity by kind of prompt"] = tables.markdown(kinds)
     if len(kinds := tables.kl_kinds_table(run)):
@@ -60,7 +64,7 @@ def summarize(run: Run) -> Summary:
     if len(propagated := propagation_tables.propagation_table(run)):
         parts = [tables.markdown(propagated), propagation_tables.KEY]
         if len(against := propagation_tables.paired_propagation_table(run)):
-            parts += ["DynamicGate against Standard, paired:", tables.markdown(against)]
+            parts += ["Against Standard of the same type, paired:", tables.markdown(against)]
         details["Error propagation"] = "\n\n".join(parts)
     return Summary(f"Quantizations of {i.model.name}", "\n\n".join(headline), details, tuple(notes(run)))
 

@@ -20,16 +20,21 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from bench.gguf_io import complete_or_absent
 from bench.propagation_tables import errors
+from bench.recipes import AUTOMATIC
 from bench.results import Run
-from bench.tables import full_frame, pairs, perplexity_text, seconds, windows_text
+from bench.tables import GATED, full_frame, pairs, perplexity_text, seconds, windows_text
 
 STYLE = {
     "Standard": {"color": "#0072B2", "marker": "o"},
     "DynamicGate": {"color": "#D55E00", "marker": "D"},
+    "DynamicGate, full": {"color": "#E69F00", "marker": "s"},
+    "Automatic": {"color": "#009E73", "marker": "P"},
+    "Automatic, random": {"color": "#CC79A7", "marker": "X"},
+    "DynamicGate, random": {"color": "#56B4E9", "marker": "X"},
     "Reference": {"color": "#000000", "marker": "s"},
 }
-_GREY = "#666666"
-_RC: dict[Any, Any] = {
+GREY = "#666666"
+RC: dict[Any, Any] = {
     "figure.dpi": 110,
     "savefig.dpi": 160,
     "font.size": 10,
@@ -51,18 +56,25 @@ def write_plots(run: Run, directory: Path) -> None:
     if "ppl" not in frame or frame["ppl"].notna().sum() < 2:
         return
     frame = frame[frame["ppl"].notna()]
-    with plt.rc_context(_RC):
+    with plt.rc_context(RC):
         plots = {"ppl-size": _perplexity_against_size, "speed-size": _speed_against_size}
+        if "kl" in frame and frame["kl"].notna().sum() > 1:
+            plots["kl-size"] = _divergence_against_size
         if "ppl_change_vs_standard" in frame and frame["ppl_change_vs_standard"].notna().any():
             plots["ppl-change"] = _perplexity_changes
         figures = {name: draw(frame, run) for name, draw in plots.items()}
         if (propagation := _error_propagation(run)) is not None:
             figures["error-propagation"] = propagation
         for name, figure in figures.items():
-            for suffix, metadata in ((".svg", {"Date": None}), (".png", {"Software": None})):
-                with complete_or_absent(directory / f"{name}{suffix}") as partial:
-                    figure.savefig(partial, format=suffix[1:], metadata=metadata)
-            plt.close(figure)
+            save(figure, directory / name)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG and SVG, the same bytes for the same figure, and let go of it. path: without suffix."""
+    for suffix, metadata in ((".svg", {"Date": None}), (".png", {"Software": None})):
+        with complete_or_absent(path.with_name(path.name + suffix)) as partial:
+            figure.savefig(partial, format=suffix[1:], metadata=metadata)
+    plt.close(figure)
 
 
 def caption(run: Run) -> str:
@@ -77,7 +89,7 @@ def caption(run: Run) -> str:
 def _figure(run: Run, title: str, height: float = 5.0) -> tuple[Figure, Axes]:
     figure, axes = plt.subplots(figsize=(8, height), layout="constrained")
     axes.set_title(title, loc="left", fontweight="bold")
-    figure.supxlabel(caption(run), fontsize=8, color=_GREY, x=0.01, ha="left")
+    figure.supxlabel(caption(run), fontsize=8, color=GREY, x=0.01, ha="left")
     return figure, axes
 
 
@@ -100,7 +112,7 @@ def _logarithmic(axes: Axes) -> None:
 def _points(axes: Axes, frame: pd.DataFrame, y: str, low: str, high: str) -> None:
     """Every family's points with their error bars, where there are any."""
     for family, rows in frame.groupby("family", sort=False):
-        style = STYLE.get(str(family), {"color": _GREY, "marker": "^"})
+        style = STYLE.get(str(family), {"color": GREY, "marker": "^"})
         errors = None
         if rows[low].notna().all():
             errors = [rows[y] - rows[low], rows[high] - rows[y]]
@@ -112,9 +124,9 @@ def _points(axes: Axes, frame: pd.DataFrame, y: str, low: str, high: str) -> Non
 
 def _label_points(axes: Axes, frame: pd.DataFrame, y: str, low: str) -> None:
     """The type's name below each standard point and its error bar, where no arrow passes."""
-    for row in frame[frame["family"] != "DynamicGate"].to_dict("records"):
+    for row in frame[frame["family"] == "Standard"].to_dict("records"):
         bottom = row[y] if pd.isna(row[low]) else row[low]
-        text: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": 8, "color": _GREY}
+        text: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": 8, "color": GREY}
         axes.annotate(row["recipe"], (row["x"], bottom), textcoords="offset points", xytext=(0, -6), **text)
 
 
@@ -129,13 +141,15 @@ def _reference_line(axes: Axes, frame: pd.DataFrame, y: str, unit: str, form: Ca
 
 
 def _arrows(axes: Axes, frame: pd.DataFrame, y: str) -> None:
-    """From every standard file to its DynamicGate counterpart."""
+    """From every standard file to its DynamicGate counterparts, and along the automatic recipes."""
+    automatic = frame[frame["family"] == AUTOMATIC].sort_values("x")
+    axes.plot(automatic["x"], automatic[y], color=STYLE[AUTOMATIC]["color"], lw=1, zorder=1)
     rows = frame.to_dict("records")
     standard = {row["base"]: row for row in rows if row["family"] == "Standard"}
     look = {"arrowstyle": "->", "color": "#999999", "lw": 1, "shrinkA": 5, "shrinkB": 5}
     for row in rows:
         start = standard.get(row["base"])
-        if row["family"] == "DynamicGate" and start is not None:
+        if row["family"] in GATED and start is not None:
             axes.annotate("", (row["x"], row[y]), (start["x"], start[y]), arrowprops=look, zorder=2)
 
 
@@ -173,22 +187,38 @@ def _speed_against_size(frame: pd.DataFrame, run: Run) -> Figure:
     return figure
 
 
+def _divergence_against_size(frame: pd.DataFrame, run: Run) -> Figure:
+    figure, axes = _figure(run, "Divergence from the reference against file size: lower and further left is better")
+    frame, unit = _with_sizes(frame[frame["kl"].notna()])
+    _points(axes, frame, "kl", "kl_low", "kl_high")
+    if frame["kl"].max() / frame["kl"].min() > 4:
+        _logarithmic(axes)
+    _arrows(axes, frame, "kl")
+    _label_points(axes, frame, "kl", "kl_low")
+    axes.margins(x=0.08)
+    axes.set_xlabel(f"File size ({unit})")
+    axes.set_ylabel("Mean KL divergence (nats)" + (" with 95 % interval" if frame["kl_low"].notna().any() else ""))
+    axes.legend(loc="upper right", frameon=False)
+    return figure
+
+
 def _perplexity_changes(frame: pd.DataFrame, run: Run) -> Figure:
     rows = frame[frame["ppl_change_vs_standard"].notna()].iloc[::-1]
-    figure, axes = _figure(run, "Change of perplexity, DynamicGate against Standard", height=1.9 + 0.5 * len(rows))
+    title = "Change of perplexity against Standard of the same type"
+    figure, axes = _figure(run, title, height=1.9 + 0.5 * len(rows))
     change = 100 * rows["ppl_change_vs_standard"]
     errors = None
     if rows["ppl_change_vs_standard_low"].notna().all():
         errors = [change - 100 * rows["ppl_change_vs_standard_low"], 100 * rows["ppl_change_vs_standard_high"] - change]
     bars: dict[str, Any] = {
-        "color": STYLE["DynamicGate"]["color"],
+        "color": [STYLE.get(str(f), {"color": GREY})["color"] for f in rows["family"]],
         "height": 0.6,
         "error_kw": {"capsize": 3, "lw": 1.2},
     }
-    axes.barh(rows["base"], change, xerr=errors, **bars)
-    for base, value in zip(rows["base"], change, strict=True):
+    axes.barh(rows["recipe"], change, xerr=errors, **bars)
+    for recipe, value in zip(rows["recipe"], change, strict=True):
         side: dict[str, Any] = {"xytext": (6 if value < 0 else -6, 0), "ha": "left" if value < 0 else "right"}
-        axes.annotate(f"{value:+.1f}%", (0, base), textcoords="offset points", va="center", fontsize=9, **side)
+        axes.annotate(f"{value:+.1f}%", (0, recipe), textcoords="offset points", va="center", fontsize=9, **side)
     axes.axvline(0, color="black", lw=1)
     axes.margins(x=0.12)
     axes.grid(axis="y", visible=False)
@@ -216,5 +246,5 @@ def _error_propagation(run: Run) -> Figure | None:
     all_axes[0][0].set_ylabel("Relative error of the residual stream\n(mean; band: smallest to largest window)")
     all_axes[0][0].legend(loc="lower right", frameon=False, fontsize=9)
     figure.suptitle("Error of the hidden states by layer, against the reference", x=0.01, ha="left", fontweight="bold")
-    figure.supxlabel(caption(run), fontsize=8, color=_GREY, x=0.01, ha="left")
+    figure.supxlabel(caption(run), fontsize=8, color=GREY, x=0.01, ha="left")
     return figure

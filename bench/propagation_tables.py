@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bench.results import Run
 from bench.stats import Estimate, mean_over_windows
-from bench.tables import pairs, percent, verdict, with_interval
+from bench.tables import mixed_pairs, percent, verdict, with_interval
 
 KEY = """\
 Key
@@ -62,9 +62,9 @@ def propagation_table(run: Run) -> pd.DataFrame:
 
 
 def paired_propagation_table(run: Run) -> pd.DataFrame:
-    """DynamicGate against Standard of the same base: changes of the error and of its growth, paired by window."""
+    """Mixed recipes against Standard of the same base: changes of the error and of its growth, paired by window."""
     rows = []
-    for pair in pairs(run):
+    for pair in mixed_pairs(run):
         std, gated = errors(run, pair.standard or ""), errors(run, pair.gated or "")
         if not (std.size and gated.size):
             continue
@@ -74,9 +74,10 @@ def paired_propagation_table(run: Run) -> pd.DataFrame:
         ratio = np.log(gated[:, -1] / gated[:, q]) - np.log(std[:, -1] / std[:, q])
         rows.append(
             {
-                "Quantization": pair.base,
+                "Recipe": pair.gated,
+                "Against": pair.standard,
                 "Δ error, last layer [95 %]": with_interval(last, percent),
-                "Verdict": verdict(last, "DynamicGate smaller", "DynamicGate larger"),
+                "Verdict": verdict(last, "smaller", "larger"),
                 "Δ error, mean of layers [95 %]": with_interval(mean, percent),
                 "Δ growth [95 %]": with_interval(mean_over_windows(ratio).map(lambda x: math.exp(x) - 1), percent),
             }

@@ -9,6 +9,15 @@ type = "IQ4_XS"
 layers = [0.0, 0.25]             # shares of the depth; whole numbers are indices, the second not included
 tensors = ["attention-v"]        # kinds of tensor
 pattern = "attn_v"               # a regular expression on the tensor's name
+
+A recipe with a size leaves a choice, which is made by what the types do to the model's output (choose.py):
+
+size = "+4%"                     # over the base's file; or "2.5bpw", "80MB", "IQ2_S" for the size of another recipe
+sizes = { IQ1_S = "+14%" }       # for single bases
+
+[[rules]]
+layers = [0.0, 0.25]
+may = ["IQ4_XS", "IQ3_S"]        # instead of type: what these tensors may take beside what they have without this rule
 """
 
 from __future__ import annotations
@@ -23,6 +32,7 @@ import gguf
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bench.errors import BenchError, nearest
+from bench.sizes import parse_size
 
 #: Types a tensor can be stored in: without integers, and without those that only exist while llama.cpp computes.
 _TYPES = tuple(
@@ -32,6 +42,14 @@ _TYPES = tuple(
 )
 
 
+def check_types(names: list[str]) -> list[str]:
+    """The names, if llama.cpp has these types. Raises BenchError with the nearest."""
+    for name in names:
+        if name not in _TYPES:
+            raise BenchError(f"llama.cpp has no type {name}{nearest(name, _TYPES)}")
+    return names
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -39,10 +57,11 @@ class _Strict(BaseModel):
 class RuleFile(_Strict):
     """A rule as it stands in the file; see recipes.Rule."""
 
-    type: str
+    type: str | None = None
     layers: tuple[int, int] | tuple[float, float] | None = None
     tensors: list[str] = []
     pattern: str | None = None
+    may: list[str] = []
 
     @field_validator("layers", mode="before")
     @classmethod
@@ -57,11 +76,13 @@ class RuleFile(_Strict):
             raise ValueError("the second must be greater than the first, and shares lie between 0.0 and 1.0")
         return tuple(value)
 
-    @field_validator("type")
+    @field_validator("type", "may")
     @classmethod
-    def _type(cls, value: str) -> str:
-        if value not in _TYPES:
-            raise ValueError(f"llama.cpp has no type {value}{nearest(value, _TYPES)}")
+    def _types(cls, value: str | list[str] | None) -> str | list[str] | None:
+        try:
+            check_types([value] if isinstance(value, str) else value or [])
+        except BenchError as e:
+            raise ValueError(str(e)) from e
         return value
 
     @field_validator("pattern")
@@ -77,6 +98,8 @@ class RuleFile(_Strict):
     def _some_condition(self) -> Self:
         if self.layers is None and not self.tensors and self.pattern is None:
             raise ValueError("give at least one of layers, tensors and pattern")
+        if (self.type is None) == (not self.may):
+            raise ValueError("give either type, or may with the types to choose from")
         return self
 
 
@@ -88,7 +111,22 @@ class RecipeFile(_Strict):
     family: str = "Own"
     description: str = ""
     base: str | None = None
+    size: str | None = None
+    sizes: dict[str, str] = {}
     rules: list[RuleFile] = []
+
+    @field_validator("size", "sizes")
+    @classmethod
+    def _sizes(cls, value: str | dict[str, str] | None) -> str | dict[str, str] | None:
+        for size in [value] if isinstance(value, str) else (value or {}).values():
+            parse_size(size)
+        return value
+
+    @model_validator(mode="after")
+    def _size_goes_with_a_choice(self) -> Self:
+        if (self.size or self.sizes) and not any(r.may for r in self.rules):
+            raise ValueError("a size leaves a choice, and no rule says with `may` what to choose from")
+        return self
 
 
 def read_recipe_file(path: Path) -> RecipeFile:

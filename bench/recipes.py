@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -19,7 +19,9 @@ import gguf
 
 from bench.errors import BenchError, MeasurementError, nearest
 from bench.gguf_io import UNQUANTIZED
+from bench.needs import format_needs_importance
 from bench.recipe_files import RecipeFile, packaged_recipes, read_recipe_file
+from bench.sizes import canonical_size, in_words, parse_size
 
 _LAYER = re.compile(r"^blk\.(\d+)\.(.*)$")
 
@@ -42,16 +44,17 @@ KINDS = (*(name for name, _ in _KINDS), "embeddings", "output", "other")
 
 @dataclass(frozen=True)
 class Rule:
-    """A type for the tensors that meet every condition given.
+    """A type for the tensors that meet every condition given, or types that the gate may give them (see choose.py).
 
-    layers: (first, end), end not included: both indices (int) or both shares of the depth (float). tensors: kinds (KINDS).
+    type: None where `may` holds instead. layers: (first, end), end not included: both indices (int) or both shares of the depth (float). tensors: kinds (KINDS).
     pattern: a regular expression that is searched for in the tensor's name.
     """
 
-    type: str
+    type: str | None = None
     layers: tuple[int, int] | tuple[float, float] | None = None
     tensors: tuple[str, ...] = ()
     pattern: str | None = None
+    may: tuple[str, ...] = ()
 
     @property
     def target(self) -> str:
@@ -79,18 +82,27 @@ class Rule:
 
 @dataclass(frozen=True)
 class Recipe:
-    """name: as tables show it; family: `Standard` or the family of a recipe file; base: a llama.cpp format."""
+    """name: as tables show it; family: `Standard` or the family of a recipe file; base: a llama.cpp format.
+
+    size: what a file may take, for recipes whose rules leave a choice (see sizes.py); None where nothing is to be chosen.
+    seed: choose at random, as a control; None to choose well. plain: quantize without importance data.
+    """
 
     name: str
     family: str
     base: str
     description: str
     rules: tuple[Rule, ...] = ()
+    size: str | None = None
+    seed: int | None = None
+    plain: bool = False
 
     @property
     def fingerprint(self) -> str:
         """Equal for recipes that ask for the same types."""
-        return hashlib.sha256(json.dumps([self.base, [asdict(r) for r in self.rules]]).encode()).hexdigest()[:16]
+        rules = [{k: v for k, v in asdict(r).items() if k != "may" or v} for r in self.rules]
+        chosen = [self.size, self.seed] if self.size else []
+        return hashlib.sha256(json.dumps([self.base, rules, *chosen]).encode()).hexdigest()[:16]
 
 
 def layer_boundary(share: float, n_layers: int) -> int:
@@ -120,16 +132,23 @@ def standard_formats() -> tuple[str, ...]:
     return tuple(n for n in names if n not in ("GUESSED", "Q4_1_SOME_F16"))
 
 
-#: What tables take for llama.cpp's formats, the method under test and the reference.
-_OUR_FAMILIES = ("Standard", "DynamicGate", "Reference")
+#: What tables take for llama.cpp's formats, the method under test, the reference and the automatic recipes.
+AUTOMATIC = "Automatic"
+_OUR_FAMILIES = ("Standard", "DynamicGate", "Reference", AUTOMATIC)
+
+#: Ends the name of a format that is to be built without importance data.
+_PLAIN = "-PLAIN"
 
 _BASES = ("IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ1_M", "IQ1_S")
+_FORMATS = ("F32", "BF16", "F16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q5_1", "Q5_0", "Q4_K_M", "Q4_K_S", "Q4_1", "Q4_0",
+            "IQ4_NL", "IQ4_XS", "Q3_K_L", "Q3_K_M", "Q3_K_S", "IQ3_M", "IQ3_S", "IQ3_XS", "IQ3_XXS", "Q2_K", "Q2_K_S",
+            "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S")  # fmt: skip
 #: Names that stand for several recipes.
 SUITES: dict[str, tuple[str, ...]] = {
     "dynamicgate": tuple(name for base in _BASES for name in (base, f"DG-{base}")),
-    "formats": ("F32", "BF16", "F16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q5_1", "Q5_0", "Q4_K_M", "Q4_K_S", "Q4_1", "Q4_0",
-                "IQ4_NL", "IQ4_XS", "Q3_K_L", "Q3_K_M", "Q3_K_S", "IQ3_M", "IQ3_S", "IQ3_XS", "IQ3_XXS", "Q2_K", "Q2_K_S",
-                "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S"),
+    "dynamicgate-full": tuple(name for base in _BASES for name in (base, f"DG-FULL-{base}")),
+    "formats": _FORMATS,
+    "plain": tuple(f"{f}{_PLAIN}" for f in _FORMATS if f not in UNQUANTIZED and not format_needs_importance(f)),
     "guide": ("BF16", "F16", "Q8_0", "Q6_K", "Q4_K_M", "Q4_0", "IQ3_M", "IQ3_S", "IQ3_XS"),
 }  # fmt: skip
 
@@ -145,29 +164,66 @@ def find_recipes(names: tuple[str, ...]) -> list[Recipe]:
 
 
 def find_recipe(name: str) -> Recipe:
-    """The recipe of a name such as `IQ2_XXS` or `DG-IQ2_XXS` (case does not matter), or of a .toml file.
+    """The recipe of a name such as `IQ2_XXS`, `DG-IQ2_XXS` or `auto@2.5bpw` (case does not matter), or of a .toml file.
 
-    Raises BenchError with near names, and for a file that is no recipe.
+    A recipe that leaves a choice takes a size after an @ (see sizes.py) and, to choose at random, a seed after a #:
+    `auto@IQ2_XXS#1`. Raises BenchError with near names, for a size that is none, and for a file that is no recipe.
     """
+    named, _, seed = name.partition("#")
+    core, _, size = named.partition("@")
+    recipe = _without_size(core)
+    leaves_choice = any(r.may for r in recipe.rules)
+    if not leaves_choice and (size or seed):
+        raise BenchError(f"{name}: {core} leaves nothing to choose, so it takes no size and no seed; try auto@{core}")
+    if not leaves_choice:
+        return recipe
+    wanted = canonical_size(size or recipe.size or "", name)
+    if parse_size(wanted).recipe is not None:
+        wanted = find_recipe(wanted).name  # a name that exists, as tables show it
+    if seed and not seed.isdecimal():
+        raise BenchError(f"{name}: what follows the # is the seed of a random choice, a whole number")
+    shown = recipe.name + (f"@{wanted}" if size else "") + (f"#{int(seed)}" if seed else "")
+    family = recipe.family
+    if recipe.size is not None and size and wanted != recipe.size:
+        family += f", {wanted}"  # beside the recipe with its own size, not in its place
+    if seed:
+        family += ", random"
+    described = recipe.description.replace("{size}", in_words(parse_size(wanted), recipe.base))
+    described += f"; chosen at random with seed {int(seed)}" if seed else ""
+    return replace(
+        recipe, name=shown, family=family, description=described, size=wanted, seed=int(seed) if seed else None
+    )
+
+
+def _without_size(name: str) -> Recipe:
     if name.endswith(".toml"):
         own = read_recipe_file(Path(name))
         if own.family in _OUR_FAMILIES or own.prefix.upper() in standard_formats():
             what = f"family {own.family!r}" if own.family in _OUR_FAMILIES else f"prefix {own.prefix!r}"
             raise BenchError(f"{name}: {what} is the program's own; choose another")
         return _of_file(own, None)
-    files = packaged_recipes()
-    known = [f"{prefix}-{base}" for prefix in ("", *files) for base in standard_formats()]
-    known = [k.removeprefix("-") for k in known]
+    files = {prefix: read_recipe_file(path) for prefix, path in packaged_recipes().items()}
+    complete = {prefix: file for prefix, file in files.items() if file.base}
+    mixed = [f"{prefix}-{base}" for prefix in files if prefix not in complete for base in standard_formats()]
+    known = [*standard_formats(), *complete, *mixed]
     exact = {k.casefold(): k for k in known}.get(name.casefold())
+    if exact is None and (stem := name.upper().removesuffix(_PLAIN)) in standard_formats() and name.upper() != stem:
+        if stem in UNQUANTIZED or format_needs_importance(stem):
+            why = "is not quantized" if stem in UNQUANTIZED else "cannot be built without an importance matrix"
+            raise BenchError(f"{name}: {stem} {why}; use {stem}")
+        described = f"llama.cpp's own mix of types for {stem}, without an importance matrix"
+        return Recipe(stem + _PLAIN, "Standard, no importance matrix", stem, described, plain=True)
     if exact is None:
         raise BenchError(f"no recipe or type is called {name!r}{nearest(name, [*known, *SUITES])}")
     if exact in standard_formats():
         return Recipe(exact, "Standard", exact, f"llama.cpp's own mix of types for {exact}")
+    if exact in complete:
+        return _of_file(complete[exact], None)
     base = next(b for b in sorted(standard_formats(), key=len, reverse=True) if exact.endswith(f"-{b}"))
     prefix = exact.removesuffix(f"-{base}")
     if base in UNQUANTIZED:
         raise BenchError(f"{exact}: {prefix} mixes quantized types and {base} is not one; try {prefix}-IQ2_XXS")
-    return _of_file(read_recipe_file(files[prefix]), base)
+    return _of_file(files[prefix], base)
 
 
 def _of_file(file: RecipeFile, base: str | None) -> Recipe:
@@ -177,13 +233,14 @@ def _of_file(file: RecipeFile, base: str | None) -> Recipe:
         raise BenchError(f'{file.path}: names no base; add for instance base = "IQ2_XXS" to it')
     if stated not in standard_formats():
         raise BenchError(f"{file.path}: base: llama.cpp has no format {stated}{nearest(stated, standard_formats())}")
-    rules = tuple(Rule(r.type, r.layers, tuple(r.tensors), r.pattern) for r in file.rules)
+    rules = tuple(Rule(r.type, r.layers, tuple(r.tensors), r.pattern, tuple(r.may)) for r in file.rules)
     for rule in rules:
         for kind in rule.tensors:
             if kind not in KINDS:
                 raise BenchError(f"{file.path}: tensors: there is no kind {kind!r}{nearest(kind, KINDS)}")
     name = f"{file.prefix}-{stated}" if base else file.prefix
-    return Recipe(name, file.family, stated, file.description.replace("{base}", stated), rules)
+    size = file.sizes.get(stated, file.size)
+    return Recipe(name, file.family, stated, file.description.replace("{base}", stated), rules, size)
 
 
 def apply_rules(recipe: Recipe, mix: dict[str, str], n_layers: int) -> dict[str, str]:
@@ -195,6 +252,8 @@ def apply_rules(recipe: Recipe, mix: dict[str, str], n_layers: int) -> dict[str,
     """
     asked: dict[str, str] = {}
     for rule in recipe.rules:
+        if rule.type is None:
+            continue
         matched = [name for name, chosen in mix.items() if chosen not in UNQUANTIZED and rule.applies(name, n_layers)]
         if not matched:
             raise MeasurementError(
@@ -202,3 +261,22 @@ def apply_rules(recipe: Recipe, mix: dict[str, str], n_layers: int) -> dict[str,
             )
         asked.update(dict.fromkeys(matched, rule.type))
     return asked
+
+
+def choices(recipe: Recipe, mix: dict[str, str], n_layers: int) -> dict[str, tuple[str, ...]]:
+    """The types that the recipe lets every tensor take that llama.cpp quantizes, the one that it has without a choice first.
+
+    mix: types without a choice. Raises MeasurementError for a choice that no tensor has.
+    """
+    allowed = {name: [chosen] for name, chosen in mix.items() if chosen not in UNQUANTIZED}
+    for rule in recipe.rules:
+        if not rule.may:
+            continue
+        matched = [name for name in allowed if rule.applies(name, n_layers)]
+        if not matched:
+            raise MeasurementError(
+                f"{recipe.name}: its choice for {rule.target} matches no tensor of this model of {n_layers} layers; use a standard type"
+            )
+        for name in matched:
+            allowed[name] += [t for t in rule.may if t not in allowed[name]]
+    return {name: tuple(types) for name, types in allowed.items()}

@@ -105,6 +105,21 @@ class _Record(_Frozen):
     time: str = Field(default_factory=utc_now)
 
 
+class ChoiceRecord(_Frozen):
+    """How the types of a recipe with a size were chosen (choose.py). limit: bytes allowed; against: the recipe whose size
+    that is, or of which this is a random control; the rest of the assignment that was best on calibration text, None for one
+    at random: what its predictions were made with, predicted and measured mean KL divergence in nats, relative distance of
+    the prediction from the optimum at most, number of assignments that were tried."""
+
+    limit: int
+    against: str | None
+    prediction: str | None = None
+    predicted_kl: float | None = None
+    calibration_kl: float | None = None
+    gap: float | None = None
+    tried: int = 0
+
+
 class FileRecord(_Record):
     """A model file of the run. family: Reference, Standard or that of a recipe file; base: what pairs the families.
 
@@ -127,6 +142,7 @@ class FileRecord(_Record):
     build_seconds: float | None
     build_memory_bytes: int | None
     rules: str | None = None
+    choice: ChoiceRecord | None = None
 
 
 class WindowRecord(_Record):

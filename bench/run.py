@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from bench import files, prompts
+from bench.choose import Resolved, chooser
 from bench.errors import BenchError, MeasurementError
 from bench.hidden_states import HiddenStates, compare_hidden_states
 from bench.identity import default_directory, file_record, model_identity, reference_record, versions
@@ -154,13 +155,16 @@ class Sweep:
             store.append(reference_record(store.run.header.id, self.reference_label, self.reference))
         paths, changed = {self.reference_label: self.reference.path}, self._changed(store.run)
         importance = importance_file(self.options, self.reference, self.library, self.threads, self.cpus, self.reporter)
-        with self.reporter.steps("Quantizing", len(recipes)) as steps:
+        resolved = self._resolve(store, recipes, importance)
+        with self.reporter.steps("Quantizing", len(resolved)) as steps:
             for recipe in recipes:
+                if recipe.name not in resolved:
+                    continue
                 steps.name(recipe.name)
                 try:
                     built = files.quantized(
                         self.reference,
-                        recipe,
+                        resolved[recipe.name].recipe,
                         importance,
                         self.options.cache,
                         self.library,
@@ -176,9 +180,23 @@ class Sweep:
                     paths[recipe.name] = built.path
                     on_record = store.run.files.get(recipe.name)
                     if on_record is None or on_record.sha256 != built.sha256 or recipe.name in changed:
-                        store.append(file_record(store.run.header.id, recipe, built))
+                        store.append(file_record(store.run.header.id, recipe, resolved[recipe.name], built))
                 steps.done()
         return paths
+
+    def _resolve(self, store: RunStore, recipes: list[Recipe], importance: Path | None) -> dict[str, Resolved]:
+        """The recipes with their choices made; a size that cannot be kept is on record as a failure to build."""
+        choosing = chooser(
+            self.options, self.reference, importance, self.library, self.threads, self.cpus, self.reporter
+        )
+        resolved = {}
+        for recipe in recipes:
+            try:
+                resolved[recipe.name] = Resolved(recipe, None) if recipe.size is None else choosing().resolve(recipe)
+            except MeasurementError as e:
+                store.append(FailureRecord(run=store.run.header.id, recipe=recipe.name, window=None, reason=str(e)))
+                self.reporter.warn(f"{recipe.name} was not built: {e}")
+        return resolved
 
     def _passes(self, store: RunStore, paths: dict[str, Path]) -> None:
         """Window by window: the reference first, then every recipe against the reference's logits for that window.

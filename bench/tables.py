@@ -15,6 +15,7 @@ import pandas as pd
 from bench import stats
 from bench.agreement import agreement, kl_by_kind, kl_change, mean_kl
 from bench.jobs import WindowResult
+from bench.recipes import AUTOMATIC
 from bench.results import Run
 
 MISSING = "–"
@@ -68,18 +69,34 @@ def windows_text(run: Run) -> str:
 
 @dataclass(frozen=True)
 class Pair:
-    """A standard file and its DynamicGate counterpart; None for one that the run does not have."""
+    """A standard file and its mixed counterpart, DynamicGate for one; None for one that the run does not have."""
 
     base: str
     standard: str | None
     gated: str | None
 
 
-def pairs(run: Run, family: str = "DynamicGate") -> list[Pair]:
-    """Every base that has a file of the family, in the order of the run."""
-    bases = list(dict.fromkeys(f.base for f in run.files.values() if f.family == family))
+#: Families that the published form is about: the gate, and for a run without it the full rule.
+GATED = ("DynamicGate", "DynamicGate, full")
+
+
+def pairs(run: Run, family: str | None = None) -> list[Pair]:
+    """Every base that has a file of the family (that of the published form unless told), in the order of the run."""
+    found = {f.family for f in run.files.values()}
+    wanted = family or next((f for f in GATED if f in found), GATED[0])
+    bases = list(dict.fromkeys(f.base for f in run.files.values() if f.family == wanted))
     names = {(f.family, f.base): f.recipe for f in run.files.values()}
-    return [Pair(b, names.get(("Standard", b)), names.get((family, b))) for b in bases]
+    return [Pair(b, names.get(("Standard", b)), names.get((wanted, b))) for b in bases]
+
+
+def mixed_pairs(run: Run) -> list[Pair]:
+    """Every mixed recipe with the standard file of its base: DynamicGate, its variants, ablations and users' own.
+
+    Not automatic recipes, which have a size and no base to compare with (see equal_size.py).
+    """
+    families = dict.fromkeys(f.family for f in run.files.values())
+    mixed = [f for f in families if f not in ("Standard", "Reference") and not f.startswith(AUTOMATIC)]
+    return [p for family in mixed for p in pairs(run, family)]
 
 
 def published_table(run: Run) -> pd.DataFrame:
@@ -123,7 +140,7 @@ PUBLISHED_COLUMNS = [
 def full_frame(run: Run) -> pd.DataFrame:
     """One row a file with raw numbers, the reference first; NaN where there is no figure. Units stand in the names."""
     reference = run.reference
-    standard_of = {p.gated: p.standard for p in pairs(run)}
+    standard_of = {p.gated: p.standard for p in mixed_pairs(run)}
     rows = []
     for name, file in run.files.items():
         windows = run.results(name)
@@ -272,9 +289,9 @@ def share(value: float) -> str:
 
 
 def paired_table(run: Run) -> pd.DataFrame:
-    """DynamicGate against standard of the same base: paired change of perplexity and of time, with intervals and a verdict."""
+    """Mixed recipes against the standard of the same base: paired change of perplexity and of time, with intervals and a verdict."""
     rows = []
-    for pair in pairs(run):
+    for pair in mixed_pairs(run):
         std, gated = run.results(pair.standard), run.results(pair.gated)
         if not (std and gated):
             continue
@@ -286,9 +303,10 @@ def paired_table(run: Run) -> pd.DataFrame:
         files = run.files[pair.standard or ""], run.files[pair.gated or ""]
         rows.append(
             {
-                "Quantization": pair.base,
+                "Recipe": pair.gated,
+                "Against": pair.standard,
                 "Δ PPL [95 %]": with_interval(change, percent),
-                "Verdict": verdict(change, "DynamicGate better", "DynamicGate worse"),
+                "Verdict": verdict(change, "better", "worse"),
                 "Δ KL [95 %]": with_interval(kl, divergence_change) if kl else MISSING,
                 "Δ Size": percent(files[1].n_bytes / files[0].n_bytes - 1),
                 "Time ratio [95 %]": with_interval(ratio, "{:.3f}".format),

@@ -25,6 +25,8 @@ from pydantic import BaseModel, TypeAdapter
 
 from bench.errors import BenchError, MeasurementError
 from bench.jobs import (
+    AllocateJob,
+    Allocation,
     ImportanceJob,
     ImportanceResult,
     Job,
@@ -34,12 +36,16 @@ from bench.jobs import (
     MeasureResult,
     PlanJob,
     PlanResult,
+    ProbeJob,
+    ProbeResult,
     PropagationJob,
     PropagationResult,
     QuantizeJob,
     QuantizeResult,
     TokenizeJob,
     TokenizeResult,
+    WeightErrorJob,
+    WeightErrorResult,
 )
 from bench.machine import peak_memory, pin
 
@@ -121,6 +127,24 @@ def _propagation(job: PropagationJob, _progress: Progress) -> PropagationResult:
     return propagate(job)
 
 
+def _weight_error(job: WeightErrorJob, progress: Progress) -> WeightErrorResult:
+    from bench.weight_error import weight_errors
+
+    return weight_errors(job, progress)
+
+
+def _probe(job: ProbeJob, progress: Progress) -> ProbeResult:
+    from bench.probe import probe
+
+    return probe(job, progress)
+
+
+def _allocate(job: AllocateJob, _progress: Progress) -> Allocation:
+    from bench.allocate import allocate
+
+    return allocate(job.options, job.budget)
+
+
 _HANDLERS: dict[str, Callable[..., BaseModel]] = {
     "library": _library,
     "tokenize": _tokenize,
@@ -129,6 +153,9 @@ _HANDLERS: dict[str, Callable[..., BaseModel]] = {
     "quantize": _quantize,
     "measure": _measure,
     "propagation": _propagation,
+    "weight-error": _weight_error,
+    "probe": _probe,
+    "allocate": _allocate,
 }
 
 
@@ -138,6 +165,9 @@ _IMPORTS = {
     "importance": ("bench.imatrix",),
     "measure": ("bench.measure",),
     "propagation": ("bench.propagation",),
+    "weight-error": ("bench.weight_error",),
+    "probe": ("bench.probe",),
+    "allocate": ("bench.allocate",),
 }
 #: macOS's own libraries do not survive a fork.
 _FORKS = sys.platform == "linux"

@@ -112,9 +112,9 @@ def test_dequantizing_is_llama_cpps_reading(tiny: Path) -> None:
 
 def test_what_is_kept_is_used_and_changes_nothing(tiny: Path, matrix: Path, tmp_path: Path) -> None:
     blocks = tmp_path / "blocks"
-    build(job(tiny, "DG-IQ2_XXS", matrix, tmp_path / "alone.gguf", tmp_path / "other"), lambda share: None)
+    build(job(tiny, "DG-FULL-IQ2_XXS", matrix, tmp_path / "alone.gguf", tmp_path / "other"), lambda share: None)
     build(job(tiny, "IQ2_XXS", matrix, tmp_path / "standard.gguf", blocks), lambda share: None)
-    build(job(tiny, "DG-IQ2_XXS", matrix, tmp_path / "helped.gguf", blocks), lambda share: None)
+    build(job(tiny, "DG-FULL-IQ2_XXS", matrix, tmp_path / "helped.gguf", blocks), lambda share: None)
     assert (tmp_path / "helped.gguf").read_bytes() == (tmp_path / "alone.gguf").read_bytes()
     # and they really are used: blocks that differ (with the right checksum) show in the file
     cache = BlockCache(blocks, "o", 10**9)
@@ -125,7 +125,7 @@ def test_what_is_kept_is_used_and_changes_nothing(tiny: Path, matrix: Path, tmp_
     changed = data.copy()
     changed[8] ^= 1
     cache.store(pair, changed)
-    build(job(tiny, "DG-IQ2_XXS", matrix, tmp_path / "differs.gguf", blocks), lambda share: None)
+    build(job(tiny, "DG-FULL-IQ2_XXS", matrix, tmp_path / "differs.gguf", blocks), lambda share: None)
     assert stored(tmp_path / "differs.gguf")["blk.1.ffn_up.weight"][1] == changed.tobytes()
 
 

@@ -88,7 +88,7 @@ def test_tables_pair_by_window() -> None:
     assert rows[0]["Error after 25 %"] == "0.350" and rows[0]["Growth [95 %]"].startswith("4.00 [4.00")
     [pair] = paired_propagation_table(run).to_dict("records")
     assert pair["Δ error, last layer [95 %]"] == "-38.0% [-38.0%, -38.0%]"
-    assert pair["Verdict"] == "DynamicGate smaller" and pair["Δ growth [95 %]"] == "+0.0% [+0.0%, +0.0%]"
+    assert pair["Verdict"] == "smaller" and pair["Δ growth [95 %]"] == "+0.0% [+0.0%, +0.0%]"
 
 
 def test_as_a_part_of_the_sweep(

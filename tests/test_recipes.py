@@ -72,7 +72,7 @@ def test_dynamicgate_goes_by_layer_not_by_name(names: list[str]) -> None:
         "token_embd.weight": "Q2_K",
         "output.weight": "Q5_K",
     }
-    asked = apply_rules(find_recipe("DG-IQ2_XXS"), mix, 8)
+    asked = apply_rules(find_recipe("DG-FULL-IQ2_XXS"), mix, 8)
     outer = {f"blk.{i}.{n}.weight" for i in (0, 1, 6, 7) for n in names}
     assert asked == dict.fromkeys(outer, "IQ4_XS") | {"token_embd.weight": "Q5_K", "output.weight": "Q5_K"}
 
@@ -191,7 +191,7 @@ def test_ablations_differ_from_dynamicgate_in_what_they_are_named_for(prefix: st
     assert ("output.weight" in changed) == (prefix != "DG-BARE")
 
 
-@pytest.mark.parametrize("recipe", ["Q4_K_M", "IQ2_XXS", "DG-IQ1_M", "Q8_0"])
+@pytest.mark.parametrize("recipe", ["Q4_K_M", "IQ2_XXS", "DG-FULL-IQ1_M", "Q8_0"])
 def test_the_plan_states_the_file_to_the_byte(tiny: Path, matrix: Path, tmp_path: Path, recipe: str) -> None:
     types = built(tiny, recipe, matrix, tmp_path / "q.gguf")
     found = planned_file(PlanJob(model=tiny, recipe=find_recipe(recipe), with_importance=True))
@@ -201,7 +201,7 @@ def test_the_plan_states_the_file_to_the_byte(tiny: Path, matrix: Path, tmp_path
 
 def test_a_rule_that_matches_nothing_is_an_error() -> None:
     with pytest.raises(BenchError, match="its rule for layers 0% to 25% matches no tensor of this model of 1 layers"):
-        apply_rules(find_recipe("DG-IQ2_XXS"), {"blk.0.attn_q.weight": "IQ2_XXS", "token_embd.weight": "Q5_K"}, 1)
+        apply_rules(find_recipe("DG-FULL-IQ2_XXS"), {"blk.0.attn_q.weight": "IQ2_XXS", "token_embd.weight": "Q5_K"}, 1)
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +239,7 @@ def test_dynamicgate_differs_from_standard_exactly_where_its_rules_apply(
     matrix: Path, tmp_path: Path, tied: bool
 ) -> None:
     model = write_model(tmp_path / "m.gguf", Shape(tied=tied, layers=4))
-    standard, gated = (built(model, r, matrix, tmp_path / f"{r}.gguf") for r in ("IQ2_XXS", "DG-IQ2_XXS"))
+    standard, gated = (built(model, r, matrix, tmp_path / f"{r}.gguf") for r in ("IQ2_XXS", "DG-FULL-IQ2_XXS"))
     for name, kind in gated.items():
         outer = name.startswith(("blk.0.", "blk.3."))
         if name.endswith("norm.weight"):

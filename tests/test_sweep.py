@@ -19,7 +19,7 @@ import pytest
 from bench.results import FILE_NAME, Run, WindowRecord
 from tests.conftest import Outcome
 
-RECIPES = ("IQ2_XXS", "DG-IQ2_XXS")
+RECIPES = ("IQ2_XXS", "DG-FULL-IQ2_XXS")
 WINDOWS = 2
 
 
@@ -227,7 +227,7 @@ def test_failures_of_the_model_are_recorded_and_the_sweep_goes_on(
     run = Run.load(tmp_path / "second")
     assert {(f.recipe, f.window) for f in run.failures} == {("IQ2_XXS", 0), ("IQ2_XXS", 1)}
     assert all("NaN or Inf" in f.reason for f in run.failures)
-    assert len(run.windows["DG-IQ2_XXS"]) == len(run.windows["F16"]) == WINDOWS
+    assert len(run.windows["DG-FULL-IQ2_XXS"]) == len(run.windows["F16"]) == WINDOWS
     assert "IQ2_XXS: 0 of 2 windows measured" in broken.out
 
 
@@ -235,7 +235,7 @@ def test_a_cached_file_that_was_changed_is_built_again(
     bench: Callable[..., Outcome], arguments: list[str], tmp_path: Path, cache: Path
 ) -> None:
     assert bench(*arguments, "--out", tmp_path / "first").code == 0
-    [built] = cache.glob("quantized/tiny-DG-IQ2_XXS-*.gguf")
+    [built] = cache.glob("quantized/tiny-DG-FULL-IQ2_XXS-*.gguf")
     whole = built.read_bytes()
     built.write_bytes(whole[:-1000] + bytes(1000))
     assert bench(*arguments, "--out", tmp_path / "second").code == 0
@@ -258,7 +258,7 @@ def test_default_model(bench: Callable[..., Outcome], tmp_path: Path) -> None:
     done = bench(
         "run",
         "--recipes",
-        "IQ1_S,DG-IQ1_S",
+        "IQ1_S,DG-FULL-IQ1_S",
         "--windows",
         1,
         "--calibration-chunks",

@@ -55,7 +55,7 @@ def test_full_table_has_the_reference_first_and_intervals() -> None:
 
 def test_paired_table_says_what_is_shown() -> None:
     better = tables.paired_table(small_run(gain=0.5)).to_dict("records")[0]  # type: ignore[arg-type]
-    assert better["Δ PPL [95 %]"] == "-50.0% [-50.0%, -50.0%]" and better["Verdict"] == "DynamicGate better"
+    assert better["Δ PPL [95 %]"] == "-50.0% [-50.0%, -50.0%]" and better["Verdict"] == "better"
     assert better["Δ Size"] == "+40.0%"
     same = tables.paired_table(small_run(gain=1.0)).to_dict("records")[0]  # type: ignore[arg-type]
     assert same["Verdict"] == "no difference shown"
@@ -110,4 +110,4 @@ def test_times_of_different_sittings_are_not_compared() -> None:
     apart = [r.model_copy(update={"sitting": r.recipe}) if r.kind == "window" else r for r in records]
     [row] = tables.paired_table(run_of(apart, windows=6)).to_dict("records")  # type: ignore[arg-type]
     assert row["Time ratio [95 %]"] == "–" and row["Time"] == "not measured in one sitting"
-    assert row["Verdict"] == "DynamicGate better", "scores compare whenever they were made"
+    assert row["Verdict"] == "better", "scores compare whenever they were made"

@@ -1,0 +1,323 @@
+"""Choosing types within a size: from a recipe that leaves a choice to one that names the type of every tensor.
+
+    sensitivities (measured) x weighted errors (computed)  ->  predicted divergence of every tensor in every type
+    ->  allocate.py: the least sum within the size  ->  tried on other calibration windows  ->  the best of those tried
+
+The sum of what single tensors lose is far from what they lose together, so factors for kinds of tensor and for the outer
+layers are tried in turn, and what counts in the end is the divergence that a whole assignment has on windows of the
+calibration text. The text that recipes are judged by is never seen here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
+from pathlib import Path
+
+import gguf
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bench import imatrix, prompts
+from bench.errors import MeasurementError
+from bench.files import short_hash, token_stream
+from bench.gguf_header import align, read_header
+from bench.gguf_io import UNQUANTIZED, TensorInfo, complete_or_absent
+from bench.jobs import AllocateJob, Allocation, LibraryInfo, PlanJob, PlanResult, TypeOption
+from bench.models import Reference
+from bench.options import Options
+from bench.prober import Prober
+from bench.process import run_job
+from bench.progress import Reporter
+from bench.recipes import AUTOMATIC, Recipe, Rule, choices, find_recipe, kinds_of, standard_formats
+from bench.results import ChoiceRecord
+from bench.sensitivity import Sensitivity, measure, probe_types, usable
+from bench.sizes import parse_size
+
+#: Part of every key: raise it when this program chooses differently.
+_VERSION = 1
+#: Assignments that are tried beyond the first ones, for a recipe.
+_REFINEMENTS = 20
+
+
+class Trial(BaseModel):
+    """An assignment that was tried. prediction: what its predictions were made with; kl: mean on the trial windows, nats."""
+
+    model_config = ConfigDict(frozen=True)
+
+    prediction: str
+    predicted: float
+    gap: float
+    kl: float
+
+
+class Chosen(BaseModel):
+    """A choice. types: of the tensors that llama.cpp quantizes; limit: bytes of the file allowed; trials: in order."""
+
+    model_config = ConfigDict(frozen=True)
+
+    types: dict[str, str]
+    limit: int
+    best: Trial | None
+    trials: tuple[Trial, ...] = ()
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A recipe that names the type of every tensor, and how they were chosen; None for one that left no choice."""
+
+    recipe: Recipe
+    choice: ChoiceRecord | None
+
+
+@dataclass(frozen=True)
+class _Prediction:
+    """Divergence that a tensor adds for each unit of relative weighted error, nats."""
+
+    name: str
+    factors: dict[str, float]
+
+    def scaled(self, name: str, tensors: Iterable[str], factor: float) -> _Prediction:
+        chosen = set(tensors)
+        scaled = {n: f * factor if n in chosen else f for n, f in self.factors.items()}
+        return _Prediction(f"{self.name}, {name} x {factor:g}", scaled)
+
+
+@dataclass
+class Chooser:
+    """Chooses for recipes of one model. refinements: how many assignments to try beyond the predicted one."""
+
+    prober: Prober
+    reporter: Reporter
+    refinements: int = _REFINEMENTS
+    _plans: dict[str, PlanResult] = field(default_factory=dict)
+
+    def resolve(self, recipe: Recipe) -> Resolved:
+        """The recipe with every choice made. One that leaves none is as it was.
+
+        Raises MeasurementError for a size that no choice meets.
+        """
+        if recipe.size is None:
+            return Resolved(recipe, None)
+        chosen = self.choose(recipe)
+        best = chosen.best
+        record = ChoiceRecord(limit=chosen.limit, against=_against(recipe), tried=len(chosen.trials))
+        if best is not None:
+            found = {
+                "prediction": best.prediction,
+                "predicted_kl": best.predicted,
+                "calibration_kl": best.kl,
+                "gap": best.gap,
+            }
+            record = record.model_copy(update=found)
+        return Resolved(self.named(recipe, chosen), record)
+
+    def choose(self, recipe: Recipe) -> Chosen:
+        """The choice for a recipe with a size; out of the cache when the same was chosen before."""
+        plan, limit = self._plan(recipe), self.limit(recipe)
+        key = short_hash(_VERSION, recipe.fingerprint, limit, self.prober.origin, self.prober.stream.path.stem, self.refinements)  # fmt: skip
+        path = self.prober.cache / "sensitivity" / f"{self.prober.reference.path.stem}-{recipe.name}-{key}.choice.json"
+        try:
+            return Chosen.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError):
+            pass  # not chosen yet
+        chosen = self._choose(recipe, plan, limit)
+        with complete_or_absent(path) as partial:
+            partial.write_text(chosen.model_dump_json(indent=1), encoding="utf-8")
+        return chosen
+
+    def named(self, recipe: Recipe, chosen: Chosen) -> Recipe:
+        """The recipe with a rule for every tensor; an automatic one also with the base that its file is named by."""
+        base = _mostly(chosen.types, self._shapes) if recipe.family.startswith(AUTOMATIC) else recipe.base
+        rules = tuple(Rule(t, pattern=f"^{re.escape(name)}$") for name, t in chosen.types.items())
+        return replace(recipe, base=base, rules=rules, size=None, seed=None)
+
+    def limit(self, recipe: Recipe) -> int:
+        """Bytes that the recipe's file may have."""
+        size = parse_size(recipe.size or "")
+        if size.n_bytes is not None:
+            return size.n_bytes
+        if size.bits is not None:
+            return int(size.bits * self.prober.reference.info.n_weights / 8) + self._head(self._plan(recipe))
+        if size.over is not None:
+            return int(self._plan(find_recipe(recipe.base)).n_bytes * (1 + size.over))
+        other = find_recipe(size.recipe or "")
+        return self._plan(self.resolve(other).recipe).n_bytes
+
+    # --- what a choice is made from ----------------------------------------------------------------------------------
+
+    def _plan(self, recipe: Recipe) -> PlanResult:
+        """Types and size of the recipe without its choice."""
+        if recipe.fingerprint not in self._plans:
+            job = PlanJob(
+                model=self.prober.reference.path, recipe=recipe, with_importance=self.prober.importance is not None
+            )
+            self._plans[recipe.fingerprint] = run_job(job, PlanResult)
+        return self._plans[recipe.fingerprint]
+
+    @cached_property
+    def _alignment(self) -> int:
+        return read_header(self.prober.reference.path).alignment
+
+    @cached_property
+    def _tensors(self) -> dict[str, TensorInfo]:
+        return {t.name: t for t in self.prober.reference.info.tensors}
+
+    @cached_property
+    def _shapes(self) -> dict[str, int]:
+        return {name: t.n_weights for name, t in self._tensors.items()}
+
+    @cached_property
+    def with_importance(self) -> set[str]:
+        path = self.prober.importance
+        return set() if path is None else set(imatrix.read(path).fitted(self.prober.reference.info, path).entries)
+
+    def _bytes(self, tensor: str, kind: str) -> int:
+        """What a tensor takes in the file, with what it is padded by."""
+        block, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]]
+        return align(self._shapes[tensor] // block * size, self._alignment)
+
+    def _head(self, plan: PlanResult) -> int:
+        """Bytes of the file that are no tensors'."""
+        return plan.n_bytes - sum(self._bytes(name, t) for name, t in plan.types.items())
+
+    def quantized(self) -> list[TensorInfo]:
+        """The tensors that llama.cpp quantizes."""
+        plan = self._plan(find_recipe("Q8_0"))
+        return [self._tensors[name] for name, t in plan.types.items() if t not in UNQUANTIZED]
+
+    def sensitivity(self) -> Sensitivity:
+        return measure(self.prober, probe_types(self.quantized(), self.with_importance), self.reporter)
+
+    # --- choosing ----------------------------------------------------------------------------------------------------
+
+    def _choose(self, recipe: Recipe, plan: PlanResult, limit: int) -> Chosen:
+        allowed = choices(recipe, plan.types, self.prober.reference.info.n_layers)
+        allowed = {n: usable(self._tensors[n], t, n in self.with_importance) for n, t in allowed.items()}
+        fixed = sum(self._bytes(n, t) for n, t in plan.types.items() if n not in allowed)
+        budget = limit - self._head(plan) - fixed
+        smallest = sum(min(self._bytes(n, t) for t in types) for n, types in allowed.items())
+        if smallest > budget:
+            raise MeasurementError(
+                f"{recipe.name}: {limit / 1e6:.1f} MB are allowed and the smallest choice of types takes {(limit + smallest - budget) / 1e6:.1f} MB; "
+                "give it a larger size"
+            )
+        sensitivity = self.sensitivity()
+        wanted = {n: tuple({*t, sensitivity.probes[n]}) for n, t in allowed.items()}
+        errors = self.prober.errors(wanted, self.reporter)
+        prediction = _Prediction(
+            "measured", {n: sensitivity.mean(n) / max(errors[n][sensitivity.probes[n]], 1e-12) for n in allowed}
+        )
+
+        def solve(prediction: _Prediction) -> Allocation:
+            options = {
+                n: tuple(
+                    TypeOption(type=t, cost=prediction.factors[n] * errors[n][t], n_bytes=self._bytes(n, t)) for t in types
+                )
+                for n, types in allowed.items()
+            }  # fmt: skip
+            return run_job(AllocateJob(options=options, budget=budget), Allocation)
+
+        if recipe.seed is not None:
+            found = solve(_shuffled(prediction, self._shapes, recipe.seed))
+            return Chosen(types=found.types, limit=limit, best=None)
+        return self._best(recipe, limit, prediction, solve)
+
+    def _best(
+        self, recipe: Recipe, limit: int, prediction: _Prediction, solve: Callable[[_Prediction], Allocation]
+    ) -> Chosen:
+        """The best of the predicted assignment and those with factors for groups of tensors."""
+        trials: dict[tuple[tuple[str, str], ...], Trial] = {}
+
+        def attempt(several: list[_Prediction]) -> list[tuple[Trial, dict[str, str]]]:
+            solved = [solve(p) for p in several]
+            kl = self.prober.divergences(
+                [self._changed(s.types) for s in solved], self.prober.trial_windows, f"Choosing {recipe.name}", self.reporter
+            )  # fmt: skip
+            found = []
+            for p, s, measured in zip(several, solved, kl, strict=True):
+                mean = float(measured.mean()) if measured.size else float(np.finfo(np.float64).max)
+                trial = Trial(prediction=p.name, predicted=s.cost, gap=s.gap, kl=mean)
+                trials.setdefault(tuple(s.types.items()), trial)
+                found.append((trial, s.types))
+            return found
+
+        [(best, types)] = attempt([prediction])
+        groups, left = self._groups(prediction.factors), self.refinements
+        while left > 0:
+            before = best
+            for name, tensors in groups.items():
+                # both directions at once: one start of a worker
+                several = [prediction.scaled(name, tensors, f) for f in (2.0, 0.5)]
+                for i, (trial, found) in enumerate(attempt(several)):
+                    if trial.kl < best.kl:
+                        best, types, prediction = trial, found, several[i]
+                left -= 2
+                if left <= 0:
+                    break
+            if best is before:
+                break
+        return Chosen(types=types, limit=limit, best=best, trials=tuple(trials.values()))
+
+    def _changed(self, types: dict[str, str]) -> dict[str, str]:
+        return {n: t for n, t in types.items() if t != self._tensors[n].type}
+
+    def _groups(self, factors: dict[str, float]) -> dict[str, list[str]]:
+        """Kinds of tensor, the most special that each is of, and the outer layers."""
+        groups: dict[str, list[str]] = {}
+        n_layers = self.prober.reference.info.n_layers
+        for name in factors:
+            kinds = sorted(kinds_of(name), key=len)
+            groups.setdefault(kinds[-1], []).append(name)
+            for label, rule in (
+                ("first layers", Rule(layers=(0.0, 0.25))),
+                ("last layers", Rule(layers=(0.75, 1.0))),
+            ):
+                if rule.applies(name, n_layers):
+                    groups.setdefault(label, []).append(name)
+        return groups
+
+
+def _against(recipe: Recipe) -> str | None:
+    """The recipe that this one is to be held against: that of which it is a random control, or whose size it has."""
+    if recipe.seed is not None:
+        return recipe.name.rpartition("#")[0]
+    return parse_size(recipe.size or "").recipe
+
+
+def _shuffled(prediction: _Prediction, sizes: dict[str, int], seed: int) -> _Prediction:
+    """The sensitivities of single weights dealt to tensors at random: the control for what knowing them is worth."""
+    names = list(prediction.factors)
+    of_weight = np.array([prediction.factors[n] / sizes[n] for n in names])
+    dealt = np.random.default_rng(seed).permutation(of_weight)
+    return _Prediction(f"random {seed}", {n: float(f) * sizes[n] for n, f in zip(names, dealt, strict=True)})
+
+
+def _mostly(types: dict[str, str], sizes: dict[str, int]) -> str:
+    """llama.cpp's format of the type that most weights have, which a file states of itself."""
+    weights: dict[str, int] = {}
+    for name, kind in types.items():
+        weights[kind] = weights.get(kind, 0) + sizes[name]
+    kind = max(weights, key=lambda k: weights[k] if k not in UNQUANTIZED else 0)
+    return kind if kind in standard_formats() else f"{kind}_M"
+
+
+def chooser(
+    options: Options,
+    reference: Reference,
+    importance: Path | None,
+    library: LibraryInfo,
+    threads: int,
+    cpus: list[int],
+    reporter: Reporter,
+) -> Callable[[], Chooser]:
+    """A chooser that is made when a recipe asks for one: what follows from the options is looked up then."""
+
+    @cache
+    def make() -> Chooser:
+        stream = token_stream(reference.info, options.calibration or prompts.CALIBRATION, options.cache)
+        return Chooser(Prober(reference, importance, stream, library, options.cache, threads, tuple(cpus)), reporter)
+
+    return make

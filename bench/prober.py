@@ -1,0 +1,175 @@
+"""Effects of types on a model's output, measured on calibration text and kept: what recipes are chosen by.
+
+Never on the text that recipes are judged by. Single tensors are probed on some windows of the calibration text and
+whole assignments are tried on others. Every figure is kept in the cache as soon as it is measured,
+under a key of all it depends on, so that an interrupted measurement goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from bench.errors import BenchError
+from bench.files import Stream, blocks_origin, short_hash
+from bench.gguf_io import complete_or_absent, file_sha256
+from bench.jobs import (
+    LibraryInfo,
+    Probed,
+    ProbeJob,
+    ProbeResult,
+    WeightErrorJob,
+    WeightErrorResult,
+    assignment_key,
+)
+from bench.models import Reference
+from bench.process import run_job
+from bench.progress import Reporter
+
+#: Tokens of a window that assignments are measured on, all of them scored.
+WINDOW = 512
+#: Windows that single tensors are probed on, and that whole assignments are tried on.
+PROBE_WINDOWS, TRIAL_WINDOWS = 2, 4
+#: Part of every key: raise it when probing changes what it measures.
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Prober:
+    """A model with its importance matrix and calibration text, to try types on.
+
+    importance: the matrix file, or None; stream: the calibration text's tokens.
+    """
+
+    reference: Reference
+    importance: Path | None
+    stream: Stream
+    library: LibraryInfo
+    cache: Path
+    threads: int
+    cpus: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if self._available < 2:
+            raise BenchError(
+                f"{self.stream.name}: has {self.stream.tokens:,} tokens; choosing types takes two windows of {WINDOW} at least, "
+                "give a longer --calibration text"
+            )
+
+    @property
+    def _available(self) -> int:
+        """Windows of the text."""
+        return self.stream.tokens // WINDOW
+
+    @property
+    def probe_windows(self) -> tuple[int, ...]:
+        """Windows that single tensors are probed on, at equal distances over the text; not more than half of them."""
+        n = min(PROBE_WINDOWS, self._available // 2)
+        return tuple(int(self._available * (i + 0.5) / n) for i in range(n))
+
+    @property
+    def trial_windows(self) -> tuple[int, ...]:
+        """Windows that whole assignments are tried on, others than those."""
+        others = [w for w in range(self._available) if w not in self.probe_windows]
+        n = min(TRIAL_WINDOWS, len(others))
+        return tuple(others[int(len(others) * (i + 0.5) / n)] for i in range(n))
+
+    @cached_property
+    def origin(self) -> str:
+        """Names all that quantized blocks depend on, beside tensor and type."""
+        matrix = file_sha256(self.importance) if self.importance else None
+        return blocks_origin(self.reference, matrix, self.library)
+
+    def _file(self, what: str, *parts: object) -> Path:
+        name = f"{self.reference.path.stem}-{short_hash(_VERSION, self.origin, *parts)}.{what}"
+        return self.cache / "sensitivity" / name
+
+    def errors(self, types: dict[str, tuple[str, ...]], reporter: Reporter) -> dict[str, dict[str, float]]:
+        """Relative weighted errors (weight_error.py) of tensors in types."""
+        path = self._file("errors.json")
+        try:
+            known: dict[str, dict[str, float]] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            known = {}
+        missing = {n: tuple(t for t in wanted if t not in known.get(n, {})) for n, wanted in types.items()}
+        missing = {n: wanted for n, wanted in missing.items() if wanted}
+        if missing:
+            job = WeightErrorJob(
+                model=self.reference.path,
+                types=missing,
+                importance=self.importance and self.importance.absolute(),
+                threads=self.threads,
+            )
+            with reporter.steps("Weighted error of each tensor and type", 1) as steps:
+                found = run_job(job, WeightErrorResult, cpus=list(self.cpus), progress=steps.share).errors
+            for name, of_types in found.items():
+                known.setdefault(name, {}).update(of_types)
+            with complete_or_absent(path) as partial:
+                partial.write_text(json.dumps(known), encoding="utf-8")
+        return known
+
+    def divergences(
+        self, assignments: Sequence[dict[str, str]], windows: tuple[int, ...], label: str, reporter: Reporter
+    ) -> list[NDArray[np.float64]]:
+        """Mean KL divergence from the model as it is, in nats, by window: one array for each assignment of types, empty
+        where the logits were not finite."""
+        log = self._file("probes.jsonl", self.stream.path.stem, WINDOW, windows)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(log.with_suffix(".lock")):
+            known = _read_log(log)
+            keys = [assignment_key(a) for a in assignments]
+            missing = {k: a for k, a in zip(keys, assignments, strict=True) if k not in known}
+            if missing:
+                scratch = self.cache.absolute() / "scratch" / str(os.getpid())
+                scratch.mkdir(parents=True, exist_ok=True)
+                job = ProbeJob(
+                    stream=self.stream.path,
+                    window=WINDOW,
+                    windows=windows,
+                    assignments=tuple(missing.values()),
+                    logits=scratch,
+                    log=log.absolute(),
+                    model=self.reference.path,
+                    importance=self.importance and self.importance.absolute(),
+                    threads=self.threads,
+                    blocks=self.cache.absolute() / "blocks",
+                    origin=self.origin,
+                )
+                try:
+                    with reporter.steps(label, len(missing)) as steps:
+                        run_job(
+                            job, ProbeResult, cpus=list(self.cpus), progress=lambda share: steps.share(share * len(missing))
+                        )  # fmt: skip
+                finally:
+                    shutil.rmtree(scratch, ignore_errors=True)
+                known = _read_log(log)
+        return [np.array(known[k].kl) for k in keys]
+
+
+def _read_log(path: Path) -> dict[str, Probed]:
+    """The probes on a log by their keys. A last line that was cut off is removed, so that the next begins a line."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    whole = raw[: raw.rfind(b"\n") + 1]
+    if len(whole) < len(raw):
+        os.truncate(path, len(whole))
+    found = {}
+    for line in whole.splitlines():
+        try:
+            probed = Probed.model_validate_json(line)
+        except ValidationError:
+            continue  # of another version of this program
+        found[probed.key] = probed
+    return found
