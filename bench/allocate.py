@@ -18,7 +18,7 @@ from bench.errors import MeasurementError
 from bench.jobs import Allocation, TypeOption
 
 #: The solver stops when it is this close to the optimum, relative to the objective, or after some seconds.
-_GAP, _SECONDS = 1e-5, 20.0
+_GAP, _SECONDS = 1e-4, 5.0
 
 
 def allocate(options: dict[str, tuple[TypeOption, ...]], budget: int) -> Allocation:

@@ -39,7 +39,7 @@ from bench.sizes import parse_size
 #: Part of every key: raise it when this program chooses differently.
 _VERSION = 1
 #: Assignments that are tried beyond the first ones, for a recipe.
-_REFINEMENTS = 20
+_REFINEMENTS = 10
 
 
 class Trial(BaseModel):
@@ -245,39 +245,31 @@ class Chooser:
             return found
 
         [(best, types)] = attempt([prediction])
-        groups, left = self._groups(prediction.factors), self.refinements
-        while left > 0:
-            before = best
-            for name, tensors in groups.items():
-                # both directions at once: one start of a worker
-                several = [prediction.scaled(name, tensors, f) for f in (2.0, 0.5)]
-                for i, (trial, found) in enumerate(attempt(several)):
-                    if trial.kl < best.kl:
-                        best, types, prediction = trial, found, several[i]
-                left -= 2
-                if left <= 0:
+        for name, tensors in self._groups(prediction.factors).items():
+            factors = [2.0, 0.5]  # both directions at once; then further in the one that helped
+            while factors and len(trials) <= self.refinements:
+                several = [prediction.scaled(name, tensors, f) for f in factors]
+                results = attempt(several)
+                at = int(np.argmin([t.kl for t, _ in results]))
+                if results[at][0].kl >= best.kl:
                     break
-            if best is before:
-                break
+                (best, types), prediction, factors = results[at], several[at], [factors[at]]
         return Chosen(types=types, limit=limit, best=best, trials=tuple(trials.values()))
 
     def _changed(self, types: dict[str, str]) -> dict[str, str]:
         return {n: t for n, t in types.items() if t != self._tensors[n].type}
 
     def _groups(self, factors: dict[str, float]) -> dict[str, list[str]]:
-        """Kinds of tensor, the most special that each is of, and the outer layers."""
-        groups: dict[str, list[str]] = {}
+        """Groups of tensors whose factors are tried, those first that have most to gain: what is unlike a layer's matrices
+        (its input is no activation, its loss no neighbour's), then the outer layers, then the kinds in between."""
         n_layers = self.prober.reference.info.n_layers
+        groups: dict[str, list[str]] = {"embeddings": [], "output": [], "first layers": [], "last layers": []}
         for name in factors:
-            kinds = sorted(kinds_of(name), key=len)
-            groups.setdefault(kinds[-1], []).append(name)
-            for label, rule in (
-                ("first layers", Rule(layers=(0.0, 0.25))),
-                ("last layers", Rule(layers=(0.75, 1.0))),
-            ):
-                if rule.applies(name, n_layers):
-                    groups.setdefault(label, []).append(name)
-        return groups
+            groups.setdefault(max(sorted(kinds_of(name)), key=len), []).append(name)
+            for label, layers in (("first layers", (0.0, 0.25)), ("last layers", (0.75, 1.0))):
+                if Rule(layers=layers).applies(name, n_layers):
+                    groups[label].append(name)
+        return {name: tensors for name, tensors in groups.items() if tensors}
 
 
 def _against(recipe: Recipe) -> str | None:

@@ -237,7 +237,7 @@ class ProbeJob(_Frozen):
     """Measure what assignments of types do to a model's output (see probe.py).
 
     assignments: {tensor: type} of the tensors that are not as in the model. windows: which windows of `window` tokens of
-    the stream. logits: directory for the reference's logits; log: the file that a line is added to for each assignment.
+    the stream. logits: directory for the reference's logits, computed when they are not there; log: the file that a line is added to for each assignment.
     """
 
     kind: Literal["probe"] = "probe"
@@ -264,9 +264,9 @@ class Probed(_Frozen):
 
 
 class ProbeResult(_Frozen):
-    """reference_nll: of the model as it is, by window."""
+    """measured: number of assignments that were added to the log."""
 
-    reference_nll: tuple[float, ...]
+    measured: int
 
 
 class TypeOption(_Frozen):
