@@ -142,7 +142,19 @@ def prepare(session: nox.Session, *extras: str) -> None:
 def bench(session: nox.Session) -> None:
     """Run the sweep. What follows -- goes to `python -m bench run`; a command's name there runs that command."""
     prepare(session)
-    commands = ("run", "quantize", "imatrix", "recipe", "ppl", "time", "tables", "compare", "info", "--help")
+    commands = (
+        "run",
+        "quantize",
+        "imatrix",
+        "recipe",
+        "sensitivity",
+        "ppl",
+        "time",
+        "tables",
+        "compare",
+        "info",
+        "--help",
+    )
     arguments = session.posargs if session.posargs and session.posargs[0] in commands else ["run", *session.posargs]
     required = (
         ["--isa", "AVX2"]

@@ -84,7 +84,8 @@ def _planned(model: Path, header: ModelInfo, recipe: Recipe, importance: dict[st
     # Every tensor is pinned: llama.cpp's mix counts the tensors it decides on, and would treat the middle layers as
     # the first ones if the outer layers were taken out of its hands.
     planned = plan(QuantizeRequest(model, recipe.base, mix.types | asked, importance))
-    planned.replaced.update({name: r for name, r in mix.replaced.items() if name not in asked})
+    kept = {name: r for name, r in mix.replaced.items() if asked.get(name, mix.types[name]) == mix.types[name]}
+    planned.replaced.update(kept)
     return planned
 
 

@@ -31,7 +31,7 @@ from bench.options import Options
 from bench.prober import Prober
 from bench.process import run_job
 from bench.progress import Reporter
-from bench.recipes import AUTOMATIC, Recipe, Rule, choices, find_recipe, kinds_of, standard_formats
+from bench.recipes import AUTOMATIC, Recipe, Rule, choices, find_recipe, kind_of, standard_formats
 from bench.results import ChoiceRecord
 from bench.sensitivity import Sensitivity, measure, probe_types, usable
 from bench.sizes import parse_size
@@ -39,7 +39,7 @@ from bench.sizes import parse_size
 #: Part of every key: raise it when this program chooses differently.
 _VERSION = 1
 #: Assignments that are tried beyond the first ones, for a recipe.
-_REFINEMENTS = 10
+_REFINEMENTS = 8
 
 
 class Trial(BaseModel):
@@ -66,9 +66,11 @@ class Chosen(BaseModel):
 
 @dataclass(frozen=True)
 class Resolved:
-    """A recipe that names the type of every tensor, and how they were chosen; None for one that left no choice."""
+    """A recipe that names the type of every tensor. rules: fingerprint of the recipe as it was asked for; choice: how the
+    types were chosen, None for one that left no choice."""
 
     recipe: Recipe
+    rules: str
     choice: ChoiceRecord | None
 
 
@@ -92,7 +94,7 @@ class Chooser:
     prober: Prober
     reporter: Reporter
     refinements: int = _REFINEMENTS
-    _plans: dict[str, PlanResult] = field(default_factory=dict)
+    _plans: dict[tuple[str, bool], PlanResult] = field(default_factory=dict)
 
     def resolve(self, recipe: Recipe) -> Resolved:
         """The recipe with every choice made. One that leaves none is as it was.
@@ -100,10 +102,15 @@ class Chooser:
         Raises MeasurementError for a size that no choice meets.
         """
         if recipe.size is None:
-            return Resolved(recipe, None)
+            return Resolved(recipe, recipe.fingerprint, None)
         chosen = self.choose(recipe)
         best = chosen.best
-        record = ChoiceRecord(limit=chosen.limit, against=_against(recipe), tried=len(chosen.trials))
+        record = ChoiceRecord(
+            limit=chosen.limit,
+            against=_against(recipe),
+            tried=len(chosen.trials),
+            text=self.prober.stream.name,
+        )
         if best is not None:
             found = {
                 "prediction": best.prediction,
@@ -112,12 +119,12 @@ class Chooser:
                 "gap": best.gap,
             }
             record = record.model_copy(update=found)
-        return Resolved(self.named(recipe, chosen), record)
+        return Resolved(self.named(recipe, chosen), recipe.fingerprint, record)
 
     def choose(self, recipe: Recipe) -> Chosen:
         """The choice for a recipe with a size; out of the cache when the same was chosen before."""
         plan, limit = self._plan(recipe), self.limit(recipe)
-        key = short_hash(_VERSION, recipe.fingerprint, limit, self.prober.origin, self.prober.stream.path.stem, self.refinements)  # fmt: skip
+        key = short_hash(_VERSION, recipe.fingerprint, recipe.plain, limit, self.prober.key, self.refinements)
         path = self.prober.cache / "sensitivity" / f"{self.prober.reference.path.stem}-{recipe.name}-{key}.choice.json"
         try:
             return Chosen.model_validate_json(path.read_bytes())
@@ -150,12 +157,13 @@ class Chooser:
 
     def _plan(self, recipe: Recipe) -> PlanResult:
         """Types and size of the recipe without its choice."""
-        if recipe.fingerprint not in self._plans:
+        key = recipe.fingerprint, recipe.plain
+        if key not in self._plans:
             job = PlanJob(
                 model=self.prober.reference.path, recipe=recipe, with_importance=self.prober.importance is not None
             )
-            self._plans[recipe.fingerprint] = run_job(job, PlanResult)
-        return self._plans[recipe.fingerprint]
+            self._plans[key] = run_job(job, PlanResult)
+        return self._plans[key]
 
     @cached_property
     def _alignment(self) -> int:
@@ -196,6 +204,11 @@ class Chooser:
     def _choose(self, recipe: Recipe, plan: PlanResult, limit: int) -> Chosen:
         allowed = choices(recipe, plan.types, self.prober.reference.info.n_layers)
         allowed = {n: usable(self._tensors[n], t, n in self.with_importance) for n, t in allowed.items()}
+        for name, types in allowed.items():
+            if not types:
+                raise MeasurementError(
+                    f"{recipe.name}: every type for {name} needs importance data, which it lacks; leave --imatrix and --no-imatrix out"
+                )
         fixed = sum(self._bytes(n, t) for n, t in plan.types.items() if n not in allowed)
         budget = limit - self._head(plan) - fixed
         smallest = sum(min(self._bytes(n, t) for t in types) for n, types in allowed.items())
@@ -208,7 +221,7 @@ class Chooser:
         wanted = {n: tuple({*t, sensitivity.probes[n]}) for n, t in allowed.items()}
         errors = self.prober.errors(wanted, self.reporter)
         prediction = _Prediction(
-            "measured", {n: sensitivity.mean(n) / max(errors[n][sensitivity.probes[n]], 1e-12) for n in allowed}
+            "measured", {n: sensitivity.means[n] / max(errors[n][sensitivity.probes[n]], 1e-12) for n in allowed}
         )
 
         def solve(prediction: _Prediction) -> Allocation:
@@ -221,8 +234,7 @@ class Chooser:
             return run_job(AllocateJob(options=options, budget=budget), Allocation)
 
         if recipe.seed is not None:
-            found = solve(_shuffled(prediction, self._shapes, recipe.seed))
-            return Chosen(types=found.types, limit=limit, best=None)
+            prediction = _shuffled(prediction, self._shapes, recipe.seed)
         return self._best(recipe, limit, prediction, solve)
 
     def _best(
@@ -247,7 +259,7 @@ class Chooser:
         [(best, types)] = attempt([prediction])
         for name, tensors in self._groups(prediction.factors).items():
             factors = [2.0, 0.5]  # both directions at once; then further in the one that helped
-            while factors and len(trials) <= self.refinements:
+            while factors and len(trials) + len(factors) <= self.refinements + 1:
                 several = [prediction.scaled(name, tensors, f) for f in factors]
                 results = attempt(several)
                 at = int(np.argmin([t.kl for t, _ in results]))
@@ -265,7 +277,7 @@ class Chooser:
         n_layers = self.prober.reference.info.n_layers
         groups: dict[str, list[str]] = {"embeddings": [], "output": [], "first layers": [], "last layers": []}
         for name in factors:
-            groups.setdefault(max(sorted(kinds_of(name)), key=len), []).append(name)
+            groups.setdefault(kind_of(name), []).append(name)
             for label, layers in (("first layers", (0.0, 0.25)), ("last layers", (0.75, 1.0))):
                 if Rule(layers=layers).applies(name, n_layers):
                     groups[label].append(name)
@@ -280,11 +292,13 @@ def _against(recipe: Recipe) -> str | None:
 
 
 def _shuffled(prediction: _Prediction, sizes: dict[str, int], seed: int) -> _Prediction:
-    """The sensitivities of single weights dealt to tensors at random: the control for what knowing them is worth."""
-    names = list(prediction.factors)
+    """The sensitivities of single weights dealt to the layers' tensors at random, for the control of what knowing them is
+    worth. Embeddings and output keep theirs: one of them outweighs everything else that a deal decides."""
+    names = [n for n in prediction.factors if n.startswith("blk.")]
     of_weight = np.array([prediction.factors[n] / sizes[n] for n in names])
     dealt = np.random.default_rng(seed).permutation(of_weight)
-    return _Prediction(f"random {seed}", {n: float(f) * sizes[n] for n, f in zip(names, dealt, strict=True)})
+    shuffled = {n: float(f) * sizes[n] for n, f in zip(names, dealt, strict=True)}
+    return _Prediction(f"random {seed}", prediction.factors | shuffled)
 
 
 def _mostly(types: dict[str, str], sizes: dict[str, int]) -> str:
@@ -292,7 +306,10 @@ def _mostly(types: dict[str, str], sizes: dict[str, int]) -> str:
     weights: dict[str, int] = {}
     for name, kind in types.items():
         weights[kind] = weights.get(kind, 0) + sizes[name]
-    kind = max(weights, key=lambda k: weights[k] if k not in UNQUANTIZED else 0)
+    quantized = {k: n for k, n in weights.items() if k not in UNQUANTIZED}
+    kind = max(
+        quantized or {"Q8_0": 1}, key=lambda k: quantized.get(k, 1)
+    )  # Q8_0: any format whose mix touches every tensor
     return kind if kind in standard_formats() else f"{kind}_M"
 
 

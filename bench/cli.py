@@ -47,7 +47,8 @@ app = typer.Typer(
 
 app.add_typer(cli_recipe.app, name="recipe")
 
-_QUICK_RECIPES = ("IQ2_XXS", "DG-IQ2_XXS")
+#: The full rule, which leaves nothing to choose: choosing takes longer than all the rest of a quick run.
+_QUICK_RECIPES = ("IQ2_XXS", "DG-FULL-IQ2_XXS")
 _QUICK_WINDOWS = 2
 _QUICK_CALIBRATION_CHUNKS = 12
 
@@ -246,6 +247,7 @@ def sensitivity(
     calibration: CalibrationOption = None,
     calibration_chunks: ChunksOption = 0,
     threads: ThreadsOption = None,
+    widen: WidenOption = False,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Directory for table and map [default: results/local/MODEL-sensitivity]."),
@@ -274,6 +276,7 @@ def sensitivity(
             calibration=calibration,
             calibration_chunks=calibration_chunks,
             threads=threads,
+            widen=widen,
             cache=cache_directory(cache),
         ),
         others,

@@ -46,7 +46,7 @@ def quantize_to(options: Options, target: Path, reporter: Reporter) -> list[dict
     source = _source(options, reporter)
     matrix = importance_file(options, source, library, threads, cpus, reporter)
     choosing = chooser(options, source, matrix, library, threads, cpus, reporter)
-    resolved = [r if r.size is None else choosing().resolve(r).recipe for r in recipes]
+    resolved = [choosing().resolve(r).recipe if r.size else r for r in recipes]
     done: list[dict[str, object]] = []
     with reporter.steps("Quantizing", len(recipes)) as steps:
         for recipe in resolved:
@@ -76,6 +76,7 @@ def show_recipe(options: Options, reporter: Reporter) -> dict[str, object]:
     """What a recipe would make of a model, before anything is built."""
     [name] = options.recipes
     recipe = find_recipe(name)
+    check_importance(options, [recipe])
     source = _source(options, reporter)
     if recipe.size is not None:  # what it makes of a model is measured, which takes what a run takes
         threads = check_threads(options.threads)
@@ -104,13 +105,14 @@ def measure_sensitivity(options: Options, types: tuple[str, ...], reporter: Repo
     matrix = importance_file(options, source, library, threads, cpus, reporter)
     choosing = chooser(options, source, matrix, library, threads, cpus, reporter)()
     tensors, known = choosing.quantized(), choosing.with_importance
-    others = {t: types_to_probe(tensors, known, t) for t in types}
+    probe = choosing.sensitivity()
+    others = {t: types_to_probe(tensors, known, t) for t in types if t != probe.label}
     for name, probes in others.items():
         if not probes:
             raise BenchError(
                 f"--types {name}: no tensor of {source.info.name} can be stored in it (width or importance data)"
             )
-    measured = [choosing.sensitivity(), *(measure(choosing.prober, p, reporter) for p in others.values())]
+    measured = [probe, *(measure(choosing.prober, p, reporter) for p in others.values())]
     wanted = {t.name: tuple({s.probes[t.name] for s in measured if t.name in s.probes}) for t in tensors}
     tokens = len(choosing.prober.probe_windows) * WINDOW
     return SensitivityReport(

@@ -30,6 +30,10 @@ def comparison_table(a: Run, b: Run) -> pd.DataFrame:
     the machine as a whole did between the runs cancels out.
     """
     check_comparable(a, b)
+    for name in a.files.keys() & b.files.keys():
+        rules = a.files[name].rules, b.files[name].rules
+        if None not in rules and rules[0] != rules[1]:
+            raise BenchError(f"cannot compare: {name} stands for other rules in one run than in the other")
     rows = []
     for name in a.files:
         first, second = a.results(name), b.results(name)

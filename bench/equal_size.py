@@ -13,8 +13,8 @@ from bench.tables import MISSING, divergence_change, percent, size, verdict, wit
 KEY = """\
 Key
 - Δ: of the recipe against the other, paired by window; less divergence from the reference is better
-- A recipe after # has its types dealt at random, by the same solver within the same size: the control for what choosing is worth
-- Types were chosen on calibration text, which shares nothing with the text that is scored here"""
+- A recipe with a # is a control: the measured sensitivities of the layers' tensors are dealt to them at random, the rest (solver, size, number of assignments tried) is the same
+- Types were chosen on the calibration text"""
 
 
 def equal_size_table(run: Run) -> pd.DataFrame:

@@ -10,7 +10,6 @@ from bench import files
 from bench.choose import Resolved
 from bench.jobs import LibraryInfo
 from bench.models import Reference
-from bench.recipes import Recipe
 from bench.results import FileRecord, Identity, ModelIdentity
 
 
@@ -34,12 +33,13 @@ def reference_record(run_id: str, label: str, reference: Reference) -> FileRecor
     )
 
 
-def file_record(run_id: str, recipe: Recipe, resolved: Resolved, built: files.Built) -> FileRecord:
+def file_record(run_id: str, resolved: Resolved, built: files.Built) -> FileRecord:
+    recipe = resolved.recipe
     return FileRecord(
         run=run_id,
         recipe=recipe.name,
         family=recipe.family,
-        base=resolved.recipe.base,
+        base=recipe.base,
         description=recipe.description,
         sha256=built.sha256,
         n_bytes=built.n_bytes,
@@ -48,7 +48,7 @@ def file_record(run_id: str, recipe: Recipe, resolved: Resolved, built: files.Bu
         types=built.result.types,
         replaced=built.result.replaced,
         importance_sha256=built.importance_sha256,
-        rules=recipe.fingerprint,
+        rules=resolved.rules,
         choice=resolved.choice,
         build_seconds=built.result.seconds,
         build_memory_bytes=built.result.peak_memory_bytes,

@@ -255,12 +255,11 @@ class ProbeJob(_Frozen):
 
 
 class Probed(_Frozen):
-    """A line of a probe's log. key: of the assignment (`assignment_key`); by window: mean KL divergence from the
-    reference and mean NLL, nats, over all tokens but the first; empty where logits were not finite."""
+    """A line of a probe's log. key: of the assignment (`assignment_key`); kl: mean divergence from the reference by window,
+    nats, over all tokens but the first; empty where logits were not finite."""
 
     key: str
     kl: tuple[float, ...]
-    nll: tuple[float, ...]
 
 
 class ProbeResult(_Frozen):

@@ -30,7 +30,7 @@ _SAMPLE = 4096
 
 class LiveWeights:
     """The weights of a model that was loaded with `own_memory`. Raises BenchError for a model that is already quantized,
-    and for tensors that cannot be found in memory as they stand in the file."""
+    and for one whose tensors are not in memory as they stand in the file."""
 
     def __init__(
         self, model: Model, importance: dict[str, NDArray[np.float32]], cache: BlockCache, threads: int
@@ -43,11 +43,12 @@ class LiveWeights:
 
     def assign(self, assignment: dict[str, str]) -> None:
         """Put these types' values in place, and the model's own everywhere else."""
-        for name in self.types.keys() - assignment.keys():
+        for name in (self.types.keys() - assignment.keys()) & self._addresses.keys():
             tensor = self._tensors[name]
             self._put(tensor, np.fromfile(self._source, np.uint8, tensor.n_bytes, offset=tensor.start))
-        changed = [n for n, t in assignment.items() if self.types.get(n) != t]
-        pairs = [Pair(self._tensor(n), gguf.GGMLQuantizationType[assignment[n]]) for n in changed]
+        # a tensor that the graph does not read (layers for speculative decoding) does nothing to the output
+        changed = [n for n, t in assignment.items() if self.types.get(n) != t and n in self._addresses]
+        pairs = [Pair(self._tensors[n], gguf.GGMLQuantizationType[assignment[n]]) for n in changed]
         with ThreadPoolExecutor(self._threads) as pool:
             # a few at a time: blocks of a whole model do not wait in memory
             for start in range(0, len(pairs), 4 * self._threads):
@@ -55,22 +56,20 @@ class LiveWeights:
                 list(pool.map(self._put_pair, *zip(*obtain(self._source, group, self._importance, self._cache, self._threads), strict=True)))  # fmt: skip
         self.types = dict(assignment)
 
-    def _tensor(self, name: str) -> HeaderTensor:
-        if name not in self._addresses:
-            raise BenchError(f"{self._source.name}: {name} cannot be found in memory, so its effect cannot be measured")
-        return self._tensors[name]
-
     def _put_pair(self, pair: Pair, data: NDArray[np.uint8]) -> None:
         tensor, columns = pair.tensor, pair.tensor.shape[0]
         rows = int(np.prod(tensor.shape[1:], dtype=np.int64))
         row_bytes, step = data.size // rows, max(1, _CHUNK // columns)
-        parts = []
+        address = self._addresses[tensor.name]
         for start in range(0, rows, step):
             part = data[start * row_bytes : min(start + step, rows) * row_bytes]
             values = dequantize(part, pair.kind).reshape(-1, columns)
             # a conversion like any other: ggml rounds to F16 and BF16 by the same function
-            parts.append(values.view(np.uint8).ravel() if tensor.type.name == "F32" else quantize_rows(values, tensor.type, None))  # fmt: skip
-        self._put(tensor, np.concatenate(parts))
+            own = (
+                values.view(np.uint8).ravel() if tensor.type.name == "F32" else quantize_rows(values, tensor.type, None)
+            )
+            ctypes.memmove(address, own.ctypes.data, own.size)
+            address += own.size
 
     def _put(self, tensor: HeaderTensor, data: NDArray[np.uint8]) -> None:
         ctypes.memmove(self._addresses[tensor.name], data.ctypes.data, tensor.n_bytes)
@@ -93,6 +92,10 @@ def _locate(model: Model, tensors: dict[str, HeaderTensor], threads: int) -> dic
     with Context(model, n_ctx=8, n_batch=8, n_ubatch=8, threads=threads, callback=source_callback(found)) as context:
         context.prepare(np.zeros(2, np.int32), 0)
         context.decode()
+    if len(addresses) < len(tensors) / 2:
+        raise BenchError(
+            f"{model.path.name}: its weights cannot be found in memory, so the effect of types cannot be measured"
+        )
     for name, address in addresses.items():
         tensor = tensors[name]
         size = min(tensor.n_bytes, _SAMPLE)

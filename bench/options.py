@@ -45,9 +45,9 @@ class Options:
 
 def check_importance(options: Options, recipes: list[Recipe]) -> None:
     """Raise BenchError for options that contradict each other, and recipes that need what was declined."""
-    if options.no_imatrix and (options.imatrix or options.calibration):
+    if options.no_imatrix and (options.imatrix or (options.calibration and not any(r.size for r in recipes))):
         raise BenchError("--no-imatrix contradicts --imatrix and --calibration; leave one of them out")
-    if options.imatrix and options.calibration:
+    if options.imatrix and options.calibration and not any(r.size for r in recipes):
         raise BenchError("--imatrix is used as it is, so --calibration would do nothing; leave one of them out")
     if options.calibration_chunks and (options.imatrix or options.no_imatrix):
         raise BenchError("--calibration-chunks cuts the calibration text short, which is not used here; leave it out")
@@ -55,6 +55,17 @@ def check_importance(options: Options, recipes: list[Recipe]) -> None:
     if options.no_imatrix and needing:
         raise BenchError(
             f"{needing[0]} needs an importance matrix: pass --imatrix FILE, or leave --no-imatrix out to compute one"
+        )
+
+
+def check_texts(options: Options, recipes: list[Recipe]) -> None:
+    """Raise BenchError where a recipe would be chosen on the very text that it is judged by."""
+    chosen = next((r.name for r in recipes if r.size), None)
+    if chosen is None or options.text is None or options.calibration is None:
+        return
+    if prompts.identify(options.text)[1] == prompts.identify(options.calibration)[1]:
+        raise BenchError(
+            f"--text and --calibration are the same text, so {chosen} would be chosen on what it is judged by; give another --calibration"
         )
 
 

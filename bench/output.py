@@ -43,6 +43,7 @@ def summarize(run: Run) -> Summary:
         "isa": i.library.isa,
         "threads": i.settings.threads,
         "prompts": i.prompts.name,
+        "gated": ", ".join(p.gated or "" for p in tables.pairs(run)[:1]) + " and so on",
     }
     published, paired = tables.published_table(run), tables.paired_table(run)
     headline = ["\n".join(f"- {line}" for line in _about(run))]

@@ -43,24 +43,23 @@ def probe(job: ProbeJob, progress: Callable[[float], None]) -> ProbeResult:
             def targets(window: int) -> NDArray[np.int32]:
                 return stream.tokens[window * job.window + 1 : (window + 1) * job.window]
 
-            references = {w: ReferenceLogits(job.logits / f"probe-{w}.logits", model.n_vocab) for w in job.windows}
+            references = {w: ReferenceLogits(job.logits / f"{w}.logits", model.n_vocab) for w in job.windows}
             for window, reference in references.items():
                 if not reference.path.exists():
                     reference.write(logits(window))
             for i, assignment in enumerate(job.assignments):
                 live.assign(assignment)
                 kl: list[float] = []
-                nll: list[float] = []
                 for window, reference in references.items():
+                    computed = logits(window)
                     try:
-                        scores, divergence = score(logits(window), targets(window), threads=job.threads, reference=reference)  # fmt: skip
-                    except MeasurementError:
-                        kl, nll = [], []
+                        _, divergence = score(computed, targets(window), threads=job.threads, reference=reference)
+                    except MeasurementError:  # not finite
+                        kl = []
                         break
                     assert divergence is not None
                     kl.append(float(divergence.kl.mean()))
-                    nll.append(float(scores.nll.mean()))
-                line = Probed(key=assignment_key(assignment), kl=tuple(kl), nll=tuple(nll))
+                line = Probed(key=assignment_key(assignment), kl=tuple(kl))
                 log.write(line.model_dump_json() + "\n")
                 log.flush()
                 progress((i + 1) / len(job.assignments))

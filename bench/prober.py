@@ -11,17 +11,19 @@ import atexit
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
+import psutil
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from bench.errors import BenchError
+from bench.errors import BenchError, MeasurementError
 from bench.files import Stream, blocks_origin, short_hash
 from bench.gguf_io import complete_or_absent, file_sha256
 from bench.jobs import (
@@ -41,7 +43,7 @@ from bench.progress import Reporter
 WINDOW = 512
 #: Windows that single tensors are probed on, and that whole assignments are tried on. One is enough to order tensors: the
 #: sensitivities that two windows gave for the default model have a rank correlation of 0.98.
-PROBE_WINDOWS, TRIAL_WINDOWS = 1, 2
+PROBE_WINDOWS, TRIAL_WINDOWS = 1, 3
 #: Part of every key: raise it when probing changes what it measures.
 _VERSION = 1
 
@@ -92,13 +94,54 @@ class Prober:
         matrix = file_sha256(self.importance) if self.importance else None
         return blocks_origin(self.reference, matrix, self.library)
 
+    @contextmanager
+    def _alone(self, reporter: Reporter) -> Iterator[None]:
+        """One process at a time measures a model: another would do the same again, and both slower."""
+        lock = FileLock(self._file("lock"))
+        lock_file = Path(lock.lock_file)
+        lock_file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            reporter.warn(f"waiting for another process that measures {self.reference.info.name}")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _check_room(self, windows: tuple[int, ...]) -> None:
+        """Raise MeasurementError where memory or disk cannot hold what probing takes."""
+        info = self.reference.info
+        logits = 4 * WINDOW * info.vocabulary
+        # the model, unmapped; logits of a window, twice; a tenth for the rest
+        needed, available = 1.1 * info.n_bytes + 2 * logits, psutil.virtual_memory().available
+        if needed > available:
+            raise MeasurementError(
+                f"measuring the sensitivity of {info.name} takes {needed / 1e9:.1f} GB of memory and {available / 1e9:.1f} GB are "
+                "available; free some, or leave out recipes with a size (DG-, auto@)"
+            )
+        free = shutil.disk_usage(self._scratch).free
+        if len(windows) * logits > free:
+            raise MeasurementError(
+                f"{self.cache}: the reference's logits take {len(windows) * logits / 1e6:,.0f} MB and {free / 1e6:,.0f} MB are free; "
+                "free some space or choose another directory with --cache"
+            )
+
     @cached_property
     def _scratch(self) -> Path:
         """Where the reference's logits lie until this process ends. (What a killed one leaves the next run removes.)"""
-        path = self.cache.absolute() / "scratch" / str(os.getpid())
-        path.mkdir(parents=True, exist_ok=True)
+        path = self.cache.absolute() / "scratch" / str(os.getpid()) / self.key
+        shutil.rmtree(path, ignore_errors=True)  # of a killed process that had this number
+        path.mkdir(parents=True)
         atexit.register(shutil.rmtree, path, ignore_errors=True)
         return path
+
+    @property
+    def key(self) -> str:
+        """Names what all that is measured here depends on, beside what is asked for."""
+        windows = self.probe_windows, self.trial_windows
+        return short_hash(_VERSION, self.origin, self.stream.path.stem, WINDOW, windows)
 
     def _file(self, what: str, *parts: object) -> Path:
         name = f"{self.reference.path.stem}-{short_hash(_VERSION, self.origin, *parts)}.{what}"
@@ -106,7 +149,10 @@ class Prober:
 
     def errors(self, types: dict[str, tuple[str, ...]], reporter: Reporter) -> dict[str, dict[str, float]]:
         """Relative weighted errors (weight_error.py) of tensors in types."""
-        path = self._file("errors.json")
+        with self._alone(reporter):
+            return self._errors(types, self._file("errors.json"), reporter)
+
+    def _errors(self, types: dict[str, tuple[str, ...]], path: Path, reporter: Reporter) -> dict[str, dict[str, float]]:
         try:
             known: dict[str, dict[str, float]] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -135,11 +181,12 @@ class Prober:
         where the logits were not finite."""
         log = self._file("probes.jsonl", self.stream.path.stem, WINDOW, windows)
         log.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(log.with_suffix(".lock")):
+        with self._alone(reporter):
             known = _read_log(log)
             keys = [assignment_key(a) for a in assignments]
             missing = {k: a for k, a in zip(keys, assignments, strict=True) if k not in known}
             if missing:
+                self._check_room(windows)
                 job = ProbeJob(
                     stream=self.stream.path,
                     window=WINDOW,

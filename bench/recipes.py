@@ -85,6 +85,7 @@ class Recipe:
     """name: as tables show it; family: `Standard` or the family of a recipe file; base: a llama.cpp format.
 
     size: what a file may take, for recipes whose rules leave a choice (see sizes.py); None where nothing is to be chosen.
+    size_of: fingerprint of the recipe that the size names.
     seed: choose at random, as a control; None to choose well. plain: quantize without importance data.
     """
 
@@ -94,6 +95,7 @@ class Recipe:
     description: str
     rules: tuple[Rule, ...] = ()
     size: str | None = None
+    size_of: str | None = None
     seed: int | None = None
     plain: bool = False
 
@@ -101,7 +103,7 @@ class Recipe:
     def fingerprint(self) -> str:
         """Equal for recipes that ask for the same types."""
         rules = [{k: v for k, v in asdict(r).items() if k != "may" or v} for r in self.rules]
-        chosen = [self.size, self.seed] if self.size else []
+        chosen = [self.size, self.size_of, self.seed] if self.size else []
         return hashlib.sha256(json.dumps([self.base, rules, *chosen]).encode()).hexdigest()[:16]
 
 
@@ -169,8 +171,11 @@ def find_recipe(name: str) -> Recipe:
     A recipe that leaves a choice takes a size after an @ (see sizes.py) and, to choose at random, a seed after a #:
     `auto@IQ2_XXS#1`. Raises BenchError with near names, for a size that is none, and for a file that is no recipe.
     """
-    named, _, seed = name.partition("#")
+    # a file's path may hold these characters itself
+    path, dot, rest = name.rpartition(".toml")
+    named, _, seed = rest.partition("#")
     core, _, size = named.partition("@")
+    core = path + dot + core
     recipe = _without_size(core)
     leaves_choice = any(r.may for r in recipe.rules)
     if not leaves_choice and (size or seed):
@@ -178,28 +183,43 @@ def find_recipe(name: str) -> Recipe:
     if not leaves_choice:
         return recipe
     wanted = canonical_size(size or recipe.size or "", name)
-    if parse_size(wanted).recipe is not None:
-        wanted = find_recipe(wanted).name  # a name that exists, as tables show it
+    of: str | None = None
+    if (other := parse_size(wanted).recipe) is not None:
+        if other.endswith(".toml"):
+            raise BenchError(
+                f"{name}: a size cannot be that of a file's recipe; give it in MB or bpw, as `recipe show {other}` says"
+            )
+        same = find_recipe(other)
+        wanted, of = same.name, same.fingerprint  # a name that exists, as tables show it
+    if wanted == recipe.size:
+        size = ""  # its own
     if seed and not seed.isdecimal():
         raise BenchError(f"{name}: what follows the # is the seed of a random choice, a whole number")
     shown = recipe.name + (f"@{wanted}" if size else "") + (f"#{int(seed)}" if seed else "")
     family = recipe.family
-    if recipe.size is not None and size and wanted != recipe.size:
+    if recipe.size is not None and size:
         family += f", {wanted}"  # beside the recipe with its own size, not in its place
     if seed:
         family += ", random"
     described = recipe.description.replace("{size}", in_words(parse_size(wanted), recipe.base))
     described += f"; chosen at random with seed {int(seed)}" if seed else ""
     return replace(
-        recipe, name=shown, family=family, description=described, size=wanted, seed=int(seed) if seed else None
+        recipe,
+        name=shown,
+        family=family,
+        description=described,
+        size=wanted,
+        size_of=of,
+        seed=int(seed) if seed else None,
     )
 
 
 def _without_size(name: str) -> Recipe:
     if name.endswith(".toml"):
         own = read_recipe_file(Path(name))
-        if own.family in _OUR_FAMILIES or own.prefix.upper() in standard_formats():
-            what = f"family {own.family!r}" if own.family in _OUR_FAMILIES else f"prefix {own.prefix!r}"
+        ours = own.family.startswith(_OUR_FAMILIES)
+        if ours or own.prefix.upper() in standard_formats():
+            what = f"family {own.family!r}" if ours else f"prefix {own.prefix!r}"
             raise BenchError(f"{name}: {what} is the program's own; choose another")
         return _of_file(own, None)
     files = {prefix: read_recipe_file(path) for prefix, path in packaged_recipes().items()}
@@ -233,6 +253,9 @@ def _of_file(file: RecipeFile, base: str | None) -> Recipe:
         raise BenchError(f'{file.path}: names no base; add for instance base = "IQ2_XXS" to it')
     if stated not in standard_formats():
         raise BenchError(f"{file.path}: base: llama.cpp has no format {stated}{nearest(stated, standard_formats())}")
+    for named in file.sizes:
+        if named not in standard_formats():
+            raise BenchError(f"{file.path}: sizes: llama.cpp has no format {named}{nearest(named, standard_formats())}")
     rules = tuple(Rule(r.type, r.layers, tuple(r.tensors), r.pattern, tuple(r.may)) for r in file.rules)
     for rule in rules:
         for kind in rule.tensors:
@@ -263,17 +286,22 @@ def apply_rules(recipe: Recipe, mix: dict[str, str], n_layers: int) -> dict[str,
     return asked
 
 
+def kind_of(tensor: str) -> str:
+    """The most special kind that a tensor is of."""
+    return max(sorted(kinds_of(tensor)), key=len)
+
+
 def choices(recipe: Recipe, mix: dict[str, str], n_layers: int) -> dict[str, tuple[str, ...]]:
     """The types that the recipe lets every tensor take that llama.cpp quantizes, the one that it has without a choice first.
 
-    mix: types without a choice. Raises MeasurementError for a choice that no tensor has.
+    Rules count in their order: one that gives a type takes away what earlier ones allowed. mix: types without a choice. Raises MeasurementError for a choice that no tensor has.
     """
     allowed = {name: [chosen] for name, chosen in mix.items() if chosen not in UNQUANTIZED}
     for rule in recipe.rules:
-        if not rule.may:
-            continue
         matched = [name for name in allowed if rule.applies(name, n_layers)]
-        if not matched:
+        if rule.type is not None:
+            allowed.update({name: [rule.type] for name in matched})
+        elif not matched:
             raise MeasurementError(
                 f"{recipe.name}: its choice for {rule.target} matches no tensor of this model of {n_layers} layers; use a standard type"
             )

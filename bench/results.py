@@ -107,12 +107,13 @@ class _Record(_Frozen):
 
 class ChoiceRecord(_Frozen):
     """How the types of a recipe with a size were chosen (choose.py). limit: bytes allowed; against: the recipe whose size
-    that is, or of which this is a random control; the rest of the assignment that was best on calibration text, None for one
+    that is, or of which this is a random control; text: the name of what it was chosen on; the rest of the assignment that was best on calibration text, None for one
     at random: what its predictions were made with, predicted and measured mean KL divergence in nats, relative distance of
     the prediction from the optimum at most, number of assignments that were tried."""
 
     limit: int
     against: str | None
+    text: str = ""
     prediction: str | None = None
     predicted_kl: float | None = None
     calibration_kl: float | None = None

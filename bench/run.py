@@ -18,10 +18,10 @@ from pathlib import Path
 import psutil
 
 from bench import files, prompts
-from bench.choose import Resolved, chooser
+from bench.build_stage import BuildStage, build_recipes
 from bench.errors import BenchError, MeasurementError
 from bench.hidden_states import HiddenStates, compare_hidden_states
-from bench.identity import default_directory, file_record, model_identity, reference_record, versions
+from bench.identity import default_directory, model_identity, reference_record, versions
 from bench.jobs import MeasureJob, MeasureResult, Settings
 from bench.machine import cpus_for, this_machine
 from bench.models import reference
@@ -29,6 +29,7 @@ from bench.options import (
     Options,
     check_importance,
     check_library,
+    check_texts,
     check_threads,
     check_window,
     check_windows,
@@ -61,6 +62,7 @@ class Sweep:
         self.options, self.reporter = options, reporter
         self.recipes = find_recipes(options.recipes)
         check_importance(options, self.recipes)
+        check_texts(options, self.recipes)
         self.threads = check_threads(options.threads)
         self.cpus = cpus_for(self.threads)
         self.library = check_library(options.isa)
@@ -123,7 +125,7 @@ class Sweep:
             recipes = [r for r in self.recipes if r.name != self.reference_label]
             names = self.names
             done = sum(self._has(store.run, n, w) for n in names for w in range(self.windows))
-            states = self.options.propagation and self.states.pending(store.run)
+            states = self.states.pending(store.run) if self.options.propagation else {}
             if done == len(names) * self.windows and not self._changed(store.run) and not states:
                 return store.run
             if done or store.run.files:
@@ -131,7 +133,7 @@ class Sweep:
                     f"Continuing {self.directory}: {done} of {len(names) * self.windows} measurements are on record"
                 )
             self._check_room_for(self._logits)
-            paths = self._build(store, recipes)
+            paths = self._build(store, recipes, states)
             self._passes(store, paths)
             if self.options.propagation:
                 try:
@@ -149,54 +151,21 @@ class Sweep:
             if r.name in run.files and (r.name in failed or run.files[r.name].rules not in (None, r.fingerprint))
         ]
 
-    def _build(self, store: RunStore, recipes: list[Recipe]) -> dict[str, Path]:
-        """A file for every recipe; what could not be built is on record as failed."""
+    def _build(self, store: RunStore, recipes: list[Recipe], states: dict[int, list[str]]) -> dict[str, Path]:
+        """Files of what is still to be measured, by name. states: recipes whose hidden states are pending, by window."""
         if self.reference_label not in store.run.files:
             store.append(reference_record(store.run.header.id, self.reference_label, self.reference))
-        paths, changed = {self.reference_label: self.reference.path}, self._changed(store.run)
         importance = importance_file(self.options, self.reference, self.library, self.threads, self.cpus, self.reporter)
-        resolved = self._resolve(store, recipes, importance)
-        with self.reporter.steps("Quantizing", len(resolved)) as steps:
-            for recipe in recipes:
-                if recipe.name not in resolved:
-                    continue
-                steps.name(recipe.name)
-                try:
-                    built = files.quantized(
-                        self.reference,
-                        resolved[recipe.name].recipe,
-                        importance,
-                        self.options.cache,
-                        self.library,
-                        self.threads,
-                        self.cpus,
-                        steps.share,
-                    )
-                except MeasurementError as e:
-                    store.append(FailureRecord(run=store.run.header.id, recipe=recipe.name, window=None, reason=str(e)))
-                    self.reporter.warn(f"{recipe.name} was not built: {e}")
-                else:
-                    files.tell_damaged(built, self.reporter)
-                    paths[recipe.name] = built.path
-                    on_record = store.run.files.get(recipe.name)
-                    if on_record is None or on_record.sha256 != built.sha256 or recipe.name in changed:
-                        store.append(file_record(store.run.header.id, recipe, resolved[recipe.name], built))
-                steps.done()
-        return paths
-
-    def _resolve(self, store: RunStore, recipes: list[Recipe], importance: Path | None) -> dict[str, Resolved]:
-        """The recipes with their choices made; a size that cannot be kept is on record as a failure to build."""
-        choosing = chooser(
-            self.options, self.reference, importance, self.library, self.threads, self.cpus, self.reporter
-        )
-        resolved = {}
-        for recipe in recipes:
-            try:
-                resolved[recipe.name] = Resolved(recipe, None) if recipe.size is None else choosing().resolve(recipe)
-            except MeasurementError as e:
-                store.append(FailureRecord(run=store.run.header.id, recipe=recipe.name, window=None, reason=str(e)))
-                self.reporter.warn(f"{recipe.name} was not built: {e}")
-        return resolved
+        changed = self._changed(store.run)
+        wanted = {*changed, *(name for names in states.values() for name in names)}
+        pending = [
+            r
+            for r in recipes
+            if r.name in wanted or not all(self._has(store.run, r.name, w) for w in range(self.windows))
+        ]
+        stage = BuildStage(self.options, self.reference, importance, self.library, self.threads, tuple(self.cpus))
+        paths = build_recipes(stage, pending, changed, store, self.reporter)
+        return {self.reference_label: self.reference.path} | paths
 
     def _passes(self, store: RunStore, paths: dict[str, Path]) -> None:
         """Window by window: the reference first, then every recipe against the reference's logits for that window.

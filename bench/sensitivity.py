@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,12 +51,13 @@ class Sensitivity:
         """The type that most tensors were probed with."""
         return Counter(self.probes.values()).most_common(1)[0][0]
 
-    def mean(self, tensor: str) -> float:
-        """Nats. What was lost in the noise, or below it, counts as little and not as nothing."""
+    @cached_property
+    def means(self) -> dict[str, float]:
+        """Nats. What was lost in the noise, or below it, counts as little and not as nothing; what is not finite, as much."""
         found = {name: float(v.mean()) if v.size else np.inf for name, v in self.kl.items()}
         positive = [v for v in found.values() if 0 < v < np.inf]
-        smallest = min(positive, default=1e-9)
-        return float(np.clip(found[tensor], smallest, 100 * max(positive, default=1.0)))
+        smallest, largest = min(positive, default=1e-9), 100 * max(positive, default=1.0)
+        return {name: float(np.clip(v, smallest, largest)) for name, v in found.items()}
 
 
 def probe_types(tensors: list[TensorInfo], with_importance: set[str]) -> dict[str, str]:
@@ -87,4 +89,4 @@ def rank_correlation(sensitivity: Sensitivity, errors: dict[str, dict[str, float
     """Spearman's rank correlation of the cheap estimate, the relative weighted error, with the measured divergence."""
     names = [n for n in sensitivity.kl if sensitivity.kl[n].size]
     cheap = [errors[n][sensitivity.probes[n]] for n in names]
-    return float(scipy_stats.spearmanr(cheap, [sensitivity.mean(n) for n in names]).statistic)
+    return float(scipy_stats.spearmanr(cheap, [sensitivity.means[n] for n in names]).statistic)

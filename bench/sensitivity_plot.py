@@ -16,7 +16,7 @@ def draw(report: SensitivityReport, directory: Path) -> None:
     """sensitivity.png and .svg in the directory; nothing for a model without layers."""
     frame = report.frame()
     groups = {f"in {s.label}": layer_map(frame[frame["measured_in"] == s.label]) for s in report.measured}
-    groups = {key: table for key, table in groups.items() if table.size}
+    groups = {key: table for key, table in groups.items() if (table.to_numpy() > 0).any()}
     if not groups:
         return
     n_layers = max(len(t) for t in groups.values())

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bench.gguf_io import ModelInfo, complete_or_absent
-from bench.recipes import kinds_of
+from bench.recipes import kind_of
 from bench.sensitivity import Sensitivity, rank_correlation
 from bench.tables import divergence_text, markdown
 
@@ -55,8 +55,6 @@ class SensitivityReport:
                         "saved_bytes": tensor.n_bytes - tensor.n_weights // block * size,
                         "weighted_error": self.errors[name][probe],
                         "kl": float(kl.mean()) if kl.size else None,
-                        "kl_smallest_window": float(kl.min()) if kl.size else None,
-                        "kl_largest_window": float(kl.max()) if kl.size else None,
                     }
                 )
         return pd.DataFrame(rows)
@@ -124,11 +122,6 @@ class SensitivityReport:
             )
             + "\n"
         )
-
-
-def kind_of(tensor: str) -> str:
-    """The most special kind that a tensor is of."""
-    return max(sorted(kinds_of(tensor)), key=len)
 
 
 def _layers_only(s: Sensitivity) -> Sensitivity:

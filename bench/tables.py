@@ -23,7 +23,7 @@ MISSING = "–"
 PUBLISHED_KEY = """\
 Key
 - PPL: perplexity of the {prompts}, lower is better
-- Δ PPL: percentage change from Standard to DynamicGate
+- Δ PPL: percentage change from Standard to DynamicGate ({gated})
 - Size: bytes of the file (M: 10^6, G: 10^9); Δ Size: DynamicGate minus Standard
 - Speed: time to process one window of {window} tokens (median, CPU, {isa}, {threads} threads), lower is better"""
 
@@ -81,12 +81,11 @@ GATED = ("DynamicGate", "DynamicGate, full")
 
 
 def pairs(run: Run, family: str | None = None) -> list[Pair]:
-    """Every base that has a file of the family (that of the published form unless told), in the order of the run."""
+    """Every file of the family with the standard of its base (family: that of the published form unless told), in the order of the run."""
     found = {f.family for f in run.files.values()}
     wanted = family or next((f for f in GATED if f in found), GATED[0])
-    bases = list(dict.fromkeys(f.base for f in run.files.values() if f.family == wanted))
-    names = {(f.family, f.base): f.recipe for f in run.files.values()}
-    return [Pair(b, names.get(("Standard", b)), names.get((wanted, b))) for b in bases]
+    standard = {f.base: f.recipe for f in run.files.values() if f.family == "Standard"}
+    return [Pair(f.base, standard.get(f.base), f.recipe) for f in run.files.values() if f.family == wanted]
 
 
 def mixed_pairs(run: Run) -> list[Pair]:

@@ -97,7 +97,7 @@ def test_what_was_probed_is_not_probed_again(prober: Prober, monkeypatch: pytest
 
 def test_a_quantized_model_has_no_weights_to_exchange(prober: Prober, tmp_path: Path) -> None:
     quantized = write_model(tmp_path / "q8.gguf", weight_type="Q8_0")
-    source = Reference(quantized, inspect(quantized), "0" * 64)
+    source = Reference(info=inspect(quantized), sha256="0" * 64)
     other = Prober(source, None, prober.stream, prober.library, tmp_path, 1, (0,))
     with pytest.raises(BenchError, match="is quantized already"):
         other.divergences([{"blk.0.attn_v.weight": "Q4_K"}], (0,), "test", REPORTER)
@@ -126,7 +126,7 @@ def test_every_tensor_is_probed_in_what_it_can_be_stored_in(chooser: Chooser, pr
 
 def test_more_bits_for_one_tensor_lose_less(prober: Prober) -> None:
     found = [
-        measure(prober, {"blk.0.ffn_down.weight": t}, REPORTER).mean("blk.0.ffn_down.weight")
+        measure(prober, {"blk.0.ffn_down.weight": t}, REPORTER).means["blk.0.ffn_down.weight"]
         for t in ("IQ2_XXS", "Q4_K")
     ]
     assert found[0] > found[1] > 0
