@@ -3,11 +3,14 @@ controls against the choice that they are controls of. Out of records, paired by
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
+
 import pandas as pd
 
 from bench import stats
 from bench.agreement import kl_change
-from bench.results import Run
+from bench.results import FileRecord, Run
 from bench.tables import MISSING, divergence_change, percent, size, verdict, with_interval
 
 KEY = """\
@@ -17,26 +20,59 @@ Key
 - Types were chosen on the calibration text"""
 
 
-def equal_size_table(run: Run) -> pd.DataFrame:
-    """A row for every recipe that names another to be held against; empty without any."""
-    rows = []
+@dataclass(frozen=True)
+class _Comparison:
+    """A recipe with the one that it is held against, changes of KL divergence (nats) and perplexity (ratio - 1)."""
+
+    file: FileRecord
+    against: FileRecord
+    kl: stats.Estimate | None
+    ppl: stats.Estimate
+
+    @property
+    def is_control(self) -> bool:
+        return "random" in self.file.family
+
+
+def _comparisons(run: Run) -> list[_Comparison]:
+    found = []
     for name, file in run.files.items():
         against = file.choice.against if file.choice else None
-        if against is None or against not in run.files:
-            continue
-        found, other = run.results(name), run.results(against)
-        if not (found and other):
-            continue
-        kl, ppl = kl_change(other, found), stats.perplexity_change(other, found)
-        rows.append(
-            {
-                "Recipe": name,
-                "Against": against,
-                "Size": size(file.n_bytes),
-                "Δ Size": percent(file.n_bytes / run.files[against].n_bytes - 1),
-                "Δ KL [95 %]": with_interval(kl, divergence_change) if kl else MISSING,
-                "Δ PPL [95 %]": with_interval(ppl, percent),
-                "Verdict": verdict(kl, "less divergence", "more divergence") if kl else MISSING,
-            }
-        )
+        if against is not None and against in run.files:
+            this, other = run.results(name), run.results(against)
+            if this and other:
+                changes = kl_change(other, this), stats.perplexity_change(other, this)
+                found.append(_Comparison(file, run.files[against], *changes))
+    return found
+
+
+def equal_size_table(run: Run) -> pd.DataFrame:
+    """A row for every recipe that names another to be held against; empty without any."""
+    rows = [
+        {
+            "Recipe": c.file.recipe,
+            "Against": c.against.recipe,
+            "Size": size(c.file.n_bytes),
+            "Δ Size": percent(c.file.n_bytes / c.against.n_bytes - 1),
+            "Δ KL [95 %]": with_interval(c.kl, divergence_change) if c.kl else MISSING,
+            "Δ PPL [95 %]": with_interval(c.ppl, percent),
+            "Verdict": verdict(c.kl, "less divergence", "more divergence") if c.kl else MISSING,
+        }
+        for c in _comparisons(run)
+    ]
     return pd.DataFrame(rows)
+
+
+def equal_size_summary(run: Run) -> list[str]:
+    """How many of the comparisons came out how, a sentence for choices and one for controls."""
+    found = [c for c in _comparisons(run) if c.kl is not None]
+    said = []
+    for what, chosen in (
+        ("Recipes against what they have the size of", [c for c in found if not c.is_control]),
+        ("Random controls against the choice that they are controls of", [c for c in found if c.is_control]),
+    ):
+        if chosen:
+            verdicts = Counter(verdict(c.kl, "less divergence", "more divergence") for c in chosen if c.kl)
+            listed = ", ".join(f"{v} in {n}" for v, n in verdicts.most_common())
+            said.append(f"{what}: {listed} of {len(chosen)} comparisons")
+    return said

@@ -9,7 +9,7 @@ from pathlib import Path
 from bench import propagation_tables, tables
 from bench.agreement import agreement, as_llama_prints
 from bench.equal_size import KEY as EQUAL_SIZE_KEY
-from bench.equal_size import equal_size_table
+from bench.equal_size import equal_size_summary, equal_size_table
 from bench.gguf_io import complete_or_absent
 from bench.notes import notes, surprises
 from bench.results import FILE_NAME, Run, newest_time
@@ -56,8 +56,8 @@ def summarize(run: Run) -> Summary:
     details = {"All files": f"{tables.markdown(tables.full_table(run))}\n\n{tables.FULL_KEY.format(**fields)}"}
     if len(reference := tables.reference_table(run)):
         details["Against the reference"] = f"{tables.markdown(reference)}\n\n{tables.REFERENCE_KEY}"
-    if len(equal := equal_size_table(run)):
-        details["At equal size"] = f"{tables.markdown(equal)}\n\n{EQUAL_SIZE_KEY}"
+    if not equal_size_table(run).empty:
+        details["At equal size"] = equal_size(run)
     if len(kinds := tables.kinds_table(run)):
         details["Perplexity by kind of prompt"] = tables.markdown(kinds)
     if len(kinds := tables.kl_kinds_table(run)):
@@ -68,6 +68,12 @@ def summarize(run: Run) -> Summary:
             parts += ["Against Standard of the same type, paired:", tables.markdown(against)]
         details["Error propagation"] = "\n\n".join(parts)
     return Summary(f"Quantizations of {i.model.name}", "\n\n".join(headline), details, tuple(notes(run)))
+
+
+def equal_size(run: Run) -> str:
+    """The table of recipes held against others of their size, with what it comes to; README quotes it too."""
+    summary = "\n".join(f"- {s}" for s in equal_size_summary(run))
+    return "\n\n".join([summary, tables.markdown(equal_size_table(run)), EQUAL_SIZE_KEY])
 
 
 def _about(run: Run) -> list[str]:

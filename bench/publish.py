@@ -1,8 +1,8 @@
 """`python -m bench.publish`: tables and plots of every published run again from its records, the comparison with llama.cpp's
 tools from its, and the figures in README.md.
 
-README.md quotes a run between two comments, <!-- run NAME: start --> and <!-- run NAME: end -->. What stands there is
-written by this module and by nobody else; a test fails when it is not what the records say.
+README.md quotes a run between two comments, <!-- run NAME: start --> and <!-- run NAME: end -->, and its comparisons at
+equal size between <!-- equal-size NAME: start --> and <!-- equal-size NAME: end -->. What stands there is written by this module and by nobody else; a test fails when it is not what the records say.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ from pathlib import Path
 
 from bench.errors import BenchError
 from bench.gguf_io import complete_or_absent
-from bench.output import summarize, write_outputs
+from bench.output import equal_size, summarize, write_outputs
 from bench.peers import write_report
 from bench.results import FILE_NAME, Run
 
-_BLOCK = re.compile(r"(<!-- run ([\w-]+): start -->\n).*?(<!-- run \2: end -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- (run|equal-size) ([\w-]+): start -->\n).*?(<!-- \2 \3: end -->)", re.DOTALL)
 
 
 def readme_with_results(readme: str, results: Path) -> str:
     """README's text with every quoted run filled in from its records."""
 
     def fill(block: re.Match[str]) -> str:
-        run = Run.load(results / block[2])
-        return f"{block[1]}\n{summarize(run).headline}\n\n{block[3]}"
+        run = Run.load(results / block[3])
+        quoted = summarize(run).headline if block[2] == "run" else equal_size(run)
+        return f"{block[1]}\n{quoted}\n\n{block[4]}"
 
     return _BLOCK.sub(fill, readme)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bench import tables
-from bench.equal_size import equal_size_table
+from bench.equal_size import equal_size_summary, equal_size_table
 from bench.jobs import TokenData, pack
 from bench.notes import notes
 from bench.results import ChoiceRecord, Record, Run
@@ -50,6 +50,13 @@ def test_recipes_of_a_size_are_held_against_what_has_it() -> None:
     assert auto["Δ PPL [95 %]"].startswith("-25.0%")
     assert (control["Recipe"], control["Against"]) == ("auto@IQ2_S#1", "auto@IQ2_S")
     assert control["Verdict"] == "no difference shown"
+
+
+def test_the_comparisons_are_summed_up() -> None:
+    assert equal_size_summary(run()) == [
+        "Recipes against what they have the size of: less divergence in 1 of 1 comparisons",
+        "Random controls against the choice that they are controls of: no difference shown in 1 of 1 comparisons",
+    ]
 
 
 def test_every_mixed_recipe_is_held_against_the_standard_of_its_base() -> None:
