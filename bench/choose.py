@@ -235,7 +235,24 @@ class Chooser:
 
         if recipe.seed is not None:
             prediction = _shuffled(prediction, self._shapes, recipe.seed)
-        return self._best(recipe, limit, prediction, solve)
+        chosen = self._best(recipe, limit, prediction, solve)
+        other = parse_size(recipe.size or "").recipe
+        if other is None or recipe.seed is not None:
+            return chosen
+        return self._unless_better(chosen, find_recipe(other), allowed, recipe.name)
+
+    def _unless_better(self, chosen: Chosen, other: Recipe, allowed: dict[str, tuple[str, ...]], label: str) -> Chosen:
+        """The choice, or the types of the recipe whose size it has, where those are allowed and lose less when tried."""
+        theirs = {n: t for n, t in self._plan(self.resolve(other).recipe).types.items() if n in allowed}
+        if any(t not in allowed[n] for n, t in theirs.items()):
+            return chosen
+        [kl] = self.prober.divergences(
+            [self._changed(theirs)], self.prober.trial_windows, f"Choosing {label}", self.reporter
+        )
+        if chosen.best is None or not kl.size or kl.mean() >= chosen.best.kl:
+            return chosen
+        best = chosen.best.model_copy(update={"prediction": f"none, the types of {other.name}", "kl": float(kl.mean())})
+        return chosen.model_copy(update={"types": theirs, "best": best, "trials": (*chosen.trials, best)})
 
     def _best(
         self, recipe: Recipe, limit: int, prediction: _Prediction, solve: Callable[[_Prediction], Allocation]
@@ -307,9 +324,9 @@ def _mostly(types: dict[str, str], sizes: dict[str, int]) -> str:
     for name, kind in types.items():
         weights[kind] = weights.get(kind, 0) + sizes[name]
     quantized = {k: n for k, n in weights.items() if k not in UNQUANTIZED}
-    kind = max(
-        quantized or {"Q8_0": 1}, key=lambda k: quantized.get(k, 1)
-    )  # Q8_0: any format whose mix touches every tensor
+    if not quantized:
+        return "Q8_0"  # any format whose mix touches every tensor
+    kind = max(quantized, key=lambda k: quantized[k])
     return kind if kind in standard_formats() else f"{kind}_M"
 
 
