@@ -142,6 +142,7 @@ def quantized(
     share: Share,
 ) -> Built:
     """A recipe's file. The cache's key holds all that its content depends on: model, recipe, importance, library."""
+    assert recipe.size is None, f"{recipe.name}: its choices are to be made before it is built (choose.py)"
     importance = None if recipe.plain else importance
     matrix = file_sha256(importance) if importance else None
     origin = blocks_origin(reference, matrix, library)

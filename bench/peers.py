@@ -27,14 +27,16 @@ from bench.files import Built, quantized
 from bench.gguf_io import complete_or_absent
 from bench.machine import cpus_for, this_machine
 from bench.models import Reference, cache_directory, reference
-from bench.options import DEFAULT_RECIPES, Options, check_library, check_threads, importance_file
+from bench.options import Options, check_library, check_threads, importance_file
 from bench.peers_values import Value
 from bench.progress import Reporter
-from bench.recipes import find_recipe
+from bench.recipes import SUITES, find_recipe
 from bench.side_by_side import Command, Ran, side_by_side
 from bench.tables import markdown
 
 WINDOW = 2048
+#: Files that both sides build: none that leaves a choice, which the tools do not make.
+RECIPES = SUITES["dynamicgate-full"]
 
 
 class _Frozen(BaseModel):
@@ -236,8 +238,8 @@ def prepare(tools: Path, windows: int, scratch: Path, reporter: Reporter) -> tup
     matrix = importance_file(Options(cache=cache), source, library, threads, cpus, reporter)
     assert matrix is not None
     built = {}
-    with reporter.steps("Quantizing", len(DEFAULT_RECIPES)) as steps:
-        for name in DEFAULT_RECIPES:
+    with reporter.steps("Quantizing", len(RECIPES)) as steps:
+        for name in RECIPES:
             steps.name(name)
             built[name] = quantized(source, find_recipe(name), matrix, cache, library, threads, cpus, steps.share)
             steps.done()
