@@ -7,7 +7,7 @@ import json
 import re
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -78,10 +78,11 @@ def outside_decode(directory: Path) -> list[Value]:
     return [Value(name=name, tools="–", ours=f"{100 * median(shares):.1f} %")]
 
 
-def answers(name: str, command: Sequence[str | Path]) -> list[Value]:
-    """How soon a command of ours answers: the median of five times."""
+def answers(name: str, command: Sequence[str | Path], before: Callable[[], None] = lambda: None) -> list[Value]:
+    """How soon a command of ours answers: the median of five times. before: what to do before each, not timed."""
     taken = []
     for _ in range(5):
+        before()
         started = time.perf_counter()
         subprocess.run([str(a) for a in command], check=True, capture_output=True)
         taken.append(time.perf_counter() - started)
