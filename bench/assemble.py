@@ -11,7 +11,8 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.blocks import BlockCache, Pair, obtain
+from bench.block_cache import BlockCache, Pair
+from bench.blocks import obtain
 from bench.gguf_header import Header, align
 
 _UINT32 = 4

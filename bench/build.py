@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bench import imatrix
 from bench.assemble import assemble, assembled_bytes
-from bench.blocks import BlockCache
+from bench.block_cache import BlockCache
 from bench.errors import BenchError, MeasurementError
 from bench.gguf_header import read_header
 from bench.gguf_io import ModelInfo, complete_or_absent, inspect

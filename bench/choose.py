@@ -93,7 +93,7 @@ class Chooser:
 
     prober: Prober
     reporter: Reporter
-    refinements: int = _REFINEMENTS
+    refinements: int = field(default_factory=lambda: _REFINEMENTS)
     _plans: dict[tuple[str, bool], PlanResult] = field(default_factory=dict)
 
     def resolve(self, recipe: Recipe) -> Resolved:

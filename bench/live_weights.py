@@ -15,7 +15,8 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.blocks import BlockCache, Pair, dequantize, obtain, quantize_rows
+from bench.block_cache import BlockCache, Pair
+from bench.blocks import dequantize, obtain, quantize_rows
 from bench.engine import Context, Model
 from bench.errors import BenchError
 from bench.gguf_header import Header, HeaderTensor, read_header

@@ -77,19 +77,33 @@ def _nominal_bits(file: FileRecord) -> float | None:
     return None
 
 
+#: Smaller files that a line about a larger one names.
+_NAMED = 2
+
+
 def surprises(run: Run) -> list[str]:
-    """Files that score worse than a smaller one, by more than their paired uncertainty."""
-    said = []
-    files = sorted((f for f in run.files.values() if f.family != "Reference"), key=lambda f: f.n_bytes)
-    for smaller, larger in combinations(files, 2):
+    """Files that score worse than smaller ones, by more than their paired uncertainty: a line for each, the worst first.
+
+    Random controls are left out: they are made to be beaten.
+    """
+    worse: dict[str, list[tuple[stats.Estimate, FileRecord]]] = {}
+    files = [f for f in run.files.values() if f.family != "Reference" and "random" not in f.family]
+    for smaller, larger in combinations(sorted(files, key=lambda f: f.n_bytes), 2):
         a, b = run.results(smaller.recipe), run.results(larger.recipe)
         if a and b and larger.n_bytes > smaller.n_bytes:
             change = stats.perplexity_change(a, b)
             if change.value > 0 and change.excludes(0):
-                said.append(
-                    f"{larger.recipe} ({size(larger.n_bytes)}) scores worse than the smaller {smaller.recipe} ({size(smaller.n_bytes)}): "
-                    f"perplexity {with_interval(change, percent)}"
-                )
+                worse.setdefault(larger.recipe, []).append((change, smaller))
+    said = []
+    for name, found in sorted(worse.items(), key=lambda item: -len(item[1])):
+        found.sort(key=lambda pair: -pair[0].value)
+        named = "; ".join(
+            f"perplexity {with_interval(change, percent)} against {f.recipe} ({size(f.n_bytes)})"
+            for change, f in found[:_NAMED]
+        )
+        files_text = "a smaller file" if len(found) == 1 else f"{len(found)} smaller files"
+        more = f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+        said.append(f"{name} ({size(run.files[name].n_bytes)}) scores worse than {files_text}: {named}{more}")
     return said
 
 

@@ -228,19 +228,23 @@ def _perplexity_changes(frame: pd.DataFrame, run: Run) -> Figure:
 
 def _error_propagation(run: Run) -> Figure | None:
     """Error of the hidden states by layer, Standard and DynamicGate of every base beside each other."""
-    shown = [p for p in pairs(run) if errors(run, p.standard or "").size and errors(run, p.gated or "").size]
+    shown: dict[str, dict[str, str]] = {}  # recipes by family, by base
+    for family in GATED:
+        for p in pairs(run, family):
+            if p.standard and p.gated and errors(run, p.standard).size and errors(run, p.gated).size:
+                shown.setdefault(p.base, {"Standard": p.standard})[family] = p.gated
     if not shown:
         return None
     figure, all_axes = plt.subplots(
         1, len(shown), figsize=(max(8.0, 2.6 * len(shown)), 4.2), sharey=True, squeeze=False, layout="constrained"
     )
-    for axes, pair in zip(all_axes[0], shown, strict=True):
-        for name, family in ((pair.standard, "Standard"), (pair.gated, "DynamicGate")):
-            by_layer = errors(run, name or "")
+    for axes, (base, recipes) in zip(all_axes[0], shown.items(), strict=True):
+        for family, name in recipes.items():
+            by_layer = errors(run, name)
             layers, color = range(1, by_layer.shape[1] + 1), STYLE[family]["color"]
             axes.plot(layers, by_layer.mean(axis=0), color=color, lw=1.6, label=family)
             axes.fill_between(layers, by_layer.min(axis=0), by_layer.max(axis=0), color=color, alpha=0.2, lw=0)
-        axes.set_title(pair.base, fontsize=10)
+        axes.set_title(base, fontsize=10)
         axes.set_xlabel("After layer")
     all_axes[0][0].set_ylim(bottom=0)
     all_axes[0][0].set_ylabel("Relative error of the residual stream\n(mean; band: smallest to largest window)")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.blocks import BlockCache
+from bench.block_cache import BlockCache
 from bench.build import fitted_importance
 from bench.engine import Context, Model
 from bench.errors import MeasurementError

@@ -41,6 +41,17 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+@pytest.fixture(scope="session")
+def free_choice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe that may give any tensor any of some types, of those whose tables are built in no time."""
+    path = tmp_path_factory.mktemp("recipe") / "free.toml"
+    path.write_text(
+        'prefix = "FREE"\nbase = "Q8_0"\nsize = "4bpw"\n[[rules]]\npattern = "."\n'
+        'may = ["Q2_K", "IQ3_XXS", "IQ3_S", "IQ4_XS", "Q5_K", "Q6_K"]\n'
+    )
+    return path
+
+
 @pytest.fixture
 def bench(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
     """Run a command as the command line would, in this process; workers are real processes."""

@@ -20,8 +20,8 @@ from bench.prober import WINDOW, Prober
 from bench.process import run_job
 from bench.progress import Reporter
 from bench.quality import ReferenceLogits
-from bench.recipes import find_recipe
-from bench.sensitivity import measure, rank_correlation
+from bench.recipes import choices, find_recipe
+from bench.sensitivity import measure, rank_correlation, usable
 from tests.tiny import write_model, write_text
 
 REPORTER = Reporter()
@@ -59,8 +59,8 @@ def test_nothing_changed_is_no_divergence_and_what_was_changed_is_put_back(probe
 
 def test_weights_in_memory_lose_what_the_file_loses(prober: Prober, tmp_path: Path) -> None:
     """The same divergence as scoring the quantized file finds, but for the activations that its kernels round."""
-    recipe, window = find_recipe("IQ2_S"), prober.probe_windows[0]
-    model, out = prober.reference.path, tmp_path / "iq2_s.gguf"
+    recipe, window = find_recipe("IQ3_XXS"), prober.probe_windows[0]
+    model, out = prober.reference.path, tmp_path / "iq3_xxs.gguf"
     job = QuantizeJob(model=model, recipe=recipe, importance=prober.importance, threads=1, out=out, blocks=tmp_path / "b", origin="o")  # fmt: skip
     types = build(job, lambda share: None)[0].types
     stored = {t.name: t.type for t in inspect(model).tensors}
@@ -83,7 +83,7 @@ def test_weights_in_memory_lose_what_the_file_loses(prober: Prober, tmp_path: Pa
 
 
 def test_what_was_probed_is_not_probed_again(prober: Prober, monkeypatch: pytest.MonkeyPatch) -> None:
-    several = [{"blk.1.attn_k.weight": t} for t in ("IQ2_S", "IQ3_S")]
+    several = [{"blk.1.attn_k.weight": t} for t in ("Q3_K", "IQ3_S")]
     windows = prober.probe_windows
     first = prober.divergences(several, windows, "test", REPORTER)
     monkeypatch.setattr("bench.prober.run_job", None)
@@ -132,54 +132,80 @@ def test_more_bits_for_one_tensor_lose_less(prober: Prober) -> None:
     assert found[0] > found[1] > 0
 
 
-def test_automatic_types_keep_the_size_and_beat_the_format_of_that_size(chooser: Chooser, prober: Prober) -> None:
-    standard, auto = planned(prober, chooser, "IQ2_S"), planned(prober, chooser, "auto@IQ2_S")
-    assert 0.98 * standard.n_bytes < auto.n_bytes <= standard.n_bytes
+def test_chosen_types_keep_the_size_and_beat_the_format_of_that_size(
+    chooser: Chooser, prober: Prober, free_choice: Path
+) -> None:
+    name = f"{free_choice}@Q3_K_S"
+    standard, free = planned(prober, chooser, "Q3_K_S"), planned(prober, chooser, name)
+    assert 0.97 * standard.n_bytes < free.n_bytes <= standard.n_bytes
     stored = {t.name: t.type for t in prober.reference.info.tensors}
-    changed = [{n: t for n, t in p.types.items() if t != stored[n]} for p in (standard, auto)]
+    changed = [{n: t for n, t in p.types.items() if t != stored[n]} for p in (standard, free)]
     theirs, ours = prober.divergences(changed, prober.trial_windows, "test", REPORTER)
     assert ours.mean() < theirs.mean()
-    chosen = chooser.choose(find_recipe("auto@IQ2_S"))
-    assert chosen.best is not None and chosen.best.kl == pytest.approx(ours.mean()) and chosen.best.gap < 1e-4
+    chosen = chooser.choose(find_recipe(name))
+    assert chosen.best is not None and chosen.best.kl == pytest.approx(ours.mean()) and chosen.best.gap <= 1e-4
     assert len(chosen.trials) >= 2
 
 
+def test_an_automatic_recipe_may_take_any_type(chooser: Chooser, prober: Prober) -> None:
+    recipe = find_recipe("auto@2.5bpw")
+    mix = {"blk.0.attn_v.weight": "Q8_0", "token_embd.weight": "Q8_0", "blk.0.attn_norm.weight": "F32"}
+    allowed = choices(recipe, mix, 4)
+    assert allowed.keys() == {"blk.0.attn_v.weight", "token_embd.weight"}
+    assert {"IQ1_S", "IQ2_XXS", "Q4_K", "F16"} <= set(allowed["blk.0.attn_v.weight"])
+    tensors = {t.name: t for t in prober.reference.info.tensors}
+    without = usable(tensors["token_embd.weight"], allowed["token_embd.weight"], False)
+    assert "IQ1_S" not in without and "Q2_K" in without, "no importance data"
+
+
+def test_later_rules_go_before_earlier_ones(tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text(
+        'prefix = "OWN"\nbase = "Q4_0"\nsize = "4bpw"\n[[rules]]\npattern = "."\nmay = ["Q2_K", "Q6_K"]\n'
+        '[[rules]]\ntensors = ["output"]\ntype = "Q8_0"\n'
+    )
+    allowed = choices(find_recipe(str(own)), {"output.weight": "Q8_0", "blk.0.ffn_up.weight": "Q4_0"}, 1)
+    assert allowed == {"output.weight": ("Q8_0",), "blk.0.ffn_up.weight": ("Q4_0", "Q2_K", "Q6_K")}
+
+
 def test_the_gate_promotes_what_its_rules_let_it(chooser: Chooser, prober: Prober) -> None:
-    standard, gated = planned(prober, chooser, "IQ2_XXS"), planned(prober, chooser, "DG-IQ2_XXS@+10%")
+    standard, gated = planned(prober, chooser, "IQ3_XXS"), planned(prober, chooser, "DG-IQ3_XXS@+10%")
     assert standard.n_bytes < gated.n_bytes <= 1.1 * standard.n_bytes
-    for name, kind in gated.types.items():
-        if kind != standard.types[name]:
-            outer = name.startswith(("blk.0.", "blk.3."))
-            assert kind == ("Q5_K" if name == "token_embd.weight" else "IQ4_XS" if outer else "IQ3_S")
+    promoted = {n: t for n, t in gated.types.items() if t != standard.types[n]}
+    assert promoted
+    for name, kind in promoted.items():
+        outer = name.startswith(("blk.0.", "blk.3."))
+        assert kind in (("Q5_K",) if name == "token_embd.weight" else ("IQ4_XS",) if outer else ("IQ2_XXS", "IQ3_S"))
 
 
-def test_random_controls_differ_by_seed_and_keep_the_size(chooser: Chooser, prober: Prober) -> None:
-    limit = planned(prober, chooser, "IQ2_S").n_bytes
-    dealt = [planned(prober, chooser, f"auto@IQ2_S#{seed}") for seed in (1, 2)]
-    assert all(0.97 * limit < d.n_bytes <= limit for d in dealt)
+def test_random_controls_differ_by_seed_and_keep_the_size(chooser: Chooser, prober: Prober, free_choice: Path) -> None:
+    limit = planned(prober, chooser, "Q3_K_S").n_bytes
+    dealt = [planned(prober, chooser, f"{free_choice}@Q3_K_S#{seed}") for seed in (1, 2)]
+    assert all(0.95 * limit < d.n_bytes <= limit for d in dealt)
     assert dealt[0].types != dealt[1].types
-    resolved = chooser.resolve(find_recipe("auto@IQ2_S#1"))
-    assert resolved.choice is not None and resolved.choice.against == "auto@IQ2_S"
+    resolved = chooser.resolve(find_recipe(f"{free_choice}@Q3_K_S#1"))
+    assert resolved.choice is not None and resolved.choice.against == "FREE@Q3_K_S"
+    assert resolved.choice.tried >= 1
 
 
-def test_a_size_that_no_choice_keeps(chooser: Chooser) -> None:
+def test_a_size_that_no_choice_keeps(chooser: Chooser, free_choice: Path) -> None:
     with pytest.raises(
         MeasurementError,
-        match=r"auto@1bpw: .* MB are allowed and the smallest choice of types takes .* give it a larger size",
+        match=r"FREE@1bpw: .* MB are allowed and the smallest choice of types takes .* give it a larger",
     ):
-        chooser.resolve(find_recipe("auto@1bpw"))
+        chooser.resolve(find_recipe(f"{free_choice}@1bpw"))
 
 
-def test_sizes_in_bits_and_bytes(chooser: Chooser, prober: Prober) -> None:
-    bits = planned(prober, chooser, "auto@4bpw")
+def test_sizes_in_bits_and_bytes(chooser: Chooser, prober: Prober, free_choice: Path) -> None:
+    bits = planned(prober, chooser, f"{free_choice}")
     assert 3.9 < bits.bits_per_weight <= 4.0
-    n_bytes = planned(prober, chooser, "auto@1MB").n_bytes
+    n_bytes = planned(prober, chooser, f"{free_choice}@1MB").n_bytes
     assert 0.97e6 < n_bytes <= 1e6
 
 
-def test_a_choice_is_made_once(chooser: Chooser, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = chooser.choose(find_recipe("auto@4bpw"))
+def test_a_choice_is_made_once(chooser: Chooser, free_choice: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = chooser.choose(find_recipe(str(free_choice)))
     monkeypatch.setattr("bench.prober.run_job", None)
-    assert chooser.choose(find_recipe("auto@4bpw")) == first
-    [file] = chooser.prober.cache.glob("sensitivity/*auto@4bpw*.choice.json")
+    assert chooser.choose(find_recipe(str(free_choice))) == first
+    [file] = chooser.prober.cache.glob("sensitivity/*-FREE-*.choice.json")
     assert json.loads(file.read_text())["limit"] == first.limit

@@ -19,30 +19,36 @@ def arguments(tiny: Path, text: Path, calibration: Path, cache: Path) -> list[ob
 
 
 def test_choices_in_a_sweep(
-    bench: Callable[..., Outcome], arguments: list[object], text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Callable[..., Outcome],
+    arguments: list[object],
+    text: Path,
+    free_choice: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One that cannot be made costs its recipe only; a finished run chooses nothing."""
-    names = ["IQ2_XXS", "DG-IQ2_XXS@+20%", "auto@IQ2_XXS", "auto@IQ2_XXS#1", "auto@1bpw"]
+    monkeypatch.setattr("bench.choose._REFINEMENTS", 2)
+    asked = ["IQ3_XXS", "DG-IQ3_XXS@+20%", *(f"{free_choice}{size}" for size in ("@IQ3_XXS", "@IQ3_XXS#1", "@1bpw"))]
+    names = ["IQ3_XXS", "DG-IQ3_XXS@+20%", "FREE@IQ3_XXS", "FREE@IQ3_XXS#1", "FREE@1bpw"]
     sweep = ["run", *arguments, "--text", text, "--window", 64, "--windows", 2, "--generate", 0, "--out", tmp_path / "run", "--recipes"]  # fmt: skip
-    done = bench(*sweep, ",".join(names), "--json")
-    assert done.code == 1 and "auto@1bpw was not built: auto@1bpw: " in done.err
+    done = bench(*sweep, ",".join(asked), "--json")
+    assert done.code == 1 and "FREE@1bpw was not built: FREE@1bpw: " in done.err
     run = Run.load(tmp_path / "run")
     assert list(run.files) == ["F16", *names[:-1]]
     assert all(len(run.results(name)) == 2 for name in run.files)
     standard, gated, auto, control = (run.files[n] for n in names[:-1])
     assert max(auto.n_bytes, control.n_bytes) <= standard.n_bytes < gated.n_bytes <= 1.2 * standard.n_bytes
-    assert (auto.family, control.family) == ("Automatic", "Automatic, random")
-    assert (
-        auto.choice and control.choice and (auto.choice.against, control.choice.against) == ("IQ2_XXS", "auto@IQ2_XXS")
-    )
-    assert auto.choice.tried > 1 and control.choice.tried > 1, "the control is searched for as long as the choice"
+    assert (auto.family, control.family) == ("Own, IQ3_XXS", "Own, IQ3_XXS, random")
+    assert auto.choice and control.choice
+    assert (auto.choice.against, control.choice.against) == ("IQ3_XXS", "FREE@IQ3_XXS")
+    assert control.choice.tried >= 2, "the control is searched for like the choice"
     said = json.loads(done.out)
     assert any("were chosen within" in n for n in said["notes"])
     tables = (tmp_path / "run" / "tables" / "tables.md").read_text()
-    assert "## At equal size" in tables and "| auto@IQ2_XXS " in tables
+    assert "## At equal size" in tables and "| FREE@IQ3_XXS " in tables
 
     monkeypatch.setattr("bench.choose.Chooser.choose", None)
-    again = bench(*sweep, ",".join(names[:-1]))
+    again = bench(*sweep, ",".join(asked[:-1]))
     assert again.code == 0, again.err
 
 
@@ -82,10 +88,10 @@ def test_sensitivity_is_shown_as_table_and_map(
 
 
 def test_a_recipe_that_is_chosen_is_shown_and_built_alike(
-    bench: Callable[..., Outcome], arguments: list[object], tmp_path: Path
+    bench: Callable[..., Outcome], arguments: list[object], free_choice: Path, tmp_path: Path
 ) -> None:
-    shown = json.loads(bench("recipe", "show", "auto@IQ2_XXS", *arguments, "--json").out)
-    built = bench("quantize", "auto@IQ2_XXS", tmp_path / "a.gguf", *arguments)
+    shown = json.loads(bench("recipe", "show", free_choice, *arguments, "--json").out)
+    built = bench("quantize", free_choice, tmp_path / "a.gguf", *arguments)
     assert built.code == 0, built.err
     assert (tmp_path / "a.gguf").stat().st_size == shown["bytes"]
 
@@ -95,6 +101,6 @@ def test_a_calibration_text_that_is_too_short_costs_only_what_is_chosen(
 ) -> None:
     short = write_text(tmp_path / "short.txt", 700, seed=3)
     done = bench("run", "--model", tiny, "--cache", cache, "--text", text, "--calibration", short, "--window", 64,
-                 "--windows", 1, "--generate", 0, "--out", tmp_path / "run", "--recipes", "IQ2_XXS,auto@3bpw")  # fmt: skip
+                 "--windows", 1, "--generate", 0, "--out", tmp_path / "run", "--recipes", "Q4_0,auto@3bpw")  # fmt: skip
     assert done.code == 1 and "give a longer --calibration text" in done.err
-    assert len(Run.load(tmp_path / "run").results("IQ2_XXS")) == 1
+    assert len(Run.load(tmp_path / "run").results("Q4_0")) == 1

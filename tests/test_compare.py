@@ -71,7 +71,7 @@ def test_a_larger_file_that_scores_worse_is_noticed() -> None:
             window_record("IQ2_M", i, worse, 1),
         ]
     said = surprises(run_of(records, windows=6))  # type: ignore[arg-type]
-    assert len(said) == 1 and said[0].startswith("IQ2_S (0.0M) scores worse than the smaller IQ2_XXS")
+    assert len(said) == 1 and said[0].startswith("IQ2_S (0.0M) scores worse than a smaller file: perplexity")
 
 
 def test_bits_far_from_the_name_and_spread_timings_are_noticed() -> None:
