@@ -37,9 +37,8 @@ def draw(report: SensitivityReport, directory: Path) -> None:
             axes.set_ylabel("Layer")
             axes.set_title(key, fontsize=10)
             figure.colorbar(image, ax=axes, label="Mean KL divergence (nats)", shrink=0.9)
-        probes = ", ".join(sorted({t for s in report.measured for t in s.probes.values()}))
         figure.suptitle(
-            f"Sensitivity of the output to single tensors in {probes}", x=0.01, ha="left", fontweight="bold"
+            "Sensitivity of the output: one tensor quantized at a time", x=0.01, ha="left", fontweight="bold"
         )
         figure.supxlabel(
             f"{report.model.name}, {report.tokens:,} tokens of {report.text}", fontsize=8, color=GREY, x=0.01, ha="left"

@@ -136,7 +136,10 @@ def test_a_quantized_reference_must_be_asked_for(bench: Bench, tmp_path: Path, t
             ["IQ1_S needs an importance matrix", "--imatrix FILE"],
         ),
         (["--window", "64", "--imatrix", "a.gguf", "--no-imatrix"], ["--no-imatrix contradicts"]),
-        (["--window", "64", "--imatrix", "a.gguf", "--calibration", "b.txt"], ["--calibration would do nothing"]),
+        (
+            ["--window", "64", "--imatrix", "a.gguf", "--calibration", "b.txt", "--recipes", "Q4_0"],
+            ["--calibration would do nothing"],
+        ),
         (["--window", "64", "--imatrix", "nowhere.gguf"], ["nowhere.gguf: no such importance matrix"]),
         (["--window", "64", "--text", "nowhere.txt"], ["nowhere.txt: no such text file"]),
         (["--window", "64", "--recipes", " ,"], ["no recipe is named", "IQ2_XXS"]),
