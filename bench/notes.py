@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import gguf
@@ -54,16 +55,21 @@ def _files(run: Run) -> list[str]:
 
 def _choices(run: Run) -> list[str]:
     """How far the solver was from its optimum, and the predictions from what was measured."""
-    chosen = {n: f.choice for n, f in run.files.items() if f.choice and f.choice.calibration_kl is not None}
+    chosen = [f.choice for f in run.files.values() if f.choice and f.choice.calibration_kl]
     if not chosen:
         return []
-    gap = max(c.gap or 0.0 for c in chosen.values())
-    ratios = sorted((c.predicted_kl or 0.0) / c.calibration_kl for c in chosen.values() if c.calibration_kl)
+    gap = max(c.gap or 0.0 for c in chosen)
+    ratios = [(c.predicted_kl or 0.0) / c.calibration_kl for c in chosen if c.calibration_kl]
     return [
-        f"Types of {len(chosen)} recipes were chosen within {100 * gap:.2g} % of the optimum of what was predicted for them; predicted "
-        f"divergences are {ratios[0]:.2g} to {ratios[-1]:.2g} times those measured on the calibration text, on which the best of "
-        f"{min(c.tried for c in chosen.values())} to {max(c.tried for c in chosen.values())} assignments was taken"
+        f"{len(chosen)} file{'s' if len(chosen) > 1 else ''} with chosen types: each choice is within {100 * gap:.2g} % of the optimum of its "
+        f"prediction; the predicted divergence is {_range(ratios, '.2g')} times what the calibration text then showed, on which "
+        f"the best of {_range([c.tried for c in chosen], 'd')} assignments was taken"
     ]
+
+
+def _range(values: Sequence[float], form: str) -> str:
+    low, high = (format(pick(values), form) for pick in (min, max))
+    return low if low == high else f"{low} to {high}"
 
 
 def _nominal_bits(file: FileRecord) -> float | None:

@@ -37,13 +37,14 @@ class Summary:
 
 def summarize(run: Run) -> Summary:
     i = run.identity
+    gated = [p.gated or "" for p in tables.pairs(run)]
     fields = {
         "window": i.settings.window,
         "windows": i.windows,
         "isa": i.library.isa,
         "threads": i.settings.threads,
         "prompts": i.prompts.name,
-        "gated": ", ".join(p.gated or "" for p in tables.pairs(run)[:1]) + " and so on",
+        "gated": "".join(gated[:1]) + (" and so on" if len(gated) > 1 else ""),
     }
     published, paired = tables.published_table(run), tables.paired_table(run)
     headline = ["\n".join(f"- {line}" for line in _about(run))]

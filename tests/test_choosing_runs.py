@@ -43,7 +43,7 @@ def test_choices_in_a_sweep(
     assert (auto.choice.against, control.choice.against) == ("IQ3_XXS", "FREE@IQ3_XXS")
     assert control.choice.tried >= 2, "the control is searched for like the choice"
     said = json.loads(done.out)
-    assert any("were chosen within" in n for n in said["notes"])
+    assert any("with chosen types" in n for n in said["notes"])
     tables = (tmp_path / "run" / "tables" / "tables.md").read_text()
     assert "## At equal size" in tables and "| FREE@IQ3_XXS " in tables
 
