@@ -25,7 +25,7 @@ from bench.errors import MeasurementError
 from bench.files import short_hash, token_stream
 from bench.gguf_header import align, read_header
 from bench.gguf_io import UNQUANTIZED, TensorInfo, complete_or_absent
-from bench.jobs import AllocateJob, Allocation, LibraryInfo, PlanJob, PlanResult, TypeOption
+from bench.jobs import LibraryInfo, PlanJob, PlanResult, Trial, TypeOption
 from bench.models import Reference
 from bench.options import Options
 from bench.prober import Prober
@@ -40,17 +40,6 @@ from bench.sizes import parse_size
 _VERSION = 1
 #: Assignments that are tried beyond the first ones, for a recipe.
 _REFINEMENTS = 8
-
-
-class Trial(BaseModel):
-    """An assignment that was tried. prediction: what its predictions were made with; kl: mean on the trial windows, nats."""
-
-    model_config = ConfigDict(frozen=True)
-
-    prediction: str
-    predicted: float
-    gap: float
-    kl: float
 
 
 class Chosen(BaseModel):
@@ -72,19 +61,6 @@ class Resolved:
     recipe: Recipe
     rules: str
     choice: ChoiceRecord | None
-
-
-@dataclass(frozen=True)
-class _Prediction:
-    """Divergence that a tensor adds for each unit of relative weighted error, nats."""
-
-    name: str
-    factors: dict[str, float]
-
-    def scaled(self, name: str, tensors: Iterable[str], factor: float) -> _Prediction:
-        chosen = set(tensors)
-        scaled = {n: f * factor if n in chosen else f for n, f in self.factors.items()}
-        return _Prediction(f"{self.name}, {name} x {factor:g}", scaled)
 
 
 @dataclass
@@ -220,85 +196,44 @@ class Chooser:
         sensitivity = self.sensitivity()
         wanted = {n: tuple({*t, sensitivity.probes[n]}) for n, t in allowed.items()}
         errors = self.prober.errors(wanted, self.reporter)
-        prediction = _Prediction(
-            "measured", {n: sensitivity.means[n] / max(errors[n][sensitivity.probes[n]], 1e-12) for n in allowed}
-        )
-
-        def solve(prediction: _Prediction) -> Allocation:
-            options = {
-                n: tuple(
-                    TypeOption(type=t, cost=prediction.factors[n] * errors[n][t], n_bytes=self._bytes(n, t)) for t in types
-                )
-                for n, types in allowed.items()
-            }  # fmt: skip
-            return run_job(AllocateJob(options=options, budget=budget), Allocation)
-
+        factors = {n: sensitivity.means[n] / max(errors[n][sensitivity.probes[n]], 1e-12) for n in allowed}
+        prediction, others = "measured", self._others(recipe, allowed)
         if recipe.seed is not None:
-            prediction = _shuffled(prediction, self._shapes, recipe.seed)
-        chosen = self._best(recipe, limit, prediction, solve)
+            factors, prediction = _shuffled(factors, self._shapes, recipe.seed), f"random {recipe.seed}"
+        found = self.prober.search(
+            f"Choosing {recipe.name}",
+            self.reporter,
+            prediction=prediction,
+            options={
+                n: tuple(TypeOption(type=t, cost=factors[n] * errors[n][t], n_bytes=self._bytes(n, t)) for t in types)
+                for n, types in allowed.items()
+            },
+            budget=budget,
+            groups=self._groups(allowed),
+            refinements=self.refinements,
+            others=others,
+        )
+        return Chosen(types=found.types, limit=limit, best=found.best, trials=found.trials)
+
+    def _others(self, recipe: Recipe, allowed: dict[str, tuple[str, ...]]) -> dict[str, dict[str, str]]:
+        """The types of the recipe whose size this one has, where they are allowed: a choice is to be no worse."""
         other = parse_size(recipe.size or "").recipe
         if other is None or recipe.seed is not None:
-            return chosen
-        return self._unless_better(chosen, find_recipe(other), allowed, recipe.name)
+            return {}
+        theirs = {n: t for n, t in self._plan(self.resolve(find_recipe(other)).recipe).types.items() if n in allowed}
+        return {other: theirs} if all(t in allowed[n] for n, t in theirs.items()) else {}
 
-    def _unless_better(self, chosen: Chosen, other: Recipe, allowed: dict[str, tuple[str, ...]], label: str) -> Chosen:
-        """The choice, or the types of the recipe whose size it has, where those are allowed and lose less when tried."""
-        theirs = {n: t for n, t in self._plan(self.resolve(other).recipe).types.items() if n in allowed}
-        if any(t not in allowed[n] for n, t in theirs.items()):
-            return chosen
-        [kl] = self.prober.divergences(
-            [self._changed(theirs)], self.prober.trial_windows, f"Choosing {label}", self.reporter
-        )
-        if chosen.best is None or not kl.size or kl.mean() >= chosen.best.kl:
-            return chosen
-        best = chosen.best.model_copy(update={"prediction": f"none, the types of {other.name}", "kl": float(kl.mean())})
-        return chosen.model_copy(update={"types": theirs, "best": best, "trials": (*chosen.trials, best)})
-
-    def _best(
-        self, recipe: Recipe, limit: int, prediction: _Prediction, solve: Callable[[_Prediction], Allocation]
-    ) -> Chosen:
-        """The best of the predicted assignment and those with factors for groups of tensors."""
-        trials: dict[tuple[tuple[str, str], ...], Trial] = {}
-
-        def attempt(several: list[_Prediction]) -> list[tuple[Trial, dict[str, str]]]:
-            solved = [solve(p) for p in several]
-            kl = self.prober.divergences(
-                [self._changed(s.types) for s in solved], self.prober.trial_windows, f"Choosing {recipe.name}", self.reporter
-            )  # fmt: skip
-            found = []
-            for p, s, measured in zip(several, solved, kl, strict=True):
-                mean = float(measured.mean()) if measured.size else float(np.finfo(np.float64).max)
-                trial = Trial(prediction=p.name, predicted=s.cost, gap=s.gap, kl=mean)
-                trials.setdefault(tuple(s.types.items()), trial)
-                found.append((trial, s.types))
-            return found
-
-        [(best, types)] = attempt([prediction])
-        for name, tensors in self._groups(prediction.factors).items():
-            factors = [2.0, 0.5]  # both directions at once; then further in the one that helped
-            while factors and len(trials) + len(factors) <= self.refinements + 1:
-                several = [prediction.scaled(name, tensors, f) for f in factors]
-                results = attempt(several)
-                at = int(np.argmin([t.kl for t, _ in results]))
-                if results[at][0].kl >= best.kl:
-                    break
-                (best, types), prediction, factors = results[at], several[at], [factors[at]]
-        return Chosen(types=types, limit=limit, best=best, trials=tuple(trials.values()))
-
-    def _changed(self, types: dict[str, str]) -> dict[str, str]:
-        return {n: t for n, t in types.items() if t != self._tensors[n].type}
-
-    def _groups(self, factors: dict[str, float]) -> dict[str, list[str]]:
+    def _groups(self, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """Groups of tensors whose factors are tried, those first that have most to gain: what is unlike a layer's matrices
         (its input is no activation, its loss no neighbour's), then the outer layers, then the kinds in between."""
         n_layers = self.prober.reference.info.n_layers
         groups: dict[str, list[str]] = {"embeddings": [], "output": [], "first layers": [], "last layers": []}
-        for name in factors:
+        for name in names:
             groups.setdefault(kind_of(name), []).append(name)
             for label, layers in (("first layers", (0.0, 0.25)), ("last layers", (0.75, 1.0))):
                 if Rule(layers=layers).applies(name, n_layers):
                     groups[label].append(name)
-        return {name: tensors for name, tensors in groups.items() if tensors}
+        return {name: tuple(tensors) for name, tensors in groups.items() if tensors}
 
 
 def _against(recipe: Recipe) -> str | None:
@@ -308,14 +243,12 @@ def _against(recipe: Recipe) -> str | None:
     return parse_size(recipe.size or "").recipe
 
 
-def _shuffled(prediction: _Prediction, sizes: dict[str, int], seed: int) -> _Prediction:
+def _shuffled(factors: dict[str, float], sizes: dict[str, int], seed: int) -> dict[str, float]:
     """The sensitivities of single weights dealt to the layers' tensors at random, for the control of what knowing them is
     worth. Embeddings and output keep theirs: one of them outweighs everything else that a deal decides."""
-    names = [n for n in prediction.factors if n.startswith("blk.")]
-    of_weight = np.array([prediction.factors[n] / sizes[n] for n in names])
-    dealt = np.random.default_rng(seed).permutation(of_weight)
-    shuffled = {n: float(f) * sizes[n] for n, f in zip(names, dealt, strict=True)}
-    return _Prediction(f"random {seed}", prediction.factors | shuffled)
+    names = [n for n in factors if n.startswith("blk.")]
+    dealt = np.random.default_rng(seed).permutation([factors[n] / sizes[n] for n in names])
+    return factors | {n: float(f) * sizes[n] for n, f in zip(names, dealt, strict=True)}
 
 
 def _mostly(types: dict[str, str], sizes: dict[str, int]) -> str:

@@ -233,25 +233,34 @@ class WeightErrorResult(_Frozen):
     errors: dict[str, dict[str, float]]
 
 
-class ProbeJob(_Frozen):
-    """Measure what assignments of types do to a model's output (see probe.py).
+class ProbeSetting(_Frozen):
+    """What assignments of types are measured on: windows of `window` tokens of a stream.
 
-    assignments: {tensor: type} of the tensors that are not as in the model. windows: which windows of `window` tokens of
-    the stream. logits: directory for the reference's logits, computed when they are not there; log: the file that a line is added to for each assignment.
+    logits: directory for the reference's logits, computed when they are not there; log: the file that a line is added to for
+    each assignment. The rest as in QuantizeJob.
     """
 
-    kind: Literal["probe"] = "probe"
     model: Path
     stream: Path
     window: int
     windows: tuple[int, ...]
-    assignments: tuple[dict[str, str], ...]
     importance: Path | None
     threads: int
     blocks: Path
     origin: str
     logits: Path
     log: Path
+
+
+class ProbeJob(_Frozen):
+    """Measure what assignments of types do to a model's output (see probe.py).
+
+    assignments: {tensor: type} of the tensors that are not as in the model.
+    """
+
+    kind: Literal["probe"] = "probe"
+    setting: ProbeSetting
+    assignments: tuple[dict[str, str], ...]
 
 
 class Probed(_Frozen):
@@ -276,14 +285,6 @@ class TypeOption(_Frozen):
     n_bytes: int
 
 
-class AllocateJob(_Frozen):
-    """Choose one option for every tensor, of the least cost within `budget` bytes (see allocate.py)."""
-
-    kind: Literal["allocate"] = "allocate"
-    options: dict[str, tuple[TypeOption, ...]]
-    budget: int
-
-
 class Allocation(_Frozen):
     """types: by tensor; cost: predicted, nats; n_bytes: of all tensors; gap: relative distance from the optimum, at most."""
 
@@ -291,6 +292,41 @@ class Allocation(_Frozen):
     cost: float
     n_bytes: int
     gap: float
+
+
+class Trial(_Frozen):
+    """An assignment that was tried. prediction: what its predictions were made with; kl: mean on the trial windows, nats."""
+
+    prediction: str
+    predicted: float
+    gap: float
+    kl: float
+
+
+class SearchJob(_Frozen):
+    """Find the assignment of least divergence within `budget` bytes of tensors (see search.py).
+
+    options: the types that tensors may take, with what is predicted of them by `prediction`. groups: tensors whose
+    predictions are scaled in turn; refinements: assignments to try beyond the predicted one. others: assignments to try
+    besides, by name.
+    """
+
+    kind: Literal["search"] = "search"
+    setting: ProbeSetting
+    prediction: str
+    options: dict[str, tuple[TypeOption, ...]]
+    budget: int
+    groups: dict[str, tuple[str, ...]]
+    refinements: int
+    others: dict[str, dict[str, str]] = {}
+
+
+class SearchResult(_Frozen):
+    """The best assignment, by tensor, with its trial, and all trials in order."""
+
+    types: dict[str, str]
+    best: Trial
+    trials: tuple[Trial, ...]
 
 
 def assignment_key(assignment: dict[str, str]) -> str:
@@ -314,6 +350,6 @@ Job = Annotated[
     | PropagationJob
     | WeightErrorJob
     | ProbeJob
-    | AllocateJob,
+    | SearchJob,
     Field(discriminator="kind"),
 ]

@@ -21,21 +21,24 @@ import numpy as np
 import psutil
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from bench.errors import BenchError, MeasurementError
 from bench.files import Stream, blocks_origin, short_hash
 from bench.gguf_io import complete_or_absent, file_sha256
 from bench.jobs import (
     LibraryInfo,
-    Probed,
     ProbeJob,
     ProbeResult,
+    ProbeSetting,
+    SearchJob,
+    SearchResult,
+    TypeOption,
     WeightErrorJob,
     WeightErrorResult,
     assignment_key,
 )
 from bench.models import Reference
+from bench.probe_log import read_log
 from bench.process import run_job
 from bench.progress import Reporter
 
@@ -179,48 +182,56 @@ class Prober:
     ) -> list[NDArray[np.float64]]:
         """Mean KL divergence from the model as it is, in nats, by window: one array for each assignment of types, empty
         where the logits were not finite."""
-        log = self._file("probes.jsonl", self.stream.path.stem, WINDOW, windows)
-        log.parent.mkdir(parents=True, exist_ok=True)
         with self._alone(reporter):
-            known = _read_log(log)
+            setting = self._setting(windows)
+            known = read_log(setting.log)
             keys = [assignment_key(a) for a in assignments]
             missing = {k: a for k, a in zip(keys, assignments, strict=True) if k not in known}
             if missing:
                 self._check_room(windows)
-                job = ProbeJob(
-                    stream=self.stream.path,
-                    window=WINDOW,
-                    windows=windows,
-                    assignments=tuple(missing.values()),
-                    logits=self._scratch,
-                    log=log.absolute(),
-                    model=self.reference.path,
-                    importance=self.importance and self.importance.absolute(),
-                    threads=self.threads,
-                    blocks=self.cache.absolute() / "blocks",
-                    origin=self.origin,
-                )
-                with reporter.steps(label, len(missing)) as steps:
-                    n = len(missing)
+                job, n = ProbeJob(setting=setting, assignments=tuple(missing.values())), len(missing)
+                with reporter.steps(label, n) as steps:
                     run_job(job, ProbeResult, cpus=list(self.cpus), progress=lambda share: steps.share(share * n))
-                known = _read_log(log)
+                known = read_log(setting.log)
         return [np.array(known[k].kl) for k in keys]
 
+    def search(
+        self,
+        label: str,
+        reporter: Reporter,
+        *,
+        prediction: str,
+        options: dict[str, tuple[TypeOption, ...]],
+        budget: int,
+        groups: dict[str, tuple[str, ...]],
+        refinements: int,
+        others: dict[str, dict[str, str]],
+    ) -> SearchResult:
+        """The assignment of least divergence on the trial windows (see search.py), found in one worker."""
+        with self._alone(reporter):
+            self._check_room(self.trial_windows)
+            job = SearchJob(
+                setting=self._setting(self.trial_windows),
+                prediction=prediction,
+                options=options,
+                budget=budget,
+                groups=groups,
+                refinements=refinements,
+                others=others,
+            )
+            with reporter.steps(label, 1) as steps:
+                return run_job(job, SearchResult, cpus=list(self.cpus), progress=steps.share)
 
-def _read_log(path: Path) -> dict[str, Probed]:
-    """The probes on a log by their keys. A last line that was cut off is removed, so that the next begins a line."""
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        return {}
-    whole = raw[: raw.rfind(b"\n") + 1]
-    if len(whole) < len(raw):
-        os.truncate(path, len(whole))
-    found = {}
-    for line in whole.splitlines():
-        try:
-            probed = Probed.model_validate_json(line)
-        except ValidationError:
-            continue  # of another version of this program
-        found[probed.key] = probed
-    return found
+    def _setting(self, windows: tuple[int, ...]) -> ProbeSetting:
+        return ProbeSetting(
+            model=self.reference.path,
+            stream=self.stream.path,
+            window=WINDOW,
+            windows=windows,
+            importance=self.importance and self.importance.absolute(),
+            threads=self.threads,
+            blocks=self.cache.absolute() / "blocks",
+            origin=self.origin,
+            logits=self._scratch,
+            log=self._file("probes.jsonl", self.stream.path.stem, WINDOW, windows).absolute(),
+        )

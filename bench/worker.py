@@ -25,8 +25,6 @@ from pydantic import BaseModel, TypeAdapter
 
 from bench.errors import BenchError, MeasurementError
 from bench.jobs import (
-    AllocateJob,
-    Allocation,
     ImportanceJob,
     ImportanceResult,
     Job,
@@ -42,6 +40,8 @@ from bench.jobs import (
     PropagationResult,
     QuantizeJob,
     QuantizeResult,
+    SearchJob,
+    SearchResult,
     TokenizeJob,
     TokenizeResult,
     WeightErrorJob,
@@ -139,10 +139,10 @@ def _probe(job: ProbeJob, progress: Progress) -> ProbeResult:
     return probe(job, progress)
 
 
-def _allocate(job: AllocateJob, _progress: Progress) -> Allocation:
-    from bench.allocate import allocate
+def _search(job: SearchJob, progress: Progress) -> SearchResult:
+    from bench.search import search
 
-    return allocate(job.options, job.budget)
+    return search(job, progress)
 
 
 _HANDLERS: dict[str, Callable[..., BaseModel]] = {
@@ -155,7 +155,7 @@ _HANDLERS: dict[str, Callable[..., BaseModel]] = {
     "propagation": _propagation,
     "weight-error": _weight_error,
     "probe": _probe,
-    "allocate": _allocate,
+    "search": _search,
 }
 
 
@@ -167,7 +167,7 @@ _IMPORTS = {
     "propagation": ("bench.propagation",),
     "weight-error": ("bench.weight_error",),
     "probe": ("bench.probe",),
-    "allocate": ("bench.allocate",),
+    "search": ("bench.search",),
 }
 #: macOS's own libraries do not survive a fork.
 _FORKS = sys.platform == "linux"
