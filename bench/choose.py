@@ -1,7 +1,7 @@
 """Choosing types within a size: from a recipe that leaves a choice to one that names the type of every tensor.
 
     sensitivities (measured) x weighted errors (computed)  ->  predicted divergence of every tensor in every type
-    ->  allocate.py: the least sum within the size  ->  tried on other calibration windows  ->  the best of those tried
+    ->  search.py: the least sum within the size, and variants  ->  tried on other calibration windows  ->  the best of them
 
 The sum of what single tensors lose is far from what they lose together, so factors for kinds of tensor and for the outer
 layers are tried in turn, and what counts in the end is the divergence that a whole assignment has on windows of the

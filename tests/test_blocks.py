@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from bench import imatrix
-from bench.blocks import BlockCache, Pair, dequantize, quantize_pairs
+from bench.block_cache import BlockCache, Pair, cache_limit
+from bench.blocks import dequantize, quantize_pairs
 from bench.build import build
 from bench.errors import BenchError
 from bench.gguf_header import read_header
@@ -165,3 +166,14 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
         build(job(model, "Q4_0", None, tmp_path / "q.gguf", tmp_path / "blocks"), lambda share: None)
     assert not (tmp_path / "q.gguf").exists()
     assert not list((tmp_path / "blocks").glob("*/blk.1.ffn_up.weight.*"))
+
+
+def test_the_limit_of_the_cache_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH_BLOCK_CACHE_GB", "1.5")
+    assert cache_limit() == 1_500_000_000
+    for wrong in ("much", "-1", "nan"):
+        monkeypatch.setenv("BENCH_BLOCK_CACHE_GB", wrong)
+        with pytest.raises(BenchError, match=f"BENCH_BLOCK_CACHE_GB={wrong}: is no number of gigabytes"):
+            cache_limit()
+    monkeypatch.delenv("BENCH_BLOCK_CACHE_GB")
+    assert cache_limit() == 32_000_000_000
