@@ -153,6 +153,13 @@ def _arrows(axes: Axes, frame: pd.DataFrame, y: str) -> None:
             axes.annotate("", (row["x"], row[y]), (start["x"], start[y]), arrowprops=look, zorder=2)
 
 
+def _legend(axes: Axes, frame: pd.DataFrame) -> None:
+    """Inside, above on the right, where the large files leave room; beside the plot when there are many families."""
+    many = frame["family"].nunique() > 4
+    place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if many else {"loc": "upper right"}
+    axes.legend(frameon=False, **place)
+
+
 def _perplexity_against_size(frame: pd.DataFrame, run: Run) -> Figure:
     figure, axes = _figure(run, "Perplexity against file size: lower and further left is better")
     frame, unit = _with_sizes(frame)
@@ -166,7 +173,7 @@ def _perplexity_against_size(frame: pd.DataFrame, run: Run) -> Figure:
     axes.margins(x=0.08)
     axes.set_xlabel(f"File size ({unit})")
     axes.set_ylabel("Perplexity" + (" with 95 % interval" if frame["ppl_low"].notna().any() else ""))
-    axes.legend(loc="upper right", frameon=False)
+    _legend(axes, frame)
     return figure
 
 
@@ -188,7 +195,7 @@ def _speed_against_size(frame: pd.DataFrame, run: Run) -> Figure:
 
 
 def _divergence_against_size(frame: pd.DataFrame, run: Run) -> Figure:
-    figure, axes = _figure(run, "Divergence from the reference against file size: lower and further left is better")
+    figure, axes = _figure(run, "Divergence from the reference against file size: lower left is better")
     frame, unit = _with_sizes(frame[frame["kl"].notna()])
     _points(axes, frame, "kl", "kl_low", "kl_high")
     if frame["kl"].max() / frame["kl"].min() > 4:
@@ -198,7 +205,7 @@ def _divergence_against_size(frame: pd.DataFrame, run: Run) -> Figure:
     axes.margins(x=0.08)
     axes.set_xlabel(f"File size ({unit})")
     axes.set_ylabel("Mean KL divergence (nats)" + (" with 95 % interval" if frame["kl_low"].notna().any() else ""))
-    axes.legend(loc="upper right", frameon=False)
+    _legend(axes, frame)
     return figure
 
 
