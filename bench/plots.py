@@ -123,11 +123,15 @@ def _points(axes: Axes, frame: pd.DataFrame, y: str, low: str, high: str) -> Non
 
 
 def _label_points(axes: Axes, frame: pd.DataFrame, y: str, low: str) -> None:
-    """The type's name below each standard point and its error bar, where no arrow passes."""
+    """The type's name below each standard point and its error bar, where no arrow passes; above it where better ones are below."""
+    above = (frame["family"] == AUTOMATIC).any()
     for row in frame[frame["family"] == "Standard"].to_dict("records"):
         bottom = row[y] if pd.isna(row[low]) else row[low]
         text: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": 8, "color": GREY}
-        axes.annotate(row["recipe"], (row["x"], bottom), textcoords="offset points", xytext=(0, -6), **text)
+        place, shift = (row["x"], bottom), (0, -6)
+        if above:
+            place, shift, text["ha"], text["va"] = (row["x"], row[y]), (6, 3), "left", "bottom"
+        axes.annotate(row["recipe"], place, textcoords="offset points", xytext=shift, **text)
 
 
 def _reference_line(axes: Axes, frame: pd.DataFrame, y: str, unit: str, form: Callable[[float], str]) -> None:
