@@ -49,7 +49,7 @@ class Chosen(BaseModel):
 
     types: dict[str, str]
     limit: int
-    best: Trial | None
+    best: Trial
     trials: tuple[Trial, ...] = ()
 
 
@@ -84,17 +84,13 @@ class Chooser:
         record = ChoiceRecord(
             limit=chosen.limit,
             against=_against(recipe),
-            tried=len(chosen.trials),
             text=self.prober.stream.name,
+            prediction=best.prediction,
+            predicted_kl=best.predicted,
+            calibration_kl=best.kl,
+            gap=best.gap,
+            tried=len(chosen.trials),
         )
-        if best is not None:
-            found = {
-                "prediction": best.prediction,
-                "predicted_kl": best.predicted,
-                "calibration_kl": best.kl,
-                "gap": best.gap,
-            }
-            record = record.model_copy(update=found)
         return Resolved(self.named(recipe, chosen), recipe.fingerprint, record)
 
     def choose(self, recipe: Recipe) -> Chosen:

@@ -143,7 +143,7 @@ def test_chosen_types_keep_the_size_and_beat_the_format_of_that_size(
     theirs, ours = prober.divergences(changed, prober.trial_windows, "test", REPORTER)
     assert ours.mean() < theirs.mean()
     chosen = chooser.choose(find_recipe(name))
-    assert chosen.best is not None and chosen.best.kl == pytest.approx(ours.mean()) and chosen.best.gap <= 1e-4
+    assert chosen.best.kl == pytest.approx(ours.mean()) and chosen.best.gap <= 1e-4
     assert len(chosen.trials) >= 2
 
 
