@@ -144,15 +144,18 @@ def bench(session: nox.Session) -> None:
     prepare(session)
     commands = (
         "run",
+        "sample",
+        "tables",
+        "compare",
+        "recipe",
         "quantize",
         "imatrix",
-        "recipe",
         "sensitivity",
         "ppl",
         "time",
-        "tables",
-        "compare",
         "info",
+        "advise",
+        "card",
         "--help",
     )
     arguments = session.posargs if session.posargs and session.posargs[0] in commands else ["run", *session.posargs]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,10 +12,8 @@ from numpy.typing import NDArray
 
 from bench.block_cache import BlockCache, Pair
 from bench.blocks import obtain
+from bench.gguf_copy import copy_bytes, file_head, pad
 from bench.gguf_header import Header, align
-
-_UINT32 = 4
-_COPY = 2**24
 
 
 def assemble(
@@ -45,13 +42,11 @@ def assemble(
         out.write(_head(model.read(header.metadata_end), header, file_type, pairs))
         for pair in pairs:
             if pair.kind == pair.tensor.type:
-                model.seek(pair.tensor.start)
-                for start in range(0, pair.n_bytes, _COPY):
-                    out.write(model.read(min(_COPY, pair.n_bytes - start)))
+                copy_bytes(model, pair.tensor.start, pair.n_bytes, out)
             else:
                 _, data = next(blocks)
                 out.write(data.data)
-            out.write(bytes(align(out.tell(), header.alignment) - out.tell()))
+            pad(out, header.alignment)
             done += pair.n_bytes
             progress(done / total)
     cache.trim()
@@ -66,24 +61,6 @@ def assembled_bytes(source: Path, header: Header, types: dict[str, str]) -> int:
 
 
 def _head(metadata: bytes, header: Header, file_type: int, pairs: list[Pair]) -> bytes:
-    """Everything before the tensors' data. metadata: the source's file up to the end of its keys."""
-    parts, offset = [_metadata(metadata, header, file_type, len(pairs))], 0
-    for pair in pairs:
-        name, shape = pair.tensor.name.encode(), pair.tensor.shape
-        parts.append(struct.pack("<Q", len(name)) + name + struct.pack("<I", len(shape)))
-        parts.append(struct.pack(f"<{len(shape)}Q", *shape) + struct.pack("<IQ", pair.kind, offset))
-        offset = align(offset + pair.n_bytes, header.alignment)
-    head = b"".join(parts)
-    return head + bytes(align(len(head), header.alignment) - len(head))
-
-
-def _metadata(raw: bytes, header: Header, file_type: int, n_tensors: int) -> bytes:
-    """The source's keys to the letter, but for the two that say how the file is quantized."""
+    """Everything before the tensors' data: the source's keys, but for the two that say how the file is quantized."""
     changes = {"general.quantization_version": gguf.GGML_QUANT_VERSION, "general.file_type": file_type}
-    kept = [raw[start:end] for key, (start, end) in header.keys.items() if key not in changes]
-    added = [
-        struct.pack("<Q", len(key)) + key.encode() + struct.pack("<II", _UINT32, value)
-        for key, value in changes.items()
-    ]
-    start = raw[:4] + struct.pack("<IQQ", header.version, n_tensors, len(kept) + len(added))
-    return b"".join([start, *kept, *added])
+    return file_head(metadata, header, changes, ((p.tensor.name, p.tensor.shape, p.kind, p.n_bytes) for p in pairs))

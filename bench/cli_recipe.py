@@ -18,6 +18,7 @@ from bench.cli_options import (
     NoImatrixOption,
     ThreadsOption,
     WidenOption,
+    options_from,
     print_json,
 )
 
@@ -66,24 +67,12 @@ def show(
 
     A recipe that leaves a choice (DG-..., auto@SIZE) is chosen first, as a run would, which takes minutes the first time.
     """
+    given = locals()
     from bench import commands
-    from bench.models import cache_directory
-    from bench.options import Options
     from bench.progress import Reporter
 
     found: Any = commands.show_recipe(
-        Options(
-            model=model,
-            recipes=(recipe,),
-            imatrix=imatrix,
-            no_imatrix=no_imatrix,
-            calibration=calibration,
-            calibration_chunks=calibration_chunks,
-            threads=threads,
-            allow_quantized=allow_quantized,
-            widen=widen,
-            cache=cache_directory(cache),
-        ),
+        options_from(given, recipes=(recipe,)),
         Reporter(),
     )
     if as_json:

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import files, prompts, stats
+from bench import files, stats
 from bench.choose import chooser
 from bench.errors import BenchError
 from bench.gguf_io import complete_or_absent, file_sha256, inspect
@@ -21,6 +21,7 @@ from bench.options import (
     check_window,
     check_windows,
     importance_file,
+    scored_text,
 )
 from bench.prober import WINDOW
 from bench.process import run_job
@@ -29,6 +30,7 @@ from bench.recipe_files import packaged_recipes, read_recipe_file
 from bench.recipes import SUITES, find_recipe, find_recipes, standard_formats
 from bench.sensitivity import measure, types_to_probe
 from bench.sensitivity_report import SensitivityReport
+from bench.sources import local_model
 
 
 def quantize_to(options: Options, target: Path, reporter: Reporter) -> list[dict[str, object]]:
@@ -141,8 +143,8 @@ def imatrix_to(options: Options, target: Path, reporter: Reporter) -> dict[str, 
 
 def _refuse_to_overwrite(target: Path, options: Options) -> None:
     """Raise BenchError when the file to write is one that is read."""
-    for source in (options.model, options.imatrix, options.calibration):
-        if source is not None and target.exists() and source.exists() and target.samefile(source):
+    for source in (options.model and Path(options.model), options.imatrix, options.calibration):
+        if source and target.exists() and source.exists() and target.samefile(source):
             raise BenchError(f"{target}: is what is read from; give another file to write")
 
 
@@ -227,9 +229,10 @@ class Scored:
 
 
 def score(
-    model: Path,
+    named: str,
     *,
     text: Path | None,
+    dataset: str | None = None,
     window: int,
     windows: int | None,
     threads: int | None,
@@ -248,9 +251,11 @@ def score(
     n_threads = check_threads(threads)
     if isa is not None:
         check_library(isa)  # a process of its own: only where it can refuse
+    model = local_model(named, cache, reporter).path
     info = inspect(model)
     check_window(info, window)
-    stream = files.token_stream(info, text or prompts.EVALUATION, cache)
+    scored = scored_text(text, dataset, window, windows, cache, reporter)
+    stream = files.token_stream(info, scored.source, cache)
     n_windows = check_windows(stream, window, windows, default=None)
     chosen = tuple(i % n_windows for i in range(rounds or n_windows))
     settings = Settings(
@@ -261,11 +266,11 @@ def score(
         done = run_job(
             job, MeasureResult, cpus=cpus_for(n_threads), progress=lambda share: steps.share(share * len(chosen))
         )
-    return Scored(model, stream.name, settings, done.library, this_machine(), done.windows)
+    return Scored(model, scored.name, settings, done.library, this_machine(), done.windows)
 
 
-def describe_file(path: Path) -> dict[str, object]:
-    info = inspect(path)
+def describe_file(named: str, cache: Path, reporter: Reporter) -> dict[str, object]:
+    info = inspect(local_model(named, cache, reporter).path)
     described: dict[str, object] = {
         "name": info.name,
         "architecture": info.architecture,

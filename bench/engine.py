@@ -109,6 +109,19 @@ def library() -> LibraryInfo:
 # --- models and contexts ---------------------------------------------------------------------------------------------
 
 
+#: Spellings of the tokens of infill prompts: before prefix, suffix, middle.
+INFILL_SPELLINGS = (
+    ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
+    ("<fim-prefix>", "<fim-suffix>", "<fim-middle>"),
+    ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
+    ("<|fim_begin|>", "<|fim_hole|>", "<|fim_end|>"),
+    ("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),
+    ("<PRE>", "<SUF>", "<MID>"),
+    ("[PREFIX]", "[SUFFIX]", "[MIDDLE]"),
+    ("<|code_prefix|>", "<|code_suffix|>", "<|code_middle|>"),
+)
+
+
 class Model:
     """A model loaded for the CPU. Use as a context manager.
 
@@ -142,22 +155,50 @@ class Model:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         lib.llama_model_free(self._model)
 
-    def tokenize(self, text: str) -> NDArray[np.int32]:
-        """Tokens of a text, as llama-perplexity reads a file: special tokens added, none parsed from the text."""
+    def tokenize(self, text: str, *, start: bool = True, special: bool = False) -> NDArray[np.int32]:
+        """Tokens of a text; by default as llama-perplexity reads a file.
+
+        start: add what the vocabulary puts at the start of a text. special: read special tokens that are spelled out in it.
+        """
         data = text.encode()
         capacity = len(data) + 8
         while True:
             tokens = (lib.llama_token * capacity)()
-            n = lib.llama_tokenize(self._vocab, data, len(data), tokens, capacity, True, False)
+            n = lib.llama_tokenize(self._vocab, data, len(data), tokens, capacity, start, special)
             if n >= 0:
                 return np.array(tokens[:n], np.int32)
             capacity = -n
 
-    def piece(self, token: int) -> bytes:
-        """The bytes a token stands for (empty for control tokens)."""
+    def piece(self, token: int, *, special: bool = False) -> bytes:
+        """The bytes a token stands for; of control tokens the spelling, if `special`, and nothing otherwise."""
         buffer = ctypes.create_string_buffer(256)
-        n = lib.llama_token_to_piece(self._vocab, token, buffer, 256, 0, False)
+        n = lib.llama_token_to_piece(self._vocab, token, buffer, 256, 0, special)
         return buffer.raw[: max(n, 0)]
+
+    def infill_tokens(self) -> tuple[int, int, int] | None:
+        """Tokens before the prefix, the suffix and the middle of an infill prompt; None for a vocabulary without them.
+
+        As the file names them or llama.cpp recognizes them, or else by the spellings that models in use have.
+        """
+        named = tuple(
+            int(f(self._vocab)) for f in (lib.llama_vocab_fim_pre, lib.llama_vocab_fim_suf, lib.llama_vocab_fim_mid)
+        )
+        if min(named) >= 0:
+            return named[0], named[1], named[2]
+        for spellings in INFILL_SPELLINGS:
+            tokens = [self.tokenize(s, start=False, special=True) for s in spellings]
+            if all(len(t) == 1 for t in tokens):
+                return int(tokens[0][0]), int(tokens[1][0]), int(tokens[2][0])
+        return None
+
+    def is_end(self, token: int) -> bool:
+        """Whether a model says with this token that it has finished."""
+        return bool(lib.llama_vocab_is_eog(self._vocab, token))
+
+    def special_texts(self) -> dict[str, str]:
+        """The spellings of the tokens that begin and end a text, as chat templates ask for them; empty where there are none."""
+        tokens = {"bos_token": lib.llama_vocab_bos(self._vocab), "eos_token": lib.llama_vocab_eos(self._vocab)}
+        return {name: lib.llama_vocab_get_text(self._vocab, t).decode() if t >= 0 else "" for name, t in tokens.items()}
 
 
 class Context:
@@ -206,6 +247,10 @@ class Context:
     def clear(self) -> None:
         """Forget everything: the next decode starts from an empty memory."""
         lib.llama_memory_clear(self._memory, True)
+
+    def forget_after(self, n: int) -> bool:
+        """Keep the first `n` tokens only. Returns whether the architecture's memory allows that."""
+        return bool(lib.llama_memory_seq_rm(self._memory, 0, n, -1))
 
     @property
     def n_past(self) -> int:

@@ -163,3 +163,25 @@ def _parse(cursor: _Cursor) -> tuple[Header, int]:
 def align(position: int, alignment: int) -> int:
     """The next multiple of the alignment."""
     return (position + alignment - 1) // alignment * alignment
+
+
+def read_strings(path: Path, key: str) -> list[bytes]:
+    """An array of strings out of a file's keys, which read_header only counts. Empty where there is none."""
+    header = read_header(path)
+    if key not in header.keys:
+        return []
+    start, end = header.keys[key]
+    with path.open("rb") as f:
+        f.seek(start)
+        data = f.read(end - start)
+    at = 8 + len(key.encode()) + 4  # the key's length, the key, the value's type
+    item, length = struct.unpack_from("<IQ", data, at)
+    if item != _STRING:
+        return []
+    at += 12
+    strings = []
+    for _ in range(length):
+        (n,) = struct.unpack_from("<Q", data, at)
+        strings.append(data[at + 8 : at + 8 + n])
+        at += 8 + n
+    return strings

@@ -110,7 +110,7 @@ def inspect(path: Path) -> ModelInfo:
         )
     if _number(metadata.get("split.count")) > 1:
         raise BenchError(
-            f"{path}: is one part of {_number(metadata.get('split.count'))}; join them first with llama-gguf-split --merge"
+            f"{path}: is one part of {_number(metadata.get('split.count'))}; --model and --compare join them, or llama-gguf-split --merge does"
         )
     tokens = metadata.get("tokenizer.ggml.tokens")
     return ModelInfo(

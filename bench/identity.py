@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench import files
 from bench.choose import Resolved
+from bench.compared import FAMILY, Compared
 from bench.jobs import LibraryInfo
 from bench.models import Reference
 from bench.results import FileRecord, Identity, ModelIdentity
@@ -30,7 +31,20 @@ def reference_record(run_id: str, label: str, reference: Reference) -> FileRecor
         importance_sha256=None,
         build_seconds=None,
         build_memory_bytes=None,
+        origin=reference.origin,
     )
+
+
+def compared_record(run_id: str, compared: Compared) -> FileRecord:
+    record = reference_record(run_id, compared.name, compared.file)
+    told = {
+        "family": FAMILY,
+        "base": compared.base,
+        "origin": compared.origin,
+        "told": compared.told,
+        "perplexity_only": compared.perplexity_only,
+    }
+    return record.model_copy(update=told)
 
 
 def file_record(run_id: str, resolved: Resolved, built: files.Built) -> FileRecord:

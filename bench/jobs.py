@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from bench.machine import Activity
+from bench.problem_jobs import EncodeJob, SampleJob, SolveJob
 from bench.recipes import Recipe
 
 
@@ -333,6 +334,15 @@ def assignment_key(assignment: dict[str, str]) -> str:
     return hashlib.sha256(json.dumps(sorted(assignment.items())).encode()).hexdigest()[:16]
 
 
+class MemoryJob(_Frozen):
+    """What a context of `window` tokens takes beside the weights, in batches of `ubatch` (see memory.py)."""
+
+    kind: Literal["memory"] = "memory"
+    model: Path
+    window: int
+    ubatch: int = 512
+
+
 class MeasureResult(_Frozen):
     """library: the engine of the very process that measured."""
 
@@ -350,6 +360,10 @@ Job = Annotated[
     | PropagationJob
     | WeightErrorJob
     | ProbeJob
-    | SearchJob,
+    | SearchJob
+    | EncodeJob
+    | SolveJob
+    | SampleJob
+    | MemoryJob,
     Field(discriminator="kind"),
 ]

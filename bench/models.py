@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from bench.errors import BenchError
 from bench.gguf_io import ModelInfo, complete_or_absent, file_sha256, inspect, open_gguf
 from bench.progress import Reporter
+from bench.sources import local_model
 from bench.widen import WIDENING, needs_widening, widen
 
 
@@ -41,12 +42,13 @@ DEFAULT = PackagedModel(
 
 
 class Reference(BaseModel):
-    """The model that every recipe starts from, with the hash of its file."""
+    """The model that every recipe starts from, with the hash of its file. origin: where it was fetched from, pinned."""
 
     model_config = ConfigDict(frozen=True)
 
     info: ModelInfo
     sha256: str
+    origin: str | None = None
 
     @property
     def path(self) -> Path:
@@ -61,20 +63,22 @@ def cache_directory(override: Path | None) -> Path:
 
 
 def reference(
-    path: Path | None,
+    named: str | Path | None,
     cache: Path,
     *,
     reporter: Reporter,
     allow_quantized: bool = False,
     widen_to_256: bool = False,
 ) -> Reference:
-    """The reference model of a run: the default one when no path is given.
+    """The reference model of a run as it is named (see sources.py): the default one when nothing is.
 
-    Raises BenchError for a file that is no model or is already quantized, unless that is allowed by name.
+    Raises BenchError for what is no model or is already quantized, unless that is allowed by name.
     """
-    if path is None:
+    if named is None:
         return describe(_default_model(cache, reporter), cache, reporter)
-    found = describe(path, cache, reporter)
+    local = local_model(str(named), cache, reporter)
+    path = local.path
+    found = describe(path, cache, reporter).model_copy(update={"origin": local.origin})
     quantized = found.info.quantized_tensors
     if quantized and not allow_quantized:
         raise BenchError(
@@ -87,7 +91,7 @@ def reference(
     if not target.exists():
         reporter.say(f"Widening {path.name} to multiples of 256")
         widen(path, target, description=found.info.description or "")
-    return describe(target, cache, reporter)
+    return describe(target, cache, reporter).model_copy(update={"origin": local.origin})
 
 
 def describe(path: Path, cache: Path, reporter: Reporter) -> Reference:

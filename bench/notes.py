@@ -42,6 +42,7 @@ def _files(run: Run) -> list[str]:
                 f"{name}: llama.cpp replaced the type of {len(file.replaced)} tensors ({tensor}: {asked} became {stored}), "
                 "their width is no multiple of the type's block"
             )
+    said += [f"{name}: {file.perplexity_only}" for name, file in run.files.items() if file.perplexity_only]
     far = [
         (f.recipe, f.bits_per_weight, n)
         for f in run.files.values()

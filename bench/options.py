@@ -24,9 +24,15 @@ DEFAULT_WINDOWS = 8
 class Options:
     """What to run. None stands for the default: model, text, windows (8, or what a shorter text has), threads, out."""
 
-    model: Path | None = None
+    model: str | None = None
     recipes: tuple[str, ...] = DEFAULT_RECIPES
+    compare: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    assistant_only: bool = False
+    samples: int = 0
+    prompts: tuple[str, ...] = ()
     text: Path | None = None
+    dataset: str | None = None
     windows: int | None = None
     window: int = 2048
     threads: int | None = None
@@ -58,14 +64,42 @@ def check_importance(options: Options, recipes: list[Recipe]) -> None:
         )
 
 
-def check_texts(options: Options, recipes: list[Recipe]) -> None:
+@dataclass(frozen=True)
+class Text:
+    """What is scored. source: a part of the fixed prompts or a file; name, sha256: as results are identified by."""
+
+    source: Path | str
+    name: str
+    sha256: str
+
+
+#: Bytes of text to take of a dataset that is read as it comes: for this many windows or fewer the same text.
+_DATASET_WINDOWS, _BYTES_PER_TOKEN = 128, 16
+
+
+def scored_text(
+    text: Path | None, dataset: str | None, window: int, windows: int | None, cache: Path, reporter: Reporter
+) -> Text:
+    """The text to score: the fixed prompts, a file's or a dataset's. Raises BenchError for both of the latter."""
+    if text is not None and dataset is not None:
+        raise BenchError("--text and --dataset both say what to score; leave one of them out")
+    if dataset is None:
+        return Text(text or prompts.EVALUATION, *prompts.identify(text or prompts.EVALUATION))
+    from bench.dataset_text import dataset_text
+
+    limit = max(windows or 0, _DATASET_WINDOWS) * window * _BYTES_PER_TOKEN
+    found = dataset_text(dataset, cache, limit_bytes=limit, reporter=reporter)
+    return Text(found.path, found.name, found.sha256)
+
+
+def check_texts(options: Options, text: Text, recipes: list[Recipe]) -> None:
     """Raise BenchError where a recipe would be chosen on the very text that it is judged by."""
     chosen = next((r.name for r in recipes if r.size), None)
-    if chosen is None or options.text is None or options.calibration is None:
+    if chosen is None or options.calibration is None:
         return
-    if prompts.identify(options.text)[1] == prompts.identify(options.calibration)[1]:
+    if text.sha256 == prompts.identify(options.calibration)[1]:
         raise BenchError(
-            f"--text and --calibration are the same text, so {chosen} would be chosen on what it is judged by; give another --calibration"
+            f"the scored text and --calibration are the same, so {chosen} would be chosen on what it is judged by; give another --calibration"
         )
 
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from bench import propagation_tables, tables
+from bench import problem_tables, propagation_tables, tables
 from bench.agreement import agreement, as_llama_prints
 from bench.equal_size import KEY as EQUAL_SIZE_KEY
 from bench.equal_size import equal_size_summary, equal_size_table
 from bench.gguf_io import complete_or_absent
 from bench.notes import notes, surprises
 from bench.results import FILE_NAME, Run, newest_time
+from bench.samples import samples_text
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,15 @@ def summarize(run: Run) -> Summary:
         details["Perplexity by kind of prompt"] = tables.markdown(kinds)
     if len(kinds := tables.kl_kinds_table(run)):
         details["KL divergence from the reference by kind of prompt"] = tables.markdown(kinds)
+    for problems in run.problem_sets:
+        parts = [tables.markdown(problem_tables.problem_table(run, problems)), problem_tables.key(run, problems)]
+        if len(groups := problem_tables.groups_table(run, problems)):
+            parts += ["Perplexity by group:", tables.markdown(groups)]
+        details[problem_tables.title(problems)] = "\n\n".join(parts)
+    if run.samples:
+        details["Samples"] = samples_text(run)
+    if len(others := tables.others_table(run)):
+        details["Files of others"] = tables.markdown(others)
     if len(propagated := propagation_tables.propagation_table(run)):
         parts = [tables.markdown(propagated), propagation_tables.KEY]
         if len(against := propagation_tables.paired_propagation_table(run)):

@@ -5,18 +5,22 @@ Colours are Okabe and Ito's, told apart with any kind of colour vision; families
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.transforms import Bbox
 
 from bench.gguf_io import complete_or_absent
 from bench.propagation_tables import errors
@@ -31,6 +35,7 @@ STYLE = {
     "Automatic": {"color": "#009E73", "marker": "P"},
     "Automatic, random": {"color": "#CC79A7", "marker": "X"},
     "DynamicGate, random": {"color": "#56B4E9", "marker": "X"},
+    "Published": {"color": "#000000", "marker": "*"},
     "Reference": {"color": "#000000", "marker": "s"},
 }
 GREY = "#666666"
@@ -62,11 +67,28 @@ def write_plots(run: Run, directory: Path) -> None:
             plots["kl-size"] = _divergence_against_size
         if "ppl_change_vs_standard" in frame and frame["ppl_change_vs_standard"].notna().any():
             plots["ppl-change"] = _perplexity_changes
-        figures = {name: draw(frame, run) for name, draw in plots.items()}
+        together = frame[[_in_one_sitting(run, name) for name in frame["recipe"]]]
+        if len(together) < _ENOUGH:
+            del plots["speed-size"]
+        figures = {name: draw(together if name == "speed-size" else frame, run) for name, draw in plots.items()}
         if (propagation := _error_propagation(run)) is not None:
             figures["error-propagation"] = propagation
+        for left_over in directory.glob("*.*g"):  # of other records, or of another version of this program
+            if left_over.stem not in figures:
+                left_over.unlink()
         for name, figure in figures.items():
             save(figure, directory / name)
+
+
+#: Files that were timed together, the reference among them, for a plot of their speed.
+_ENOUGH = 3
+
+
+def _in_one_sitting(run: Run, name: str) -> bool:
+    """Whether a file's times compare with the reference's: times of different sittings do not."""
+    if run.reference is None or name == run.reference:
+        return True
+    return len(run.same_sitting(run.reference, name)[0]) == run.identity.windows
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -109,10 +131,19 @@ def _logarithmic(axes: Axes) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def family_styles(families: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Colour and marker of every family: the same everywhere for those of STYLE, grey with a marker of its own for others."""
+    markers, styles = cycle("^v<>ph"), {}
+    for family in dict.fromkeys(families):
+        styles[family] = STYLE.get(family) or {"color": GREY, "marker": next(markers)}
+    return styles
+
+
 def _points(axes: Axes, frame: pd.DataFrame, y: str, low: str, high: str) -> None:
     """Every family's points with their error bars, where there are any."""
+    styles = family_styles(frame["family"])
     for family, rows in frame.groupby("family", sort=False):
-        style = STYLE.get(str(family), {"color": GREY, "marker": "^"})
+        style = styles[str(family)]
         errors = None
         if rows[low].notna().all():
             errors = [rows[y] - rows[low], rows[high] - rows[y]]
@@ -122,16 +153,59 @@ def _points(axes: Axes, frame: pd.DataFrame, y: str, low: str, high: str) -> Non
         )
 
 
-def _label_points(axes: Axes, frame: pd.DataFrame, y: str, low: str) -> None:
-    """The type's name below each standard point and its error bar, where no arrow passes; above it where better ones are below."""
-    above = (frame["family"] == AUTOMATIC).any()
-    for row in frame[frame["family"] == "Standard"].to_dict("records"):
-        bottom = row[y] if pd.isna(row[low]) else row[low]
-        text: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": 8, "color": GREY}
-        place, shift = (row["x"], bottom), (0, -6)
-        if above:
-            place, shift, text["ha"], text["va"] = (row["x"], row[y]), (6, 3), "left", "bottom"
-        axes.annotate(row["recipe"], place, textcoords="offset points", xytext=shift, **text)
+def _places() -> list[tuple[tuple[float, float], str, str]]:
+    """Where a label may stand, from its point, in points, and how its text is aligned there: near ones first, and of those the left
+    ones, since arrows go to the right and error bars up and down."""
+    places = []
+    for distance in (8, 14, 22, 34, 50, 70, 95, 120):
+        for degrees in (180, 165, 195, 90, 270, 0, 15, 345, 140, 40, 220, 320, 60, 300, 115, 245):
+            x, y = distance * np.cos(np.radians(degrees)), distance * np.sin(np.radians(degrees))
+            upright = abs(x) < 0.2 * distance
+            places.append(
+                (
+                    (x, y),
+                    "center" if upright else "left" if x > 0 else "right",
+                    ("top" if y < 0 else "bottom") if upright else "center",
+                )
+            )
+    return places
+
+
+#: A line leads from a label further away than this to its point.
+_NEAR = 13
+
+
+def _label_points(figure: Figure, axes: Axes, frame: pd.DataFrame, y: str, low: str, high: str) -> None:
+    """The type's name beside each standard point, where it hides no point, error bar or other label if there is such a place."""
+    figure.draw_without_rendering()  # places are pixels, which the layout decides
+    to_pixels = axes.transData.transform
+    taken: list[Bbox] = []
+    for row in frame.to_dict("records"):
+        x, middle = to_pixels((row["x"], row[y]))
+        ends = [to_pixels((row["x"], row[end]))[1] if pd.notna(row[end]) else middle for end in (low, high)]
+        taken += [
+            Bbox.from_extents(x - 6, middle - 6, x + 6, middle + 6),
+            Bbox.from_extents(x - 2, ends[0], x + 2, ends[1]),
+        ]
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    inside = axes.get_window_extent()
+    for row in frame[frame["family"] == "Standard"].sort_values("x").to_dict("records"):
+        tried: list[tuple[float, int, dict[str, Any], Bbox]] = []
+        for shift, ha, va in _places():
+            look: dict[str, Any] = {"xytext": shift, "ha": ha, "va": va, "fontsize": 8, "color": GREY}
+            if np.hypot(*shift) > _NEAR:
+                look["arrowprops"] = {"arrowstyle": "-", "color": "#aaaaaa", "lw": 0.7, "shrinkA": 0, "shrinkB": 4}
+            label = axes.annotate(row["recipe"], (row["x"], row[y]), textcoords="offset points", **look)
+            label.update_positions(renderer)
+            box = Text.get_window_extent(label, renderer)  # of the text alone, without the line
+            label.remove()
+            outside = not (inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1)
+            tried.append((box.count_overlaps(taken) + 10 * outside, len(tried), look, box))
+            if tried[-1][0] == 0:
+                break
+        _, _, look, box = min(tried, key=lambda t: t[:2])
+        axes.annotate(row["recipe"], (row["x"], row[y]), textcoords="offset points", **look)
+        taken.append(box)
 
 
 def _reference_line(axes: Axes, frame: pd.DataFrame, y: str, unit: str, form: Callable[[float], str]) -> None:
@@ -145,9 +219,11 @@ def _reference_line(axes: Axes, frame: pd.DataFrame, y: str, unit: str, form: Ca
 
 
 def _arrows(axes: Axes, frame: pd.DataFrame, y: str) -> None:
-    """From every standard file to its DynamicGate counterparts, and along the automatic recipes."""
+    """Along the automatic recipes; where there are none from every standard file to its DynamicGate counterparts."""
     automatic = frame[frame["family"] == AUTOMATIC].sort_values("x")
-    axes.plot(automatic["x"], automatic[y], color=STYLE[AUTOMATIC]["color"], lw=1, zorder=1)
+    if len(automatic):
+        axes.plot(automatic["x"], automatic[y], color=STYLE[AUTOMATIC]["color"], lw=1, zorder=1)
+        return
     rows = frame.to_dict("records")
     standard = {row["base"]: row for row in rows if row["family"] == "Standard"}
     look = {"arrowstyle": "->", "color": "#999999", "lw": 1, "shrinkA": 5, "shrinkB": 5}
@@ -157,9 +233,13 @@ def _arrows(axes: Axes, frame: pd.DataFrame, y: str) -> None:
             axes.annotate("", (row["x"], row[y]), (start["x"], start[y]), arrowprops=look, zorder=2)
 
 
+#: A legend of more families than this stands beside the plot.
+_FAMILIES_INSIDE = 4
+
+
 def _legend(axes: Axes, frame: pd.DataFrame) -> None:
     """Inside, above on the right, where the large files leave room; beside the plot when there are many families."""
-    many = frame["family"].nunique() > 4
+    many = frame["family"].nunique() > _FAMILIES_INSIDE
     place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if many else {"loc": "upper right"}
     axes.legend(frameon=False, **place)
 
@@ -173,11 +253,11 @@ def _perplexity_against_size(frame: pd.DataFrame, run: Run) -> Figure:
     if frame["ppl"].max() / frame["ppl"].min() > 4:
         _logarithmic(axes)
     _arrows(axes, frame, "ppl")
-    _label_points(axes, quantized, "ppl", "ppl_low")
     axes.margins(x=0.08)
     axes.set_xlabel(f"File size ({unit})")
     axes.set_ylabel("Perplexity" + (" with 95 % interval" if frame["ppl_low"].notna().any() else ""))
     _legend(axes, frame)
+    _label_points(figure, axes, quantized, "ppl", "ppl_low", "ppl_high")
     return figure
 
 
@@ -190,11 +270,15 @@ def _speed_against_size(frame: pd.DataFrame, run: Run) -> Figure:
     _points(axes, quantized, "window_seconds", "low", "high")
     _reference_line(axes, frame, "window_seconds", unit, seconds)
     _arrows(axes, frame, "window_seconds")
-    _label_points(axes, quantized, "window_seconds", "low")
     axes.margins(x=0.08, y=0.15)
+    many = frame["family"].nunique() > _FAMILIES_INSIDE
     axes.set_xlabel(f"File size ({unit})")
     axes.set_ylabel(f"Seconds for {run.identity.settings.window} tokens\n(median ± half the interquartile range)")
-    axes.legend(loc="upper center", ncols=2, frameon=False)
+    if many:
+        _legend(axes, frame)
+    else:
+        axes.legend(loc="best", frameon=False)
+    _label_points(figure, axes, quantized, "window_seconds", "low", "high")
     return figure
 
 
@@ -205,11 +289,11 @@ def _divergence_against_size(frame: pd.DataFrame, run: Run) -> Figure:
     if frame["kl"].max() / frame["kl"].min() > 4:
         _logarithmic(axes)
     _arrows(axes, frame, "kl")
-    _label_points(axes, frame, "kl", "kl_low")
     axes.margins(x=0.08)
     axes.set_xlabel(f"File size ({unit})")
     axes.set_ylabel("Mean KL divergence (nats)" + (" with 95 % interval" if frame["kl_low"].notna().any() else ""))
     _legend(axes, frame)
+    _label_points(figure, axes, frame, "kl", "kl_low", "kl_high")
     return figure
 
 

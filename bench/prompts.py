@@ -91,6 +91,11 @@ def _manifest(part: str) -> list[_Listed]:
     return listed
 
 
+def listed_files(part: str) -> list[tuple[Path, str]]:
+    """(path, kind) of the files of a part, in order, checked against the manifest."""
+    return [(item.path, item.kind) for item in _manifest(part)]
+
+
 def identify(source: Path | str) -> tuple[str, str]:
     """(name, SHA-256) of what a result depends on: the manifest's entries of a part, or a text file's bytes.
 
@@ -99,7 +104,8 @@ def identify(source: Path | str) -> tuple[str, str]:
     if isinstance(source, Path):
         return source.name, hashlib.sha256(_text_bytes(source)).hexdigest()
     entries = "".join(f"{i.path.name} {i.kind} {i.sha256}\n" for i in _manifest(source))
-    return f"fixed {source} prompts", hashlib.sha256(entries.encode()).hexdigest()
+    name = {"fim": "fixed infill problems", "chat": "fixed conversations"}.get(source, f"fixed {source} prompts")
+    return name, hashlib.sha256(entries.encode()).hexdigest()
 
 
 def fixed_set(part: str) -> PromptSet:
@@ -157,6 +163,12 @@ def write_manifest() -> str:
                 for path in files[i * len(files) // rounds : (i + 1) * len(files) // rounds]:
                     digest = hashlib.sha256(path.read_bytes()).hexdigest()
                     lines += ["", f"[[{part}]]", f'file = "{path.name}"', f'kind = "{kind}"', f'sha256 = "{digest}"']
+    for part in ("fim", "chat"):
+        for path in sorted(p for p in (prompts_directory() / part).iterdir() if p.suffix in (".txt", ".toml")):
+            text = path.read_text(encoding="utf-8")
+            kind = tomllib.loads(text)["kind"] if path.suffix == ".toml" else path.stem.split("-")[0]
+            digest = hashlib.sha256(text.encode()).hexdigest()
+            lines += ["", f"[[{part}]]", f'file = "{path.name}"', f'kind = "{kind}"', f'sha256 = "{digest}"']
     return "\n".join(lines) + "\n"
 
 

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from bench.errors import BenchError
 from bench.jobs import LibraryInfo, PropagationResult, Settings, WindowResult
 from bench.machine import Machine
+from bench.problem_jobs import Completion, ProblemResult
 
 #: Version of the record format. 1: first.
 FORMAT = 1
@@ -126,6 +127,8 @@ class FileRecord(_Record):
 
     bits_per_weight: 8 x bytes of tensors / weights; types: of every tensor; replaced: {tensor: (type asked, type stored)};
     importance_sha256: of the importance matrix file it was built with, if any; rules: fingerprint of the recipe.
+    origin: where a file came from that was not built here; told: what its header says of its making; perplexity_only: why it is not
+    compared with the reference token by token.
     """
 
     kind: Literal["file"] = "file"
@@ -144,6 +147,9 @@ class FileRecord(_Record):
     build_memory_bytes: int | None
     rules: str | None = None
     choice: ChoiceRecord | None = None
+    origin: str | None = None
+    told: dict[str, str] = {}
+    perplexity_only: str | None = None
 
 
 class WindowRecord(_Record):
@@ -188,6 +194,38 @@ class PropagationRecord(_Record):
     result: PropagationResult
 
 
+class ProblemSetIdentity(_Frozen):
+    """What figures of problems belong to. name, sha256: of the set; key: of the set as the model reads it, template and all."""
+
+    name: str
+    problem_kind: Literal["fim", "chat"]
+    sha256: str
+    assistant_only: bool
+    key: str
+
+
+class ProblemRecord(_Record):
+    """A batch of problems of one recipe."""
+
+    kind: Literal["problems"] = "problems"
+    recipe: str
+    sha256: str
+    problem_set: ProblemSetIdentity
+    batch: int
+    results: tuple[ProblemResult, ...]
+
+
+class SampleRecord(_Record):
+    """What a recipe writes after prompts, always the likeliest token. prompts: (name, text) of each; limit: in tokens."""
+
+    kind: Literal["sample"] = "sample"
+    recipe: str
+    sha256: str
+    prompts: tuple[tuple[str, str], ...]
+    limit: int
+    completions: tuple[Completion, ...]
+
+
 class FailureRecord(_Record):
     """A measurement that failed. window: None when the recipe's file could not be built."""
 
@@ -197,7 +235,7 @@ class FailureRecord(_Record):
     reason: str
 
 
-Record = FileRecord | WindowRecord | FloorRecord | PropagationRecord | FailureRecord
+Record = FileRecord | WindowRecord | FloorRecord | PropagationRecord | ProblemRecord | SampleRecord | FailureRecord
 _any_record: TypeAdapter[Header | Record] = TypeAdapter(Annotated[Header | Record, Field(discriminator="kind")])
 
 
@@ -257,6 +295,33 @@ class Run:
             if isinstance(r, PropagationRecord) and r.recipe in found and self.files[r.recipe].sha256 == r.sha256:
                 found[r.recipe][r.result.window] = r.result
         return {name: dict(sorted(by_window.items())) for name, by_window in found.items()}
+
+    @cached_property
+    def problem_sets(self) -> list[ProblemSetIdentity]:
+        """Sets of problems on record, in the order they were first scored; of one asked in several ways the last."""
+        found = {
+            (r.problem_set.name, r.problem_set.assistant_only): r.problem_set
+            for r in self.records
+            if isinstance(r, ProblemRecord)
+        }
+        return list(found.values())
+
+    def problems(self, key: str) -> dict[str, dict[int, ProblemRecord]]:
+        """Records of a set of problems by recipe and batch, of the files as they are recorded now."""
+        found: dict[str, dict[int, ProblemRecord]] = {name: {} for name in self.files}
+        of_set = (r for r in self.records if isinstance(r, ProblemRecord) and r.problem_set.key == key)
+        for r in of_set:
+            if r.recipe in found and self.files[r.recipe].sha256 == r.sha256:
+                found[r.recipe][r.batch] = r
+        return {name: dict(sorted(batches.items())) for name, batches in found.items()}
+
+    @cached_property
+    def samples(self) -> dict[str, SampleRecord]:
+        """The latest samples by recipe, of those that the prompts were last asked of."""
+        records = [r for r in self.records if isinstance(r, SampleRecord)]
+        last = (records[-1].prompts, records[-1].limit) if records else None
+        found = {r.recipe: r for r in records if (r.prompts, r.limit) == last}
+        return {n: found[n] for n, f in self.files.items() if n in found and found[n].sha256 == f.sha256}
 
     def results(self, recipe: str | None) -> list[WindowResult] | None:
         """The recipe's windows if it has all of them: figures over fewer windows would not compare."""

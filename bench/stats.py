@@ -204,3 +204,26 @@ def speed(windows: Sequence[WindowResult], settings: Settings) -> Speed:
         peak_memory_bytes=max(w.peak_memory_bytes for w in windows),
         disturbed=sum(w.activity.disturbed(settings.threads) for w in windows),
     )
+
+
+def ratio_of_sums(numerators: NDArray[np.float64], denominators: NDArray[np.float64]) -> Estimate:
+    """sum(numerators) / sum(denominators) over units of unequal size (problems), with the interval that resampling units gives."""
+    n = len(numerators)
+    value = float(numerators.sum() / denominators.sum())
+    if n < MIN_FOR_INTERVAL:
+        return Estimate(value)
+    chosen = np.random.default_rng(_SEED).integers(0, n, (_RESAMPLES, n))
+    resampled = numerators[chosen].sum(axis=1) / denominators[chosen].sum(axis=1)
+    tail = _expanded_tail(n)
+    low, high = np.percentile(resampled, [100 * tail, 100 * (1 - tail)])
+    return Estimate(value, float(low), float(high))
+
+
+def share_of(count: int, n: int) -> Estimate:
+    """A share of n independent units with Wilson's interval (1927), which holds for shares of 0 and 1 too."""
+    from scipy.stats import binomtest
+
+    if n < MIN_FOR_INTERVAL:
+        return Estimate(count / n)
+    interval = binomtest(count, n).proportion_ci(0.95, method="wilson")
+    return Estimate(count / n, float(interval.low), float(interval.high))

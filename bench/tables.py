@@ -241,6 +241,27 @@ def reference_table(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def others_table(run: Run) -> pd.DataFrame:
+    """Files that were not built here: where they come from and what their headers say of their making; empty without any."""
+    rows = []
+    for name, file in run.files.items():
+        if file.origin and file.family != "Reference":
+            types = ", ".join(
+                f"{t} {share(n / sum(file.weights_by_type.values()))}"
+                for t, n in list(file.weights_by_type.items())[:3]
+            )
+            told = "; ".join(f"{what}: {value}" for what, value in file.told.items())
+            rows.append(
+                {
+                    "Recipe": name,
+                    "From": file.origin,
+                    "Weights by type": types,
+                    "Its header says": told or "nothing of its making",
+                }
+            )
+    return pd.DataFrame(rows)
+
+
 def floor_kl(run: Run) -> float | None:
     """Mean KL divergence of the reference against itself with other settings, in nats."""
     found = mean_kl([run.floor.result]) if run.floor else None

@@ -32,6 +32,7 @@ from bench.jobs import (
     LibraryJob,
     MeasureJob,
     MeasureResult,
+    MemoryJob,
     PlanJob,
     PlanResult,
     ProbeJob,
@@ -48,6 +49,7 @@ from bench.jobs import (
     WeightErrorResult,
 )
 from bench.machine import peak_memory, pin
+from bench.problem_jobs import EncodeJob, EncodeResult, SampleJob, SampleResult, SolveJob, SolveResult
 
 Progress = Callable[[float], None]
 
@@ -139,6 +141,30 @@ def _probe(job: ProbeJob, progress: Progress) -> ProbeResult:
     return probe(job, progress)
 
 
+def _encode(job: EncodeJob, _progress: Progress) -> EncodeResult:
+    from bench.encode import encode
+
+    return encode(job)
+
+
+def _solve(job: SolveJob, progress: Progress) -> SolveResult:
+    from bench.solve import solve
+
+    return solve(job, progress)
+
+
+def _sample(job: SampleJob, progress: Progress) -> SampleResult:
+    from bench.solve import sample
+
+    return sample(job, progress)
+
+
+def _memory(job: MemoryJob, _progress: Progress) -> BaseModel:
+    from bench.memory import reserved_buffers
+
+    return reserved_buffers(job.model, window=job.window, ubatch=job.ubatch)
+
+
 def _search(job: SearchJob, progress: Progress) -> SearchResult:
     from bench.search import search
 
@@ -156,6 +182,10 @@ _HANDLERS: dict[str, Callable[..., BaseModel]] = {
     "weight-error": _weight_error,
     "probe": _probe,
     "search": _search,
+    "encode": _encode,
+    "solve": _solve,
+    "sample": _sample,
+    "memory": _memory,
 }
 
 
@@ -168,6 +198,8 @@ _IMPORTS = {
     "weight-error": ("bench.weight_error",),
     "probe": ("bench.probe",),
     "search": ("bench.search",),
+    "solve": ("bench.solve",),
+    "sample": ("bench.solve",),
 }
 #: macOS's own libraries do not survive a fork.
 _FORKS = sys.platform == "linux"

@@ -15,10 +15,10 @@ WIDTH, FEED_FORWARD, HEADS, HEAD, LAYERS, CONTEXT = 256, 512, 4, 64, 4, 1024
 class _Writer:
     """A GGUF of one architecture with what they all have."""
 
-    def __init__(self, path: Path, architecture: str, *, kv_heads: int) -> None:
+    def __init__(self, path: Path, architecture: str, *, kv_heads: int, control: tuple[str, ...] = ()) -> None:
         self.rng, self.path = np.random.default_rng(5), path
         self.file = gguf.GGUFWriter(path, architecture)
-        tokens, scores, kinds = vocabulary()
+        tokens, scores, kinds = vocabulary(*control)
         self.n_vocab = len(tokens)
         self.file.add_name(path.stem)
         self.file.add_block_count(LAYERS)
@@ -59,9 +59,13 @@ class _Writer:
         return self.path
 
 
+#: Refact's vocabulary has the tokens of infill prompts and the mark of its chat form.
+REFACT_TOKENS = ("<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<empty_output>")
+
+
 def refact(path: Path) -> Path:
     """Refact: multi-query attention (one key and value head), ALiBi instead of rotary positions, gated feed-forward."""
-    w = _Writer(path, "refact", kv_heads=1)
+    w = _Writer(path, "refact", kv_heads=1, control=REFACT_TOKENS)
     w.norm("output_norm")
     w.matrix("output", WIDTH, w.n_vocab)
     for i in range(LAYERS):

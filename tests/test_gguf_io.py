@@ -58,7 +58,7 @@ def test_one_part_of_a_split_model_is_refused(tmp_path: Path) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    with pytest.raises(BenchError, match="one part of 3; join them first"):
+    with pytest.raises(BenchError, match="one part of 3; --model and --compare join them"):
         inspect(tmp_path / "part.gguf")
 
 

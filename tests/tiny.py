@@ -25,23 +25,35 @@ class Shape:
     add_bos: bool = True
 
 
-def vocabulary() -> tuple[list[str], list[float], list[int]]:
-    """A byte-fallback vocabulary: control tokens, 256 bytes, some letters."""
-    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{b:02X}>" for b in range(256)), *LETTERS]
-    kinds = [2, 3, 3, *[6] * 256, *[1] * len(LETTERS)]
+def vocabulary(*control: str) -> tuple[list[str], list[float], list[int]]:
+    """A byte-fallback vocabulary: control tokens, 256 bytes, some letters, and the control tokens that are asked for."""
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{b:02X}>" for b in range(256)), *LETTERS, *control]
+    kinds = [2, 3, 3, *[6] * 256, *[1] * len(LETTERS), *[3] * len(control)]
     return tokens, [0.0] * len(tokens), kinds
 
 
-def write_model(path: Path, shape: Shape | None = None, *, weight_type: str = "F16", values_of: str = "F16") -> Path:
+def write_model(
+    path: Path,
+    shape: Shape | None = None,
+    *,
+    weight_type: str = "F16",
+    values_of: str = "F16",
+    control: tuple[str, ...] = (),
+    extra: dict[str, str] | None = None,
+    split: int = 0,
+) -> Path:
     """A `llama` model. weight_type: of the matrices, F16, F32, BF16 or a type gguf can quantize to (Q8_0, Q4_0).
 
-    values_of: the type whose values the weights have, so that the same values can be stored in another type.
+    values_of: the type whose values the weights have, so that the same values can be stored in another type. control: more control
+    tokens; extra: keys of the header; split: tensors in a part, for a model in several files.
     """
     s = shape or Shape()
     rng = np.random.default_rng(s.seed)
-    tokens, scores, kinds = vocabulary()
-    writer = gguf.GGUFWriter(path, "llama")
+    tokens, scores, kinds = vocabulary(*control)
+    writer = gguf.GGUFWriter(path, "llama", split_max_tensors=split)
     writer.add_name(path.stem)
+    for key, value in (extra or {}).items():
+        writer.add_string(key, value)
     writer.add_block_count(s.layers)
     writer.add_context_length(s.context)
     writer.add_embedding_length(s.width)

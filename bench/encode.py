@@ -1,0 +1,134 @@
+"""Problems to tokens, in a worker process: infill prompts and conversations as the model was trained to read them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.chat import ChatTemplate
+from bench.engine import Model
+from bench.errors import BenchError
+from bench.gguf_io import complete_or_absent
+from bench.problem_jobs import EncodedProblem, EncodedSet, EncodedStop, EncodeJob, EncodeResult
+from bench.problems import FIM, Conversation, Infill, Stop, problem_set
+
+#: Scored tokens of a batch, unless one problem alone has more: as many as of a window of 2048.
+_BATCH = 1024
+
+
+def encode(job: EncodeJob) -> EncodeResult:
+    """Write the encoded set to `job.out`. Raises BenchError for a model that lacks what the kind of problem needs."""
+    found = problem_set(job.problems)
+    with Model(job.model, vocab_only=True) as model:
+        encoder = _Infills(model) if found.kind == FIM else _Conversations(model, job)
+        problems = [encoder.encode(p) for p in found.problems]  # type: ignore[arg-type]
+    needed = [max(len(p.tokens), (p.prompt or 0) + (p.stop.limit if p.stop else 0)) for p in problems]
+    fitting = [p for p, n in zip(problems, needed, strict=True) if n <= job.context and p.n_scored]
+    too_long = tuple(p.name for p, n in zip(problems, needed, strict=True) if n > job.context)
+    if not fitting:
+        raise BenchError(
+            f"{found.name}: no problem fits into the model's context of {job.context} tokens; give shorter ones"
+        )
+    batches = _batches(fitting)
+    with complete_or_absent(job.out) as partial:
+        partial.write_text(EncodedSet(batches=batches, too_long=too_long).model_dump_json(), encoding="utf-8")
+    return EncodeResult(batches=len(batches), problems=len(fitting), too_long=too_long)
+
+
+def _batches(problems: list[EncodedProblem]) -> tuple[tuple[EncodedProblem, ...], ...]:
+    batches: list[list[EncodedProblem]] = []
+    filled = _BATCH
+    for problem in problems:
+        if filled + problem.n_scored > _BATCH:
+            batches.append([])
+            filled = 0
+        batches[-1].append(problem)
+        filled += problem.n_scored
+    return tuple(tuple(b) for b in batches)
+
+
+class _Infills:
+    """[start] PRE prefix SUF suffix MID middle: the order that every model with these tokens was trained on."""
+
+    def __init__(self, model: Model) -> None:
+        found = model.infill_tokens()
+        if found is None:
+            raise BenchError(
+                "the model has no infill tokens (prefix, suffix, middle), so infill problems are left out for it"
+            )
+        self.model, (self.pre, self.suf, self.mid) = model, found
+
+    def encode(self, problem: Infill) -> EncodedProblem:
+        start = [] if self.model.bos is None else [self.model.bos]
+        prefix, suffix, middle = (self._tokens(t) for t in (problem.prefix, problem.suffix, problem.middle))
+        prompt = [*start, self.pre, *prefix, self.suf, *suffix, self.mid]
+        stop = Stop.of(problem)
+        return EncodedProblem(
+            name=problem.name,
+            group=problem.group,
+            tokens=tuple(prompt + middle),
+            scored=((len(prompt), len(prompt) + len(middle)),),
+            prompt=len(prompt),
+            expected=problem.middle,
+            stop=EncodedStop(single_line=stop.single_line, next_line=stop.next_line, limit=stop.limit),
+        )
+
+    def _tokens(self, text: str) -> list[int]:
+        return [int(t) for t in self.model.tokenize(text, start=False)]
+
+
+class _Conversations:
+    """A conversation rendered with the template; all its tokens are scored, or the assistant's."""
+
+    def __init__(self, model: Model, job: EncodeJob) -> None:
+        if job.template is None:
+            raise BenchError("the model has no chat template, so conversations are left out for it")
+        self.model, self.assistant_only = model, job.assistant_only
+        self.special = model.special_texts()
+        self.template = ChatTemplate(job.template, self.special)
+
+    def encode(self, conversation: Conversation) -> EncodedProblem:
+        text, spans = (
+            self.template.answers(conversation.messages)
+            if self.assistant_only
+            else (self.template.render(conversation.messages), [])
+        )
+        bos = self.special["bos_token"]
+        if self.model.bos is not None and bos and text.startswith(bos):  # which tokenizing puts there itself
+            text, spans = text[len(bos) :], [(a - len(bos), b - len(bos)) for a, b in spans]
+        tokens = self.model.tokenize(text, special=True)
+        scored = self._ranges(text, tokens, spans) if self.assistant_only else ((1, len(tokens)),)
+        return EncodedProblem(
+            name=conversation.name, group=conversation.group, tokens=tuple(int(t) for t in tokens), scored=scored
+        )
+
+    def _ranges(
+        self, text: str, tokens: NDArray[np.int32], spans: list[tuple[int, int]]
+    ) -> tuple[tuple[int, int], ...]:
+        """Ranges of tokens that begin within spans of characters, the first token of all left out: nothing precedes it."""
+        starts = self._starts(text.encode(), tokens)
+        ranges = []
+        for a, b in spans:
+            low, high = (len(text[:x].encode()) for x in (a, b))
+            inside = np.flatnonzero((starts >= low) & (starts < high))
+            inside = inside[inside > 0]
+            if len(inside):
+                ranges.append((int(inside[0]), int(inside[-1]) + 1))
+        return tuple(ranges)
+
+    def _starts(self, text: bytes, tokens: NDArray[np.int32]) -> NDArray[np.int64]:
+        """Where in the text each token begins, found by spelling the tokens out along it."""
+        starts, at = [], 0
+        for i, token in enumerate(tokens):
+            starts.append(at)
+            piece = self.model.piece(int(token), special=True)
+            if i == 0 and token == self.model.bos:
+                continue  # tokenizing put it there
+            if not text.startswith(piece, at):
+                piece = piece.removeprefix(b" ")  # vocabularies of the SentencePiece kind add one after special tokens
+            if not text.startswith(piece, at):
+                raise BenchError(
+                    "the vocabulary does not give the text back, so the assistant's tokens cannot be told; leave --assistant-only out"
+                )
+            at += len(piece)
+        return np.array(starts)

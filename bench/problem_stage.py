@@ -1,0 +1,171 @@
+"""The sweep's stage that scores infill problems and conversations: batches in turn, the reference first in each."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from bench.chat import template_for
+from bench.errors import BenchError, MeasurementError
+from bench.files import short_hash
+from bench.gguf_header import read_header
+from bench.gguf_io import complete_or_absent
+from bench.jobs import LibraryInfo
+from bench.models import Reference
+from bench.problem_jobs import EncodeJob, EncodeResult, SolveJob, SolveResult
+from bench.problems import CHAT, FIM, problem_set
+from bench.process import run_job
+from bench.progress import Reporter
+from bench.quality import ReferenceLogits
+from bench.results import ProblemRecord, ProblemSetIdentity, Run, RunStore
+
+#: Part of every key: raise it when problems are turned into other tokens.
+_ENCODING = 1
+#: Tokens that a problem may have with its completion, where the model's context allows it.
+_CONTEXT = 8192
+
+
+@dataclass(frozen=True)
+class Problems:
+    """A set as it is asked of one model. identity: what its figures belong to; path: the encoded set."""
+
+    identity: ProblemSetIdentity
+    path: Path
+    batches: int
+
+
+def prepare(
+    named: Sequence[str],
+    reference: Reference,
+    library: LibraryInfo,
+    assistant_only: bool,
+    cache: Path,
+    reporter: Reporter,
+) -> list[Problems]:
+    """The sets, encoded for the reference's vocabulary. What the model lacks is told, and that set left out.
+
+    Raises BenchError for a set that cannot be read.
+    """
+    header = read_header(reference.path)
+    embedded = header.metadata.get("tokenizer.chat_template")
+    template = template_for(str(embedded) if embedded else None, reference.info.architecture)
+    found = []
+    for name in named:
+        wanted = problem_set(name)
+        only = assistant_only and wanted.kind == CHAT
+        asked = [wanted.sha256, reference.info.vocabulary_sha256, wanted.kind == CHAT and template, only]
+        key = short_hash(_ENCODING, library.binding, *asked)
+        identity = ProblemSetIdentity(
+            name=wanted.name, problem_kind=wanted.kind, sha256=wanted.sha256, assistant_only=only, key=key
+        )
+        job = EncodeJob(
+            model=reference.path,
+            problems=name,
+            template=template,
+            context=min(_CONTEXT, reference.info.context_length or _CONTEXT),
+            assistant_only=only,
+            out=(cache / "tokens" / f"problems-{key}.json").absolute(),
+        )
+        try:
+            encoded = _encoded(job)
+        except MeasurementError:
+            raise
+        except BenchError as e:
+            reporter.warn(f"{reference.info.name}: {e}")
+            continue
+        if encoded.too_long:
+            reporter.warn(
+                f"{name}: {len(encoded.too_long)} problems do not fit into {job.context} tokens and are left out, such as {encoded.too_long[0]}"
+            )
+        found.append(Problems(identity, job.out, encoded.batches))
+    return found
+
+
+def _encoded(job: EncodeJob) -> EncodeResult:
+    note = job.out.with_suffix(".note")
+    try:
+        if job.out.is_file():
+            return EncodeResult.model_validate_json(note.read_bytes())
+    except (OSError, ValidationError):
+        pass  # not encoded yet, or by another version of this program
+    result = run_job(job, EncodeResult)
+    with complete_or_absent(note) as partial:
+        partial.write_text(result.model_dump_json(), encoding="utf-8")
+    return result
+
+
+def pending_batches(
+    problems: Problems, run: Run, names: Collection[str], alone: Collection[str], reference: str
+) -> dict[int, list[str]]:
+    """Files that are still to be scored on a set, by batch. alone: those that are not compared with the reference."""
+    on_record = run.problems(problems.identity.key)
+
+    def has(name: str, batch: int) -> bool:
+        found = on_record.get(name, {}).get(batch)
+        return found is not None and (
+            name == reference or name in alone or all(r.kl is not None for r in found.results)
+        )
+
+    missing = {b: [n for n in names if not has(n, b)] for b in range(problems.batches)}
+    return {b: left for b, left in missing.items() if left}
+
+
+def solve_problems(
+    problems: Problems,
+    store: RunStore,
+    paths: dict[str, Path],
+    alone: Collection[str],
+    reference: str,
+    *,
+    threads: int,
+    cpus: list[int],
+    scratch: Path,
+    vocabulary: int,
+    reporter: Reporter,
+) -> None:
+    """Put the results of every file on record. paths: the files, the reference's among them. A failure costs one batch of one file."""
+    todo = pending_batches(problems, store.run, list(paths), alone, reference)
+    logits = ReferenceLogits(scratch / "problems.logits", vocabulary)
+    label = {FIM: "Infill problems", CHAT: "Conversations"}[problems.identity.problem_kind]
+    try:
+        with reporter.steps(label, sum(map(len, todo.values()))) as steps:
+            for batch, names in todo.items():
+                logits.path.unlink(missing_ok=True)
+                for name in dict.fromkeys([reference, *names]):
+                    steps.name(f"batch {batch + 1} of {problems.batches}, {name}")
+                    is_reference = name == reference
+                    compared = not is_reference and name not in alone and logits.path.exists()
+                    job = SolveJob(
+                        model=paths[name],
+                        problems=problems.path,
+                        batch=batch,
+                        threads=threads,
+                        write_logits=logits.path.absolute() if is_reference else None,
+                        reference_logits=logits.path.absolute() if compared else None,
+                    )
+                    try:
+                        solved = run_job(job, SolveResult, cpus=cpus)
+                    except MeasurementError as e:
+                        reporter.warn(f"{name}, {label.lower()}, batch {batch + 1}: {e}")
+                    else:
+                        if name in names:
+                            store.append(_record(store.run, name, problems.identity, batch, solved))
+                    if name in names:
+                        steps.done()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _record(run: Run, name: str, identity: ProblemSetIdentity, batch: int, solved: SolveResult) -> ProblemRecord:
+    return ProblemRecord(
+        run=run.header.id,
+        recipe=name,
+        sha256=run.files[name].sha256,
+        problem_set=identity,
+        batch=batch,
+        results=solved.results,
+    )
