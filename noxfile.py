@@ -154,6 +154,10 @@ def bench(session: nox.Session) -> None:
         "ppl",
         "time",
         "info",
+        "report",
+        "history",
+        "check",
+        "export",
         "advise",
         "card",
         "--help",
@@ -181,6 +185,26 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
+
+
+@nox.session
+def notebook(session: nox.Session) -> None:
+    """Run notebooks/explore.ipynb on the published results, or on the run whose directory follows --.
+
+    With its outputs it is left as results/local/explore.ipynb.
+    """
+    prepare(session, "notebook")
+    chosen = {"BENCH_RUN": str(Path(session.posargs[0]).resolve())} if session.posargs else {}
+    (ROOT / "results" / "local").mkdir(parents=True, exist_ok=True)
+    # jupyter takes the output's path as relative to the notebook's directory
+    session.run("jupyter", "execute", "--output=../results/local/explore", "notebooks/explore.ipynb", env=chosen)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """docs/commands.md and docs/columns.md again from the program."""
+    prepare(session)
+    session.run("python", "-m", "bench.docs")
 
 
 @nox.session

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from bench import compared
 from bench.errors import BenchError
 from bench.gguf_header import read_header
 from bench.gguf_io import ModelInfo, complete_or_absent
@@ -51,9 +52,10 @@ class Plot:
 def file_names(run: Run) -> dict[str, str]:
     """{recipe: name of its file in the repository}, smallest file first: MODEL-RECIPE.gguf.
 
-    The reference is not quantized and random controls are of use to nobody: neither is published.
+    The reference is not quantized, random controls are of use to nobody, and files of others are theirs to publish.
     """
-    published = [f for f in run.files.values() if f.family != "Reference" and not f.family.endswith(", random")]
+    left_out = ("Reference", compared.FAMILY)
+    published = [f for f in run.files.values() if f.family not in left_out and not f.family.endswith(", random")]
     found: dict[str, str] = {}
     for file in sorted(published, key=lambda f: f.n_bytes):
         name = f"{_plain(run.identity.model.name)}-{_plain(file.recipe)}.gguf"

@@ -51,7 +51,8 @@ def to_send(card_directory: Path, files: Mapping[str, Path]) -> dict[str, Path]:
     card = card_directory / CARD
     if not card.is_file():
         raise BenchError(f"{card}: no such card; write it with `bench card` first")
-    shown = re.findall(r"!\[[^\]]*\]\(([^)\s:]+)\)", card.read_text(encoding="utf-8"))
+    # the plots that were copied beside the card, and no other path: a card quotes texts that came with a download
+    shown = re.findall(r"!\[[^\]]*\]\((plots/[\w-]+\.png)\)", card.read_text(encoding="utf-8"))
     found = {CARD: card} | {name: card_directory / name for name in shown} | dict(files)
     for path in found.values():
         if not path.is_file():

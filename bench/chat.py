@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any, NoReturn
+
+import psutil
 
 from bench.errors import BenchError
 
@@ -17,6 +20,9 @@ REFACT_TEMPLATE = (
 )
 #: A template that takes longer than this for one conversation does not end.
 _SECONDS = 5
+_EXPONENT = 64
+#: And may take this many bytes.
+_MEMORY = 500_000_000
 #: A template that makes more of a conversation than this many characters for each of its own is at fault.
 _GROWTH, _FIXED = 20, 100_000
 
@@ -36,17 +42,35 @@ class ChatTemplate:
 
     def __init__(self, source: str, special: dict[str, str]) -> None:
         from jinja2 import TemplateError
-        from jinja2.ext import loopcontrols
+        from jinja2.ext import Extension, loopcontrols
         from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+        class Sandbox(ImmutableSandboxedEnvironment):
+            intercepted_binops = frozenset(["**"])  # no signal ends the power of large numbers
+
+            def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+                if abs(right) > _EXPONENT:
+                    raise _TemplateFaultError(f"it raises to the power of {right}")
+                return super().call_binop(context, operator, left, right)
+
+        class Generation(Extension):
+            """The tag around what the assistant says, which other programs read; here its content stands as it is."""
+
+            tags = {"generation"}  # noqa: RUF012  as jinja2 has it
+
+            def parse(self, parser: Any) -> Any:
+                next(parser.stream)
+                return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+        environment = Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation])
         environment.globals["raise_exception"] = _raise
         environment.globals["strftime_now"] = lambda form: _NOW.strftime(form)
         self._special = special
         try:
-            self._template = environment.from_string(source)
-        except TemplateError as e:
-            raise BenchError(f"the model's chat template cannot be read ({e}); chat is left out for this model") from e
+            with _limits():  # reading a template works out its constant expressions
+                self._template = environment.from_string(source)
+        except (TemplateError, MemoryError, _TemplateFaultError) as e:
+            raise BenchError(f"the model's chat template cannot be read ({e or type(e).__name__})") from e
 
     def render(self, messages: Messages, *, generation: bool = False) -> str:
         """The conversation as the model reads it. generation: end with what precedes an answer.
@@ -56,7 +80,7 @@ class ChatTemplate:
         data = [{"role": role, "content": content} for role, content in messages]
         limit = _FIXED + _GROWTH * sum(len(content) for _, content in messages)
         try:
-            with _time_limit():
+            with _limits():
                 parts, length = [], 0
                 for part in self._template.generate(messages=data, add_generation_prompt=generation, **self._special):
                     parts.append(part)
@@ -66,7 +90,7 @@ class ChatTemplate:
                 return "".join(parts)
         except Exception as e:  # whatever a template's code does, down to a division by zero
             said = " ".join(str(e).split()) or type(e).__name__
-            raise BenchError(f"the model's chat template failed ({said[:200]}); chat is left out for this model") from e
+            raise BenchError(f"the model's chat template failed ({said[:200]})") from e
 
     def answers(self, messages: Messages) -> tuple[str, list[tuple[int, int]]]:
         """The rendered conversation, and where in it (characters) the assistant's answers stand.
@@ -78,8 +102,11 @@ class ChatTemplate:
             if role != "assistant":
                 continue
             before = self.render(messages[:i], generation=True)
-            start = text.find(content.strip(), max(len(before) - _SLACK, 0))
-            if start < 0 or not text.startswith(before[: max(len(before) - _SLACK, 0)]):
+            common = next(
+                (n for n, (a, b) in enumerate(zip(before, text, strict=False)) if a != b), min(len(before), len(text))
+            )
+            start = text.find(content.strip(), common)
+            if start < 0 or common < len(before) - _SLACK:
                 raise BenchError(
                     "the model's chat template changes earlier turns as a conversation goes on, so the assistant's tokens cannot be "
                     "told; leave --assistant-only out"
@@ -103,14 +130,21 @@ def _raise(message: str) -> NoReturn:
 
 
 @contextmanager
-def _time_limit() -> Iterator[None]:
+def _limits() -> Iterator[None]:
+    """Time by a signal; memory, which one multiplication of a text can ask for by the terabyte, by a limit of the process."""
+
     def stop(*_: Any) -> NoReturn:
         raise _TemplateFaultError(f"it does not end within {_SECONDS} seconds")
 
     previous = signal.signal(signal.SIGALRM, stop)
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    with suppress(ValueError, OSError):  # where the system has no such limit, or a lower one
+        resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + _MEMORY, hard))
     signal.setitimer(signal.ITIMER_REAL, _SECONDS)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from bench import cli_files, cli_measure, cli_recipe, cli_run, cli_share
+from bench import cli_files, cli_measure, cli_recipe, cli_results, cli_run, cli_share
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ app.add_typer(cli_run.app)
 app.add_typer(cli_recipe.app, name="recipe")
 app.add_typer(cli_files.app)
 app.add_typer(cli_measure.app)
+app.add_typer(cli_results.app)
 app.add_typer(cli_share.app)
 
 

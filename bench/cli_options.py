@@ -112,11 +112,11 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def names(listed: str) -> tuple[str, ...]:
+def names(listed: str, what: str = "recipe", example: str = "IQ2_XXS,DG-IQ2_XXS") -> tuple[str, ...]:
     """What a list separated by commas names. Raises BenchError for an empty one."""
     found = tuple(name.strip() for name in listed.split(",") if name.strip())
     if not found:
-        raise BenchError("no recipe is named; name one or several, for instance IQ2_XXS,DG-IQ2_XXS")
+        raise BenchError(f"no {what} is named; name one or several, for instance {example}")
     return found
 
 

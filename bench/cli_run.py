@@ -120,7 +120,7 @@ def run(
             windows=windows,
             calibration_chunks=calibration_chunks,
             compare=tuple(compare or ()),
-            kinds=names(kinds) if kinds else (),
+            kinds=names(kinds, "kind of prompt", "fim,chat") if kinds is not None else (),
         ),
         Reporter(),
     )
@@ -243,6 +243,8 @@ def compare(
 
 def _run_as_json(run: Any, directory: Path) -> dict[str, object]:
     from bench.notes import notes, surprises
+    from bench.problem_tables import problem_table, title
+    from bench.propagation_tables import propagation_table
     from bench.tables import full_frame, published_table
 
     return {
@@ -251,6 +253,9 @@ def _run_as_json(run: Any, directory: Path) -> dict[str, object]:
         "identity": run.identity.model_dump(mode="json"),
         "comparison": published_table(run).to_dict("records"),
         "files": json.loads(full_frame(run).to_json(orient="records", double_precision=15)),
+        "problems": {title(p): problem_table(run, p).to_dict("records") for p in run.problem_sets},
+        "samples": [r.model_dump(mode="json", exclude={"run", "kind"}) for r in run.samples.values()],
+        "propagation": propagation_table(run).to_dict("records"),
         "failures": [f.model_dump(mode="json") for f in run.failures],
         "notes": [*surprises(run), *notes(run)],
     }

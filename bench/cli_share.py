@@ -97,7 +97,11 @@ def card(
     files = files_of(found, kept) if upload else {}
     local = local_model(model, kept, Reporter()) if model else None
     info = inspect(local.path) if local else None
-    from_hub = local.origin.removeprefix("hf:").partition("@")[0] if local and local.origin else None
+    origin = (local.origin if local else None) or ""
+    # a checkpoint's repository is what was quantized; one with GGUF files names that in their headers
+    from_hub = (
+        origin.removeprefix("hf:").partition("@")[0] if origin and ":" not in origin.removeprefix("hf:") else None
+    )
     target = out or run / "card"
     written = cards.write_card(
         found,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import files, stats
@@ -167,7 +167,7 @@ class Scored:
     settings: Settings
     library: LibraryInfo
     machine: Machine
-    windows: tuple[WindowResult, ...]
+    windows: tuple[WindowResult, ...] = field(repr=False)
 
     def perplexity_json(self) -> dict[str, object]:
         p = stats.perplexity(self.windows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,7 +61,7 @@ def compared_files(named: Sequence[str], reference: Reference, cache: Path, repo
             if compared.file.sha256 in {c.file.sha256 for c in found.values()}:
                 reporter.warn(f"{model.path.name}: is the same file as another that is compared; it is measured once")
             else:
-                label = compared.name if compared.name not in found else model.name
+                label = _free(compared, model, found)
                 found[label] = replace(compared, name=label)
     return list(found.values())
 
@@ -80,6 +80,13 @@ def _compared(
         perplexity_only=_compare_vocabularies(model.path, tokens),
         told=_told(header),
     )
+
+
+def _free(compared: Compared, model: LocalModel, taken: Collection[str]) -> str:
+    """A name that no other compared file has: the short one, or that of the file, or one with its hash."""
+    owner = compared.name.partition(":")[0]
+    names = [compared.name, f"{owner}:{model.name}", f"{owner}:{model.name}@{compared.file.sha256[:8]}"]
+    return next(n for n in names if n not in taken)
 
 
 def _label(name: str, models: list[str]) -> str:
@@ -109,6 +116,8 @@ def _compare_vocabularies(path: Path, reference: list[bytes]) -> str | None:
     Raises BenchError when its tokens stand for other texts, which no figure of one text is comparable over.
     """
     tokens = _tokens(path)
+    if not tokens:
+        raise BenchError(f"{path.name}: has no vocabulary, so it is no language model by itself; name a model's file")
     common = min(len(tokens), len(reference))
     different = next((i for i in range(common) if tokens[i] != reference[i]), None)
     if different is not None:

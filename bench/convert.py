@@ -16,6 +16,8 @@ import venv
 from importlib.metadata import version
 from pathlib import Path
 
+from filelock import FileLock
+
 from bench.errors import BenchError
 from bench.gguf_io import complete_or_absent
 from bench.progress import Reporter
@@ -52,7 +54,16 @@ def convert(checkpoint: Path, name: str, cache: Path, reporter: Reporter, *, key
     reporter.say(f"Converting {name} to GGUF")
     with complete_or_absent(target) as partial:
         _run(
-            [str(python), str(source / _SCRIPT), str(checkpoint), "--outfile", str(partial), "--outtype", "auto"],
+            # the name, since a checkpoint of the hub lies in a directory that is named after a commit
+            [
+                *map(str, (python, source / _SCRIPT, checkpoint)),
+                "--outfile",
+                str(partial),
+                "--outtype",
+                "auto",
+                "--model-name",
+                name,
+            ],
             f"{checkpoint}: llama.cpp's converter failed",
             "check that the checkpoint is complete and of an architecture that llama.cpp knows",
             # the converter reads the hub's settings, and has no business there: all files are here
@@ -71,7 +82,15 @@ def _environment(cache: Path, reporter: Reporter) -> tuple[Path, Path]:
     python, source = home / "env" / ("Scripts" if os.name == "nt" else "bin") / "python", home / "source"
     if (home / "complete").exists():
         return python, source
-    _check_room(cache, _ENVIRONMENT_BYTES, "the converter's environment with torch")
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(home.with_name(f"{home.name}.lock")):
+        if not (home / "complete").exists():
+            _install(home, python, source, reporter)
+    return python, source
+
+
+def _install(home: Path, python: Path, source: Path, reporter: Reporter) -> None:
+    _check_room(home.parent, _ENVIRONMENT_BYTES, "the converter's environment with torch")
     reporter.say(f"Installing llama.cpp's converter in {home} (torch and what it needs: some minutes, once)")
     shutil.rmtree(home, ignore_errors=True)  # of an installation that was interrupted
     home.mkdir(parents=True)
@@ -90,7 +109,6 @@ def _environment(cache: Path, reporter: Reporter) -> tuple[Path, Path]:
         _extract(archive, source)
     _run([*pip, "install", "--requirement", str(source / _REQUIREMENTS)], failed, remedy)
     (home / "complete").touch()
-    return python, source
 
 
 def _extract(archive: Path, target: Path) -> None:

@@ -19,20 +19,36 @@ _BATCH = 1024
 def encode(job: EncodeJob) -> EncodeResult:
     """Write the encoded set to `job.out`. Raises BenchError for a model that lacks what the kind of problem needs."""
     found = problem_set(job.problems)
+    encoded: list[EncodedProblem] = []
+    left_out: dict[str, str] = {}
     with Model(job.model, vocab_only=True) as model:
         encoder = _Infills(model) if found.kind == FIM else _Conversations(model, job)
-        problems = [encoder.encode(p) for p in found.problems]  # type: ignore[arg-type]
-    needed = [max(len(p.tokens), (p.prompt or 0) + (p.stop.limit if p.stop else 0)) for p in problems]
-    fitting = [p for p, n in zip(problems, needed, strict=True) if n <= job.context and p.n_scored]
-    too_long = tuple(p.name for p, n in zip(problems, needed, strict=True) if n > job.context)
-    if not fitting:
-        raise BenchError(
-            f"{found.name}: no problem fits into the model's context of {job.context} tokens; give shorter ones"
-        )
-    batches = _batches(fitting)
+        for problem in found.problems:
+            try:
+                tokens = encoder.encode(problem)  # type: ignore[arg-type]
+            except BenchError as e:  # a template may refuse one conversation and take another
+                left_out[problem.name] = str(e)
+                continue
+            needed = max(len(tokens.tokens), (tokens.prompt or 0) + (tokens.stop.limit if tokens.stop else 0))
+            if needed > job.context:
+                left_out[problem.name] = (
+                    f"with its completion it takes {needed} tokens, and the context holds {job.context}"
+                )
+            elif not tokens.n_scored:
+                left_out[problem.name] = "it has no token to score"
+            else:
+                encoded.append(tokens)
+    if not encoded:
+        raise BenchError(next(iter(left_out.values())))
+    batches = _batches(encoded)
     with complete_or_absent(job.out) as partial:
-        partial.write_text(EncodedSet(batches=batches, too_long=too_long).model_dump_json(), encoding="utf-8")
-    return EncodeResult(batches=len(batches), problems=len(fitting), too_long=too_long)
+        partial.write_text(EncodedSet(batches=batches).model_dump_json(), encoding="utf-8")
+    return EncodeResult(
+        batches=len(batches),
+        problems=len(encoded),
+        rows=max(sum(p.n_scored for p in b) for b in batches),
+        left_out=left_out,
+    )
 
 
 def _batches(problems: list[EncodedProblem]) -> tuple[tuple[EncodedProblem, ...], ...]:
@@ -45,6 +61,10 @@ def _batches(problems: list[EncodedProblem]) -> tuple[tuple[EncodedProblem, ...]
         batches[-1].append(problem)
         filled += problem.n_scored
     return tuple(tuple(b) for b in batches)
+
+
+#: A text that no token joins with what follows it.
+_MARK = "\n"
 
 
 class _Infills:
@@ -60,7 +80,8 @@ class _Infills:
 
     def encode(self, problem: Infill) -> EncodedProblem:
         start = [] if self.model.bos is None else [self.model.bos]
-        prefix, suffix, middle = (self._tokens(t) for t in (problem.prefix, problem.suffix, problem.middle))
+        prefix = [int(t) for t in self.model.tokenize(problem.prefix, start=False)]
+        suffix, middle = self._inner(problem.suffix), self._inner(problem.middle)
         prompt = [*start, self.pre, *prefix, self.suf, *suffix, self.mid]
         stop = Stop.of(problem)
         return EncodedProblem(
@@ -70,11 +91,19 @@ class _Infills:
             scored=((len(prompt), len(prompt) + len(middle)),),
             prompt=len(prompt),
             expected=problem.middle,
-            stop=EncodedStop(single_line=stop.single_line, next_line=stop.next_line, limit=stop.limit),
+            stop=EncodedStop(
+                single_line=stop.single_line, next_line=stop.next_line, limit=stop.limit, lines=stop.lines
+            ),
         )
 
-    def _tokens(self, text: str) -> list[int]:
-        return [int(t) for t in self.model.tokenize(text, start=False)]
+    def _inner(self, text: str) -> list[int]:
+        """Tokens of a text that does not begin one: without the blank that vocabularies of the SentencePiece kind put first."""
+        tokens = [int(t) for t in self.model.tokenize(text, start=False)]
+        if not (tokens and self.model.piece(tokens[0]).startswith(b" ") and not text.startswith(" ")):
+            return tokens
+        mark = [int(t) for t in self.model.tokenize(_MARK, start=False)]
+        marked = [int(t) for t in self.model.tokenize(_MARK + text, start=False)]
+        return marked[len(mark) :] if marked[: len(mark)] == mark else tokens
 
 
 class _Conversations:

@@ -117,7 +117,6 @@ INFILL_SPELLINGS = (
     ("<|fim_begin|>", "<|fim_hole|>", "<|fim_end|>"),
     ("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),
     ("<PRE>", "<SUF>", "<MID>"),
-    ("[PREFIX]", "[SUFFIX]", "[MIDDLE]"),
     ("<|code_prefix|>", "<|code_suffix|>", "<|code_middle|>"),
 )
 

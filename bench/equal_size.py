@@ -16,7 +16,7 @@ from bench.tables import MISSING, divergence_change, percent, size, verdict, wit
 KEY = """\
 Key
 - Δ: of the recipe against the other, paired by window; less divergence from the reference is better
-- A recipe with a # is a control: the measured sensitivities of the layers' tensors are dealt to them at random, the rest (solver, size, number of assignments tried) is the same
+- A control, marked by #, has the measured sensitivities of the layers' tensors dealt to them at random; the rest (solver, size, number of assignments tried) is the same
 - Types were chosen on the calibration text"""
 
 
@@ -46,8 +46,11 @@ def _comparisons(run: Run) -> list[_Comparison]:
     return found
 
 
-def equal_size_table(run: Run) -> pd.DataFrame:
-    """A row for every recipe that names another to be held against; empty without any."""
+def equal_size_table(run: Run, *, against: str | None = None) -> pd.DataFrame:
+    """A row for every recipe that names another to be held against, controls last, by size; empty without any.
+
+    against: only what is held against recipes of this family.
+    """
     rows = [
         {
             "Recipe": c.file.recipe,
@@ -58,7 +61,8 @@ def equal_size_table(run: Run) -> pd.DataFrame:
             "Δ PPL [95 %]": with_interval(c.ppl, percent),
             "Verdict": verdict(c.kl, "less divergence", "more divergence") if c.kl else MISSING,
         }
-        for c in _comparisons(run)
+        for c in sorted(_comparisons(run), key=lambda c: (c.is_control, c.file.n_bytes))
+        if against in (None, c.against.family)
     ]
     return pd.DataFrame(rows)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import gguf
 import psutil
 
+from bench.block_cache import cache_limit
 from bench.errors import BenchError
 from bench.options import DEFAULT_WINDOWS, Options
 from bench.progress import Reporter
@@ -83,12 +84,13 @@ def forecast(options: Options, recipes: Sequence[Recipe], threads: int, known_by
         return 2 * weights * n_tokens / (_OPERATIONS * threads)
 
     choosing = [r for r in recipes if r.size]
+    # the files, and as much again for the tensors that are kept, up to the limit of their cache
+    files_bytes = sum(weights * _bits(r) / 8 for r in recipes)
     files = 1 + len(recipes) + max(len(others), len(options.compare))
     return Forecast(
         download=sum(r.missing for r in (*model, *others)),
         copies=sum(r.copied for r in (*model, *others)),
-        # the files, and as much again for the tensors that are kept
-        built=round(sum(2 * weights * _bits(r) / 8 for r in recipes)),
+        built=round(files_bytes + min(files_bytes, cache_limit()) - min(_kept(options.cache), files_bytes)),
         memory=round(reference + 4 * options.window / 2 * _VOCABULARY),
         parts={
             "importance matrix": 0.0 if options.imatrix or options.no_imatrix else decode(_CALIBRATION),
@@ -101,6 +103,11 @@ def forecast(options: Options, recipes: Sequence[Recipe], threads: int, known_by
 
 
 _VOCABULARY = 128_000
+
+
+def _kept(cache: Path) -> int:
+    """Bytes of quantized files that are there already, of whatever model: an interrupted run is not to be refused for them."""
+    return sum(p.stat().st_size for p in (cache / "quantized").glob("*.gguf"))
 
 
 def _bits(recipe: Recipe) -> float:

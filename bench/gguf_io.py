@@ -114,7 +114,7 @@ def inspect(path: Path) -> ModelInfo:
         )
     tokens = metadata.get("tokenizer.ggml.tokens")
     return ModelInfo(
-        path=path.resolve(),
+        path=path.absolute(),  # not resolved: in the hub's cache a link bears the file's name
         n_bytes=path.stat().st_size,
         architecture=architecture,
         name=str(metadata.get("general.name", path.stem)),

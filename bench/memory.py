@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -260,5 +261,9 @@ def machine_memory(control_group: Path = Path("/sys/fs/cgroup")) -> MachineMemor
         used = int((control_group / "memory.current").read_text())
     except (OSError, ValueError):  # no control group, or no limit ("max")
         return MachineMemory(seen.total, seen.available)
+    with suppress(OSError):
+        # pages of files that were read are counted as used, and given back when something else needs the memory
+        if found := re.search(r"^inactive_file (\d+)$", (control_group / "memory.stat").read_text(), re.MULTILINE):
+            used -= int(found[1])
     total = min(seen.total, limit)
     return MachineMemory(total, max(0, min(seen.available, total - used)))

@@ -48,7 +48,7 @@ def summarize(run: Run) -> Summary:
         "gated": "".join(gated[:1]) + (" and so on" if len(gated) > 1 else ""),
     }
     published, paired = tables.published_table(run), tables.paired_table(run)
-    headline = ["\n".join(f"- {line}" for line in _about(run))]
+    headline = ["\n".join(f"- {line}" for line in about(run))]
     if len(published):
         headline += [tables.markdown(published), tables.PUBLISHED_KEY.format(**fields)]
     if len(paired):
@@ -81,18 +81,24 @@ def summarize(run: Run) -> Summary:
     return Summary(f"Quantizations of {i.model.name}", "\n\n".join(headline), details, tuple(notes(run)))
 
 
-def equal_size(run: Run) -> str:
-    """The table of recipes held against others of their size, with what it comes to; README quotes it too."""
+def equal_size(run: Run, *, against: str | None = None) -> str:
+    """The table of recipes held against others of their size, with what all of it comes to.
+
+    against: show only what is held against recipes of this family, as README does.
+    """
     summary = "\n".join(f"- {s}" for s in equal_size_summary(run))
-    return "\n\n".join([summary, tables.markdown(equal_size_table(run)), EQUAL_SIZE_KEY])
+    table = equal_size_table(run, against=against)
+    shown = f"Of these, {len(table)} are against recipes of the family {against}:\n\n" if against else ""
+    return "\n\n".join([summary, shown + tables.markdown(table), EQUAL_SIZE_KEY])
 
 
-def _about(run: Run) -> list[str]:
+def about(run: Run) -> list[str]:
     """What was measured on what, a line each."""
-    i = run.identity
+    i, reference = run.identity, run.files.get(run.reference or "")
     weights = f"{i.model.architecture}, {i.model.n_layers} layers, {i.model.n_weights / 1e6:,.0f}M weights"
     about = [
         f"Model: {i.model.name} ({weights}). {i.model.description or ''}".strip(),
+        *([f"Fetched from: {reference.origin}"] if reference and reference.origin else []),
         f"Text: {i.prompts.name}, {tables.windows_text(run)}. Importance matrix: {_importance(run)}.",
         f"Machine: {i.machine}; {i.settings.threads} threads, {i.library.isa} kernels, "
         f"llama-cpp-python {i.library.binding}.",

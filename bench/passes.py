@@ -114,7 +114,7 @@ class Passes:
             measured = run_job(job, MeasureResult, cpus=list(self.cpus))
             if measured.library != self.library:
                 raise MeasurementError("another build of the engine was installed during the run")
-        except MeasurementError as e:
+        except BenchError as e:  # of this file: another one may do
             store.append(FailureRecord(run=run, recipe=name, window=window, reason=str(e)))
             self.reporter.warn(f"{name}, window {window}: {e}")
             return False

@@ -73,12 +73,14 @@ def write_plots(run: Run, directory: Path) -> None:
         figures = {name: draw(together if name == "speed-size" else frame, run) for name, draw in plots.items()}
         if (propagation := _error_propagation(run)) is not None:
             figures["error-propagation"] = propagation
-        for left_over in directory.glob("*.*g"):  # of other records, or of another version of this program
-            if left_over.stem not in figures:
-                left_over.unlink()
+        for name in _ALL - figures.keys():  # of records that had the figures for it
+            for suffix in (".png", ".svg"):
+                (directory / f"{name}{suffix}").unlink(missing_ok=True)
         for name, figure in figures.items():
             save(figure, directory / name)
 
+
+_ALL = {"ppl-size", "speed-size", "kl-size", "ppl-change", "error-propagation"}
 
 #: Files that were timed together, the reference among them, for a plot of their speed.
 _ENOUGH = 3

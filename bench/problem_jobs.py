@@ -18,6 +18,7 @@ class EncodedStop(_Frozen):
     single_line: bool
     next_line: str
     limit: int
+    lines: int
 
 
 class EncodedProblem(_Frozen):
@@ -41,10 +42,9 @@ class EncodedProblem(_Frozen):
 
 
 class EncodedSet(_Frozen):
-    """Problems in batches, of which one at a time has its logits kept. too_long: names of those beyond the model's context."""
+    """Problems in batches, of which one at a time has its logits kept."""
 
     batches: tuple[tuple[EncodedProblem, ...], ...]
-    too_long: tuple[str, ...] = ()
 
 
 class EncodeJob(_Frozen):
@@ -63,9 +63,12 @@ class EncodeJob(_Frozen):
 
 
 class EncodeResult(_Frozen):
+    """rows: scored tokens of the largest batch; left_out: why, by name of the problem."""
+
     batches: int
+    rows: int
     problems: int
-    too_long: tuple[str, ...]
+    left_out: dict[str, str]
 
 
 class SolveJob(_Frozen):

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from pydantic import ValidationError
 
 from bench.chat import template_for
@@ -24,18 +25,20 @@ from bench.quality import ReferenceLogits
 from bench.results import ProblemRecord, ProblemSetIdentity, Run, RunStore
 
 #: Part of every key: raise it when problems are turned into other tokens.
-_ENCODING = 1
+_ENCODING = 3
 #: Tokens that a problem may have with its completion, where the model's context allows it.
 _CONTEXT = 8192
 
 
 @dataclass(frozen=True)
 class Problems:
-    """A set as it is asked of one model. identity: what its figures belong to; path: the encoded set."""
+    """A set as it is asked of one model. identity: what its figures belong to; path: the encoded set; rows: scored tokens of the
+    largest batch."""
 
     identity: ProblemSetIdentity
     path: Path
     batches: int
+    rows: int
 
 
 def prepare(
@@ -50,6 +53,8 @@ def prepare(
 
     Raises BenchError for a set that cannot be read.
     """
+    if assistant_only and not any(problem_set(n).kind == CHAT for n in named):
+        raise BenchError("--assistant-only says how conversations are scored; ask for them with --kinds chat")
     header = read_header(reference.path)
     embedded = header.metadata.get("tokenizer.chat_template")
     template = template_for(str(embedded) if embedded else None, reference.info.architecture)
@@ -58,7 +63,8 @@ def prepare(
         wanted = problem_set(name)
         only = assistant_only and wanted.kind == CHAT
         asked = [wanted.sha256, reference.info.vocabulary_sha256, wanted.kind == CHAT and template, only]
-        key = short_hash(_ENCODING, library.binding, *asked)
+        context = min(_CONTEXT, reference.info.context_length or _CONTEXT)
+        key = short_hash(_ENCODING, library.binding, context, *asked)
         identity = ProblemSetIdentity(
             name=wanted.name, problem_kind=wanted.kind, sha256=wanted.sha256, assistant_only=only, key=key
         )
@@ -66,7 +72,7 @@ def prepare(
             model=reference.path,
             problems=name,
             template=template,
-            context=min(_CONTEXT, reference.info.context_length or _CONTEXT),
+            context=context,
             assistant_only=only,
             out=(cache / "tokens" / f"problems-{key}.json").absolute(),
         )
@@ -77,11 +83,12 @@ def prepare(
         except BenchError as e:
             reporter.warn(f"{reference.info.name}: {e}")
             continue
-        if encoded.too_long:
+        if encoded.left_out:
+            problem, why = next(iter(encoded.left_out.items()))
             reporter.warn(
-                f"{name}: {len(encoded.too_long)} problems do not fit into {job.context} tokens and are left out, such as {encoded.too_long[0]}"
+                f"{name}: {len(encoded.left_out)} of {len(wanted.problems)} are left out, such as {problem}: {why}"
             )
-        found.append(Problems(identity, job.out, encoded.batches))
+        found.append(Problems(identity, job.out, encoded.batches, encoded.rows))
     return found
 
 
@@ -130,6 +137,14 @@ def solve_problems(
     """Put the results of every file on record. paths: the files, the reference's among them. A failure costs one batch of one file."""
     todo = pending_batches(problems, store.run, list(paths), alone, reference)
     logits = ReferenceLogits(scratch / "problems.logits", vocabulary)
+    # of a batch: as llama.cpp computes them, the rows that are scored, and the system's copy of the reference's
+    needed, available = 3 * logits.n_bytes(problems.rows, vocabulary), psutil.virtual_memory().available
+    if todo and needed > available:
+        reporter.warn(
+            f"{problems.identity.name}: its longest problems take {needed / 1e9:.1f} GB of memory and {available / 1e9:.1f} GB are available; "
+            "end other programs or give shorter ones"
+        )
+        return
     label = {FIM: "Infill problems", CHAT: "Conversations"}[problems.identity.problem_kind]
     try:
         with reporter.steps(label, sum(map(len, todo.values()))) as steps:
@@ -149,23 +164,24 @@ def solve_problems(
                     )
                     try:
                         solved = run_job(job, SolveResult, cpus=cpus)
-                    except MeasurementError as e:
+                    except BenchError as e:
                         reporter.warn(f"{name}, {label.lower()}, batch {batch + 1}: {e}")
                     else:
                         if name in names:
-                            store.append(_record(store.run, name, problems.identity, batch, solved))
+                            store.append(_record(store.run, name, problems, batch, solved))
                     if name in names:
                         steps.done()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _record(run: Run, name: str, identity: ProblemSetIdentity, batch: int, solved: SolveResult) -> ProblemRecord:
+def _record(run: Run, name: str, problems: Problems, batch: int, solved: SolveResult) -> ProblemRecord:
     return ProblemRecord(
         run=run.header.id,
         recipe=name,
         sha256=run.files[name].sha256,
-        problem_set=identity,
+        problem_set=problems.identity,
         batch=batch,
+        batches=problems.batches,
         results=solved.results,
     )

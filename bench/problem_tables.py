@@ -21,7 +21,7 @@ Key
 - Infill problems: {n} pieces of code with a gap; the model is given what precedes and follows it, in the order prefix, suffix, middle
 - PPL: perplexity of what belongs into the gap; vs reference: its change on the same problems; KL: mean divergence from the reference, nats
 - Exact: share of gaps that greedy completion fills to the letter (blanks at the ends aside), Wilson's interval; Similarity: one minus edit distance over the longer length, mean over problems
-- A completion stops at the model's own end, at the end of the line for a gap within a line, and where the line after the gap begins for a gap of lines
+- A completion stops at the model's own end, at the end of the line for a gap within a line, and where the line after the gap begins for a gap of lines, and after 64 or 192 tokens (more for longer gaps)
 - Intervals (95 %) come from resampling problems"""
 
 CHAT_KEY = """\
@@ -46,11 +46,12 @@ class Scores:
 
 
 def problem_results(run: Run, problems: ProblemSetIdentity) -> dict[str, list[ProblemResult]]:
-    """Every file's results, problem by problem, for files that have as many batches as the one with most."""
+    """Results, problem by problem, of files that have all of the set: figures over fewer problems would not compare."""
     on_record = run.problems(problems.key)
-    batches = max((len(b) for b in on_record.values()), default=0)
     return {
-        n: [r for record in b.values() for r in record.results] for n, b in on_record.items() if b and len(b) == batches
+        n: [r for record in b.values() for r in record.results]
+        for n, b in on_record.items()
+        if b and len(b) == next(iter(b.values())).batches
     }
 
 
@@ -69,7 +70,7 @@ def scores(results: Sequence[ProblemResult], reference: Sequence[ProblemResult] 
         change = stats.ratio_of_sums(nll - theirs, tokens).map(lambda x: stats.exp(x) - 1)
         if written:
             before = _array(edit_similarity(by_name[r.name].completion or "", r.expected or "") for r in results)
-            similarity_change = stats.mean_over_windows(similarity - before)
+            similarity_change = stats.ratio_of_sums(similarity - before, np.ones(len(written)))
     return Scores(
         problems=len(results),
         ppl=stats.ratio_of_sums(nll, tokens).map(stats.exp),
@@ -77,7 +78,7 @@ def scores(results: Sequence[ProblemResult], reference: Sequence[ProblemResult] 
         kl=stats.ratio_of_sums(_array(kl), tokens) if all(x is not None for x in kl) else None,
         same_top=stats.ratio_of_sums(_array(same), tokens) if all(x is not None for x in same) else None,
         exact=stats.share_of(sum(is_exact(c, e) for c, e in written), len(written)) if written else None,
-        similarity=stats.mean_over_windows(similarity) if written else None,
+        similarity=stats.ratio_of_sums(similarity, np.ones(len(written))) if written else None,
         similarity_change=similarity_change,
     )
 

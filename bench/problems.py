@@ -100,7 +100,7 @@ def _json_lines(path: Path) -> ProblemSet:
     kind = FIM if isinstance(found[0], Infill) else CHAT
     if any(type(p) is not type(found[0]) for p in found):
         raise BenchError(f"{path}: mixes infill problems and conversations; give them in two files")
-    return ProblemSet(path.name, kind, hashlib.sha256(content).hexdigest(), tuple(found))  # type: ignore[arg-type]
+    return ProblemSet("/".join(path.absolute().parts[-2:]), kind, hashlib.sha256(content).hexdigest(), tuple(found))  # type: ignore[arg-type]
 
 
 def _from_json(data: Any, name: str, where: str) -> Infill | Conversation:
@@ -126,33 +126,49 @@ def _conversation(name: str, group: str, messages: Any, where: str) -> Conversat
 
 @dataclass(frozen=True)
 class Stop:
-    """Where an editor ends a completion, beside the model's own end: see `cut`. limit: tokens at most."""
+    """Where an editor ends a completion, beside the model's own end: see `cut`.
+
+    next_line: what follows the gap, in its line for a gap within one, otherwise the first line after it. limit: tokens at
+    most; lines: at most, for a gap of lines.
+    """
 
     single_line: bool
     next_line: str
     limit: int
+    lines: int
 
     @classmethod
     def of(cls, problem: Infill) -> Stop:
         single = "\n" not in problem.middle
         rest, _, after = problem.suffix.partition("\n")
         following = rest if single else next((line for line in after.split("\n") if line.strip()), "")
-        return cls(single, following.strip() if single else following.rstrip(), _LINE_LIMIT if single else _BLOCK_LIMIT)
+        # for gaps much longer than those of the fixed set, room for the gap and half as much again; a token has 2 bytes at least
+        limit = max(_LINE_LIMIT if single else _BLOCK_LIMIT, 3 * len(problem.middle) // 4)
+        lines = max(_BLOCK_LINES, 3 * (problem.middle.count("\n") + 1) // 2)
+        return cls(single, following.strip() if single else following.rstrip(), limit, lines)
 
     def cut(self, completion: str) -> str | None:
         """The completion up to where it ends, None while it may go on.
 
-        Within a line it ends at the line's end, without what follows the gap in that line if the model has written that too. A
-        block ends where it begins to repeat the first line that follows, and after some lines in any case.
+        Within a line it ends at the line's end. A block ends where it begins to repeat the first line that follows, and after
+        some lines in any case.
         """
         if self.single_line:
             line, newline, _ = completion.partition("\n")
-            return line.rstrip().removesuffix(self.next_line) if newline else None
+            return line if newline else None
         lines = completion.split("\n")
         for i, line in enumerate(lines[:-1]):  # the last one is still being written
             if i and self.next_line and line.rstrip() == self.next_line:
                 return "\n".join(lines[:i]).rstrip()
-        return "\n".join(lines[:_BLOCK_LINES]) if len(lines) > _BLOCK_LINES else None
+        return "\n".join(lines[: self.lines]) if len(lines) > self.lines else None
+
+    def without_rest(self, completion: str, expected: str) -> str:
+        """A completion of a gap within a line without what follows the gap there, if the model has written that too.
+
+        A gap may itself end like that, so what is right as it stands is left.
+        """
+        shorter = completion.rstrip().removesuffix(self.next_line) if self.single_line else completion
+        return completion if completion.strip() == expected.strip() else shorter
 
 
 _LINE_LIMIT, _BLOCK_LIMIT, _BLOCK_LINES = 64, 192, 12

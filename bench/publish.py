@@ -1,5 +1,5 @@
-"""`python -m bench.publish`: tables and plots of every published run again from its records, the comparison with llama.cpp's
-tools from its, and the figures in README.md.
+"""`python -m bench.publish`: tables, plots and page of every published run again from its records, the comparison with
+llama.cpp's tools from its, the index of results/, and the figures in README.md.
 
 README.md quotes a run between two comments, <!-- run NAME: start --> and <!-- run NAME: end -->, and its comparisons at
 equal size between <!-- equal-size NAME: start --> and <!-- equal-size NAME: end -->. What stands there is written by this module and by nobody else; a test fails when it is not what the records say.
@@ -14,6 +14,8 @@ from bench.errors import BenchError
 from bench.gguf_io import complete_or_absent
 from bench.output import equal_size, summarize, write_outputs
 from bench.peers import write_report
+from bench.report import write_index
+from bench.report import write_report as write_page
 from bench.results import FILE_NAME, Run
 
 _BLOCK = re.compile(r"(<!-- (run|equal-size) ([\w-]+): start -->\n).*?(<!-- \2 \3: end -->)", re.DOTALL)
@@ -24,7 +26,7 @@ def readme_with_results(readme: str, results: Path) -> str:
 
     def fill(block: re.Match[str]) -> str:
         run = Run.load(results / block[3])
-        quoted = summarize(run).headline if block[2] == "run" else equal_size(run)
+        quoted = summarize(run).headline if block[2] == "run" else equal_size(run, against="Standard")
         return f"{block[1]}\n{quoted}\n\n{block[4]}"
 
     return _BLOCK.sub(fill, readme)
@@ -34,9 +36,12 @@ def main() -> None:
     root = Path(__file__).parent.parent
     results = root / "results"
     for records in sorted(results.glob(f"*/{FILE_NAME}")):
-        write_outputs(Run.load(records.parent), records.parent)
+        run = Run.load(records.parent)
+        write_outputs(run, records.parent)
+        write_page(run, records.parent)
     if (results / "peers").is_dir():
         write_report(results / "peers")
+    write_index(results)  # after the comparison with the tools, whose title it quotes
     readme = root / "README.md"
     text = readme_with_results(readme.read_text(encoding="utf-8"), results)
     with complete_or_absent(readme) as partial:

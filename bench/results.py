@@ -205,13 +205,14 @@ class ProblemSetIdentity(_Frozen):
 
 
 class ProblemRecord(_Record):
-    """A batch of problems of one recipe."""
+    """A batch of problems of one recipe. batches: of the whole set."""
 
     kind: Literal["problems"] = "problems"
     recipe: str
     sha256: str
     problem_set: ProblemSetIdentity
     batch: int
+    batches: int
     results: tuple[ProblemResult, ...]
 
 
@@ -317,11 +318,15 @@ class Run:
 
     @cached_property
     def samples(self) -> dict[str, SampleRecord]:
-        """The latest samples by recipe, of those that the prompts were last asked of."""
-        records = [r for r in self.records if isinstance(r, SampleRecord)]
-        last = (records[-1].prompts, records[-1].limit) if records else None
-        found = {r.recipe: r for r in records if (r.prompts, r.limit) == last}
-        return {n: found[n] for n, f in self.files.items() if n in found and found[n].sha256 == f.sha256}
+        """Samples by recipe, of the prompts that were asked last."""
+        last = next((r for r in reversed(self.records) if isinstance(r, SampleRecord)), None)
+        return self.samples_of(last.prompts, last.limit) if last else {}
+
+    def samples_of(self, prompts: tuple[tuple[str, str], ...], limit: int) -> dict[str, SampleRecord]:
+        """Samples of these prompts by recipe, of the files as they are recorded now."""
+        asked = (r for r in self.records if isinstance(r, SampleRecord) and (r.prompts, r.limit) == (prompts, limit))
+        found = {(r.recipe, r.sha256): r for r in asked}
+        return {n: found[n, f.sha256] for n, f in self.files.items() if (n, f.sha256) in found}
 
     def results(self, recipe: str | None) -> list[WindowResult] | None:
         """The recipe's windows if it has all of them: figures over fewer windows would not compare."""

@@ -24,6 +24,7 @@ from bench.jobs import Settings
 from bench.machine import cpus_for, this_machine
 from bench.models import reference
 from bench.options import (
+    DEFAULT_WINDOWS,
     Options,
     check_importance,
     check_library,
@@ -47,6 +48,10 @@ from bench.results import (
     utc_now,
 )
 from bench.samples import Samples, sample_prompts, write_samples
+from bench.shards import whole_bytes
+
+#: The default model's file.
+_DEFAULT_BYTES = 384_000_000
 
 
 class Sweep:
@@ -56,7 +61,9 @@ class Sweep:
         self.options, self.reporter = options, reporter
         self.recipes = find_recipes(options.recipes)
         check_importance(options, self.recipes)
-        self.text = scored_text(options.text, options.dataset, options.window, options.windows, options.cache, reporter)
+        self.text = scored_text(
+            options.text, options.dataset, options.window, options.windows or DEFAULT_WINDOWS, options.cache, reporter
+        )
         check_texts(options, self.text, self.recipes)
         self.threads = check_threads(options.threads)
         self.cpus = cpus_for(self.threads)
@@ -99,10 +106,10 @@ class Sweep:
         """Tell what the run takes, before anything of it is fetched or built."""
         o = self.options
         local = Path(o.model) if o.model and not o.model.startswith("hf:") else None
-        if o.model is None or (local and not local.is_file()):
+        if (o.model is None and not o.compare) or (local and not local.is_file()):
             return  # the default model is small; what is no file is told of when it is read
-        found = forecast(o, self.recipes, self.threads, local.stat().st_size if local else None)
-        tell(found, (o.cache, hub_cache()), self.reporter)
+        known = _DEFAULT_BYTES if o.model is None else whole_bytes(local) if local else None
+        tell(forecast(o, self.recipes, self.threads, known), (o.cache, hub_cache()), self.reporter)
 
     def _importance_identity(self) -> ImportanceIdentity | None:
         o = self.options
@@ -127,7 +134,7 @@ class Sweep:
 
     def execute(self, *, samples_only: bool = False) -> Run:
         """Do what is not on record yet. Every measurement is on disk before the next begins."""
-        with RunStore(self.directory, self.identity, versions(self.library)) as store:
+        with RunStore(self.directory, self.identity, versions(self.library) | self.text.source_version) as store:
             if store.repaired:
                 self.reporter.warn(store.repaired)
             pending = self.samples_pending(store.run) if samples_only else self.pending(store.run)
@@ -149,8 +156,8 @@ class Sweep:
 
     def pending(self, run: Run) -> set[str]:
         """Files of which something that is asked for is not on record."""
-        by_window = self.passes.pending(run, self.names).values()
-        return {name for names in by_window for name in names} | set(self._changed(run)) | self.extras_pending(run)
+        unmeasured = {name for names in self.passes.pending(run, self.names).values() for name in names}
+        return unmeasured | set(self._changed(run)) | self._replaced(run) | self.extras_pending(run)
 
     def extras_pending(self, run: Run) -> set[str]:
         """Files of which something is not on record that is asked for beside the passes: problems, hidden states, samples."""
@@ -160,7 +167,13 @@ class Sweep:
         return {n for stage in stages for names in stage.values() for n in names} | self.samples_pending(run)
 
     def samples_pending(self, run: Run) -> set[str]:
-        return set(self.samples.pending(run, self.names)) if self.samples else set()
+        if not self.samples:
+            return set()
+        return set(self.samples.pending(run, self.names)) | set(self._changed(run)) | self._replaced(run)
+
+    def _replaced(self, run: Run) -> set[str]:
+        """Files of others that have another content now than the ones on record under their names."""
+        return {n for n, c in self.compared.items() if n in run.files and run.files[n].sha256 != c.file.sha256}
 
     def _changed(self, run: Run) -> list[str]:
         """Recipes on record that have other rules now, or could not be built since."""
@@ -181,6 +194,10 @@ class Sweep:
         paths = build_recipes(stage, recipes, self._changed(store.run), store, self.reporter)
         for name, compared in self.compared.items():
             on_record = store.run.files.get(name)
+            if on_record is not None and on_record.sha256 != compared.file.sha256:
+                self.reporter.warn(
+                    f"{name}: is another file than the one on record, whose place in the tables it takes"
+                )
             if on_record is None or on_record.sha256 != compared.file.sha256:
                 store.append(compared_record(store.run.header.id, compared))
         others = {name: c.file.path for name, c in self.compared.items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench import prompts
-from bench.errors import MeasurementError
+from bench.errors import BenchError
 from bench.problem_jobs import Completion, SampleJob, SampleResult
 from bench.process import run_job
 from bench.progress import Reporter
@@ -42,11 +42,8 @@ class Samples:
     limit: int
 
     def pending(self, run: Run, names: list[str]) -> list[str]:
-        def has(name: str) -> bool:
-            found = run.samples.get(name)
-            return found is not None and (found.prompts, found.limit) == (self.prompts, self.limit)
-
-        return [n for n in names if not has(n)]
+        on_record = run.samples_of(self.prompts, self.limit)
+        return [n for n in names if n not in on_record]
 
 
 def write_samples(
@@ -62,7 +59,7 @@ def write_samples(
             )
             try:
                 found = run_job(job, SampleResult, cpus=cpus, progress=steps.share)
-            except MeasurementError as e:
+            except BenchError as e:
                 reporter.warn(f"{name}, samples: {e}")
             else:
                 store.append(

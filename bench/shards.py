@@ -34,6 +34,11 @@ def whole_stem(name: str) -> str:
     return found["stem"] if found else name.removesuffix(".gguf")
 
 
+def whole_bytes(path: Path) -> int:
+    """Bytes of a model of which `path` is the file or a part, as far as its parts are here."""
+    return sum(p.stat().st_size for p in (path.with_name(n) for n in shard_names(path.name)) if p.is_file())
+
+
 def is_split(path: Path) -> bool:
     return _count(read_header(path)) > 1
 

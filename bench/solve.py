@@ -67,7 +67,7 @@ def _complete(context: Context, problem: EncodedProblem) -> str | None:
     """What the model writes after the problem's prompt, always the likeliest token, up to where it or an editor stops."""
     if problem.prompt is None or problem.stop is None:
         return None
-    stop = Stop(problem.stop.single_line, problem.stop.next_line, problem.stop.limit)
+    stop = Stop(problem.stop.single_line, problem.stop.next_line, problem.stop.limit, problem.stop.lines)
     tokens = np.asarray(problem.tokens, np.int32)
     # the last token of the prompt once more, for its logits; where the memory cannot be cut, all of it
     start = problem.prompt - 1
@@ -76,12 +76,14 @@ def _complete(context: Context, problem: EncodedProblem) -> str | None:
         start = 0
     context.prepare(tokens[start : problem.prompt], problem.prompt - 1 - start)
     context.decode()
-    written = b""
+    written, ended = b"", None
     for token in _greedy(context, stop.limit):
         written += context.model.piece(token)
         if (ended := stop.cut(written.decode("utf-8", "replace"))) is not None:
-            return ended
-    return written.decode("utf-8", "replace")
+            break
+    else:
+        ended = written.decode("utf-8", "replace")
+    return stop.without_rest(ended, problem.expected or "")
 
 
 def _greedy(context: Context, limit: int) -> Iterator[int]:

@@ -8,6 +8,7 @@ hf:owner/repo, directory/           a checkpoint with safetensors: converted to 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,14 @@ from pathlib import Path
 from bench import hub
 from bench.convert import convert, is_checkpoint
 from bench.errors import BenchError
+from bench.hub_download import download, is_here
 from bench.progress import Reporter
 from bench.shards import is_split, joined, shard_names, whole_stem
 
 _HUB = "hf:"
 _CHECKPOINT = (".json", ".safetensors", ".model", ".txt", ".jinja", ".tiktoken")
+#: Names of GGUF files that are no models: projectors of vision models, importance matrices.
+_NO_MODEL = re.compile(r"^mmproj|^imatrix|[-_.]imatrix\.gguf$")
 #: Files that `--model` is told of where a repository has several.
 _NAMED = 8
 
@@ -90,11 +94,11 @@ def remote_models(named: str) -> list[Remote]:
     if not named.startswith(_HUB):
         return []
     found = hub.find(hub.parse_hub_name(named))
-    models = _models(found.files) or [[f for f in found.files if f.path.endswith(_CHECKPOINT)]]
+    models = _models(found.files) or [_of_checkpoint(found.files)]
     remote = []
     for parts in models:
         n_bytes = sum(f.n_bytes for f in parts)
-        missing = sum(f.n_bytes for f in parts if not hub.is_here(found, f))
+        missing = sum(f.n_bytes for f in parts if not is_here(found, f))
         remote.append(Remote(n_bytes, missing, n_bytes if len(parts) > 1 else 0))
     return remote
 
@@ -105,7 +109,7 @@ def _models(files: Sequence[hub.HubFile]) -> list[list[hub.HubFile]]:
     models: dict[str, list[hub.HubFile]] = {}
     for path, file in by_path.items():
         folder, _, name = path.rpartition("/")
-        if not name.lower().startswith("mmproj") and "imatrix" not in name.lower():
+        if len(by_path) == 1 or not _NO_MODEL.search(name.lower()):
             models.setdefault(f"{folder}/{shard_names(name)[0]}", []).append(file)
     return [sorted(parts, key=lambda f: f.path) for _, parts in sorted(models.items())]
 
@@ -120,7 +124,7 @@ def _which(models: list[list[hub.HubFile]]) -> str:
 
 def _fetched(found: hub.HubRepo, parts: list[hub.HubFile], cache: Path, reporter: Reporter) -> LocalModel:
     """Download a model: a file, or all the parts of one."""
-    paths = [hub.download(found, f, cache, reporter) for f in hub.shards(found, parts[0].path)]
+    paths = [download(found, f, cache, reporter) for f in hub.shards(found, parts[0].path)]
     name = parts[0].path.rpartition("/")[2]
     origin = f"{_HUB}{found.repo}@{found.revision}:{parts[0].path}"
     return _whole(
@@ -130,9 +134,12 @@ def _fetched(found: hub.HubRepo, parts: list[hub.HubFile], cache: Path, reporter
 
 def _checkpoint(found: hub.HubRepo, cache: Path, reporter: Reporter) -> Path:
     """Download what a converter reads of a repository: configuration, vocabulary, weights. Returns their directory."""
-    wanted = [f for f in found.files if "/" not in f.path and f.path.endswith(_CHECKPOINT)]
-    paths = [hub.download(found, f, cache, reporter) for f in wanted]
+    paths = [download(found, f, cache, reporter) for f in _of_checkpoint(found.files)]
     return paths[0].parent
+
+
+def _of_checkpoint(files: Sequence[hub.HubFile]) -> list[hub.HubFile]:
+    return [f for f in files if "/" not in f.path and f.path.endswith(_CHECKPOINT)]
 
 
 def _whole(path: Path, cache: Path, reporter: Reporter, local: LocalModel) -> LocalModel:

@@ -23,6 +23,8 @@ from bench.jobs import Settings, WindowResult
 MIN_FOR_INTERVAL = 6
 _RESAMPLES = 10_000
 _SEED = 2048
+#: Resamples that are in memory at a time, where units may be thousands.
+_AT_ONCE = 200
 
 
 @dataclass(frozen=True)
@@ -212,10 +214,12 @@ def ratio_of_sums(numerators: NDArray[np.float64], denominators: NDArray[np.floa
     value = float(numerators.sum() / denominators.sum())
     if n < MIN_FOR_INTERVAL:
         return Estimate(value)
-    chosen = np.random.default_rng(_SEED).integers(0, n, (_RESAMPLES, n))
-    resampled = numerators[chosen].sum(axis=1) / denominators[chosen].sum(axis=1)
+    rng, resampled = np.random.default_rng(_SEED), []
+    for _ in range(_RESAMPLES // _AT_ONCE):
+        chosen = rng.integers(0, n, (_AT_ONCE, n))
+        resampled.append(numerators[chosen].sum(axis=1) / denominators[chosen].sum(axis=1))
     tail = _expanded_tail(n)
-    low, high = np.percentile(resampled, [100 * tail, 100 * (1 - tail)])
+    low, high = np.percentile(np.concatenate(resampled), [100 * tail, 100 * (1 - tail)])
     return Estimate(value, float(low), float(high))
 
 

@@ -389,3 +389,21 @@ def test_no_network_is_told(ready: tuple[Path, dict[str, Path]], monkeypatch: py
     )  # not what is asked, nor the real one
     with pytest.raises(BenchError, match=rf"http://127.0.0.1:{port} cannot be reached \(.+\); check the network"):
         send(*ready, "tester/a", private=False, reporter=Heard())
+
+
+def test_a_path_in_a_quoted_text_is_not_sent(tmp_path: Path) -> None:
+    """A description that came with a download may hold a picture of any file."""
+    (tmp_path / "plots").mkdir()
+    (tmp_path / "plots" / "ppl-size.png").write_bytes(b"x")
+    secret = tmp_path / "secret"
+    secret.write_text("token")
+    for shown in (secret, "../secret", "plots/../secret", "logo.png"):
+        (tmp_path / "README.md").write_text(f"![a]({shown}) ![p](plots/ppl-size.png)")
+        assert to_send(tmp_path, {}).keys() == {"README.md", "plots/ppl-size.png"}
+
+
+def test_files_of_others_are_not_published() -> None:
+    run = small_run()
+    theirs = file_record("somebody:Q4_K_M", "Published", 900)
+    with_theirs = run_of([*run.records, theirs, window_record("somebody:Q4_K_M", 0, 20.0, 1.0)])
+    assert file_names(with_theirs).keys() == file_names(run).keys()

@@ -37,6 +37,19 @@ def test_answers_are_where_they_stand(template: str) -> None:
     assert text[: spans[0][0]].count("Hello") == 1 and text[: spans[1][0]].count("Bye") == 1
 
 
+def test_a_short_answer_is_not_looked_for_in_the_question() -> None:
+    mistral = "{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]{% else %} {{ m.content }}</s>{% endif %}{% endfor %}"
+    text, [(a, b)] = ChatTemplate(mistral, SPECIAL).answers(
+        [("user", "Is 7 prime? Answer yes or no."), ("assistant", "no")]
+    )
+    assert text[a:b] == "no" and text[:a].endswith("[/INST] ")
+
+
+def test_the_tag_around_what_the_assistant_says() -> None:
+    tagged = "{% for m in messages %}{% generation %}<{{ m.content }}>{% endgeneration %}{% endfor %}"
+    assert ChatTemplate(tagged, SPECIAL).render(MESSAGES[:2]) == "<Be brief.><Hello>"
+
+
 def test_a_template_that_rewrites_earlier_turns_is_told() -> None:
     rewriting = "{{ messages | length }}" * 40 + CHATML
     with pytest.raises(BenchError, match=r"changes earlier turns.*--assistant-only"):
@@ -53,6 +66,10 @@ def test_a_template_that_rewrites_earlier_turns_is_told() -> None:
         ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "unsafe|failed"),
         ("{{ messages.append(1) }}", "failed"),
         ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "does not end within"),
+        ("{{ 'x' * 10000000000 }}", "MemoryError"),
+        ("{{ '%10000000000d' % 1 }}", "MemoryError"),
+        ("{{ messages[0].content * 10000000000 }}", "MemoryError"),
+        ("{{ 10 ** 1000000000 }}", "to the power of"),
         ("{% for i in range(99999) %}xxxxxxxxxx{% endfor %}", "writes more than"),
     ],
 )

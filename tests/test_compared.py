@@ -158,3 +158,45 @@ def test_no_room_is_told_before_anything_is_fetched(
     done = bench("run", "--model", "hf:a/base:Tiny-F16.gguf", "--cache", tmp_path / "cache", "--out", tmp_path / "run")
     assert done.code == 2 and "this run needs about" in done.err and "free some space" in done.err
     assert not hub.asked("GET", "*resolve*")
+
+
+def test_files_of_one_name_keep_names_of_their_own(files: Path, reference: Reference, tmp_path: Path) -> None:
+    """Three files called Q8_0.gguf, none of which may pass for the recipe Q8_0."""
+    named = []
+    for i in range(3):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        named.append(str(write_model(folder / "Q8_0.gguf", weight_type="Q8_0", extra={"general.author": str(i)})))
+    found = compared_files(named, reference, tmp_path / "cache", Reporter())
+    assert [c.told["made by"] for c in found] == ["0", "1", "2"]
+    assert len({c.name for c in found}) == 3 and all(c.name.startswith("file:Q8_0") for c in found)
+
+
+def test_a_file_that_was_replaced_is_measured_anew(
+    bench: Callable[..., Outcome], files: Path, text: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "Tiny-Q8_0.gguf"
+    other.write_bytes((files / "Tiny-Q8_0.gguf").read_bytes())
+    arguments = ["run", "--model", files / "Tiny.gguf", "--text", text, "--window", 64, "--windows", 1, "--generate", 0, "--no-imatrix",
+                 "--recipes", "Q8_0", "--compare", other, "--cache", tmp_path / "cache", "--out", tmp_path / "run"]  # fmt: skip
+    assert bench(*arguments).code == 0
+    before = Run.load(tmp_path / "run").files["file:Q8_0"]
+    other.unlink()
+    write_model(other, weight_type="Q4_0")
+    done = bench(*arguments)
+    assert done.code == 0 and "file:Q8_0: is another file than the one on record" in done.err
+    after = Run.load(tmp_path / "run")
+    assert after.files["file:Q8_0"].sha256 != before.sha256 and after.results("file:Q8_0")
+
+
+def test_what_is_no_language_model_costs_itself(
+    bench: Callable[..., Outcome], files: Path, text: Path, tmp_path: Path
+) -> None:
+    """A file that llama.cpp cannot load, found out in the first pass: the others are measured."""
+    broken = write_model(tmp_path / "Tiny-broken.gguf")
+    data = broken.read_bytes()
+    broken.write_bytes(data.replace(b"blk.3.ffn_down", b"blk.3.xxx_down"))
+    done = bench("run", "--model", files / "Tiny.gguf", "--text", text, "--window", 64, "--windows", 1, "--generate", 0, "--no-imatrix",
+                 "--recipes", "Q8_0", "--compare", broken, "--cache", tmp_path / "cache", "--out", tmp_path / "run")  # fmt: skip
+    assert done.code == 1 and "file:broken, window 0:" in done.err
+    assert Run.load(tmp_path / "run").results("Q8_0")

@@ -15,10 +15,13 @@ from typing import Any
 import pytest
 
 import bench.hub
+import bench.hub_download
 from bench.errors import BenchError
 from bench.gguf_io import file_sha256
-from bench.hub import HubFile, HubName, HubRepo, download, find, parse_hub_name, shard_names, shards
+from bench.hub import HubFile, HubName, HubRepo, find, parse_hub_name, shards
+from bench.hub_download import download
 from bench.progress import Reporter
+from bench.shards import shard_names
 from tests.hub_server import HubServer, hub_fixture  # noqa: F401
 
 DATA = random.Random(1).randbytes(300_000)
@@ -27,7 +30,7 @@ NAME = HubName("owner/model-GGUF")
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench.hub, "_PAUSE", 0.0)
+    monkeypatch.setattr(bench.hub_download, "_PAUSE", 0.0)
 
 
 @pytest.fixture
@@ -221,7 +224,7 @@ def test_no_network(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_hub_that_does_not_answer(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench.hub, "_TIMEOUT", 0.2)
+    monkeypatch.setattr(bench.hub, "TIMEOUT", 0.2)
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         s.listen()  # takes the connection and says nothing
@@ -266,7 +269,7 @@ def test_second_call_asks_nothing_and_hashes_nothing(
     path = download(repo, repo.files[0], cache, Reporter())
     hub.requests.clear()
     hashed: list[Path] = []
-    monkeypatch.setattr(bench.hub, "file_sha256", lambda path, progress: hashed.append(path))
+    monkeypatch.setattr(bench.hub_download, "file_sha256", lambda path, progress: hashed.append(path))
     assert download(repo, repo.files[0], cache, Reporter()) == path
     assert (hub.requests, hashed) == ([], [])
 
@@ -287,7 +290,7 @@ def test_file_that_another_program_fetched_is_taken_and_verified_once(
         hashed.append(path)
         return file_sha256(path, progress)
 
-    monkeypatch.setattr(bench.hub, "file_sha256", hash_it)
+    monkeypatch.setattr(bench.hub_download, "file_sha256", hash_it)
     for _ in range(2):
         assert download(repo, repo.files[0], cache, Reporter()) == Path(theirs)
     assert hub.requests == [] and len(hashed) == 1
@@ -433,12 +436,12 @@ def test_damaged_file_in_the_cache_is_fetched_again(
     assert len(hub.asked("GET", "/cdn/*")) == 1
 
 
-def test_file_without_a_hash_is_checked_by_size(hub: HubServer, cache: Path) -> None:
+def test_file_without_a_sha256_is_checked_by_its_name_in_git(hub: HubServer, cache: Path) -> None:
     hub.add_model("owner/model-GGUF", {"README.md": b"about"})
     repo = find(NAME)
     path = download(repo, repo.files[0], cache, Reporter())
     assert path.read_bytes() == b"about"
-    path.write_bytes(b"ab")
+    path.write_bytes(b"abOut")
     assert download(repo, repo.files[0], cache, Reporter()).read_bytes() == b"about"
 
 

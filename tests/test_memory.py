@@ -232,3 +232,5 @@ def test_a_container_has_what_its_control_group_grants(tmp_path: Path) -> None:
     (tmp_path / "memory.max").write_text("50000000\n")
     (tmp_path / "memory.current").write_text("20000000\n")
     assert machine_memory(tmp_path) == MachineMemory(50_000_000, 30_000_000)
+    (tmp_path / "memory.stat").write_text("anon 1\ninactive_file 5000000\nactive_file 7\n")
+    assert machine_memory(tmp_path) == MachineMemory(50_000_000, 35_000_000)

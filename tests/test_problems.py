@@ -62,14 +62,16 @@ def test_every_fixed_gap_is_cut_where_it_ends() -> None:
             written += character
             if (cut := stop.cut(written)) is not None:
                 break
-        assert cut is not None and is_exact(cut, problem.middle), problem.name
+        assert cut is not None and is_exact(stop.without_rest(cut, problem.middle), problem.middle), problem.name
 
 
 def test_where_a_completion_ends() -> None:
     line = Stop.of(Infill("n", "g", "x = f(", "a, b", ")\ny\n"))
     assert line.cut("a, b") is None
-    assert line.cut("a, b)\nmore") == "a, b"
-    assert line.cut("a, b\n") == "a, b"
+    assert line.cut("a, b)\nmore") == "a, b)" and line.cut("a, b\n") == "a, b"
+    assert line.without_rest("a, b)", "a, b") == "a, b" == line.without_rest("a, b", "a, b")
+    call = Stop.of(Infill("n", "g", "print(", "len(x)", ")\n"))
+    assert call.without_rest("len(x)", "len(x)") == "len(x)" == call.without_rest("len(x))", "len(x)")
     block = Stop.of(Infill("n", "g", "{\n  ", "if x {\n    y\n  }\n  z", "\n}\nend\n"))
     assert block.cut("if x {\n    y\n  }\n  z\n}") is None  # the line may go on
     assert block.cut("if x {\n    y\n  }\n  z\n}\n") == "if x {\n    y\n  }\n  z"
@@ -105,12 +107,12 @@ def test_a_kind_that_is_none(bench: Callable[..., Outcome], model: Path, text: P
 
 def encode(
     model: Path, problems: str, out: Path, *, template: str | None = None, assistant_only: bool = False
-) -> EncodedSet:
+) -> tuple[EncodedSet, EncodeResult]:
     job = EncodeJob(
         model=model, problems=problems, template=template, context=1024, assistant_only=assistant_only, out=out
     )
-    run_job(job, EncodeResult)
-    return EncodedSet.model_validate_json(out.read_bytes())
+    result = run_job(job, EncodeResult)
+    return EncodedSet.model_validate_json(out.read_bytes()), result
 
 
 def bytes_of(tokens: tuple[int, ...]) -> str:
@@ -124,13 +126,13 @@ def bytes_of(tokens: tuple[int, ...]) -> str:
 
 
 def test_infill_prompts_are_in_the_order_that_models_know(model: Path, problems: Path, tmp_path: Path) -> None:
-    [batch] = encode(model, str(problems), tmp_path / "encoded.json").batches
+    [batch] = encode(model, str(problems), tmp_path / "encoded.json")[0].batches
     first = batch[0]
-    # vocabularies of the SentencePiece kind put a blank before every text that they are given
-    assert bytes_of(first.tokens) == "<s><fim_prefix> a = <fim_suffix> \nb = a\n<fim_middle> 1 + 2"
+    # the blank at the beginning of a text is this kind of vocabulary's own, and stands before the prefix alone
+    assert bytes_of(first.tokens) == "<s><fim_prefix> a = <fim_suffix>\nb = a\n<fim_middle>1 + 2"
     [(start, end)] = first.scored
     assert start == first.prompt and end == len(first.tokens)
-    assert bytes_of(first.tokens[start:end]) == " 1 + 2"
+    assert bytes_of(first.tokens[start:end]) == "1 + 2"
 
 
 CHAT = [
@@ -147,7 +149,7 @@ def test_chat_in_the_form_of_refact(assistant_only: bool, model: Path, tmp_path:
 
     own = tmp_path / "chat.jsonl"
     own.write_text(json.dumps({"messages": CHAT}))
-    encoded = encode(
+    encoded, _ = encode(
         model, str(own), tmp_path / "encoded.json", template=REFACT_TEMPLATE, assistant_only=assistant_only
     )
     [[found]] = encoded.batches
@@ -163,8 +165,21 @@ def test_chat_in_the_form_of_refact(assistant_only: bool, model: Path, tmp_path:
 def test_problems_beyond_the_context_are_left_out(model: Path, tmp_path: Path) -> None:
     own = tmp_path / "own.jsonl"
     own.write_text("\n".join(json.dumps({"prefix": "a" * n, "middle": "b", "suffix": "c"}) for n in (10, 2000)))
-    encoded = encode(model, str(own), tmp_path / "encoded.json")
-    assert [p.name for b in encoded.batches for p in b] == ["own-1"] and encoded.too_long == ("own-2",)
+    encoded, result = encode(model, str(own), tmp_path / "encoded.json")
+    assert [p.name for b in encoded.batches for p in b] == ["own-1"]
+    assert result.left_out.keys() == {"own-2"} and "the context holds 1024" in result.left_out["own-2"]
+
+
+def test_a_conversation_that_a_template_refuses_is_left_out(model: Path, tmp_path: Path) -> None:
+    template = "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system role') }}{% endif %}{{ m.content }}{% endfor %}"
+    own = tmp_path / "chat.jsonl"
+    system = {"role": "system", "content": "be brief"}
+    own.write_text("\n".join(json.dumps({"messages": m}) for m in (CHAT, [system, *CHAT])))
+    encoded, result = encode(model, str(own), tmp_path / "encoded.json", template=template)
+    assert len(encoded.batches[0]) == 1 and "no system role" in result.left_out["chat-2"]
+    own.write_text(json.dumps({"messages": [system, *CHAT]}))
+    with pytest.raises(BenchError, match="no system role"):
+        encode(model, str(own), tmp_path / "other.json", template=template)
 
 
 # --- scores -------------------------------------------------------------------------------------------------------------
@@ -180,7 +195,7 @@ def test_nll_is_that_of_the_gap_alone(
     run = Run.load(tmp_path / "run")
     [identity] = run.problem_sets
     found = run.problems(identity.key)["F16"][0].results
-    [batch] = encode(model, str(problems), tmp_path / "encoded.json").batches
+    [batch] = encode(model, str(problems), tmp_path / "encoded.json")[0].batches
     with Model(model) as m, Context(m, n_ctx=512, n_batch=512, n_ubatch=512, threads=1) as context:
         for problem, result in zip(batch, found, strict=True):
             context.clear()
@@ -198,7 +213,7 @@ def test_nll_is_that_of_the_gap_alone(
             assert result.nll == pytest.approx(expected, rel=1e-4)
             assert result.tokens == b - a and result.completion is not None
     text_of = (tmp_path / "run" / "tables" / "tables.md").read_text()
-    assert "## Infill: own.jsonl" in text_of and "Infill problems: 8 pieces" in text_of
+    assert "/own.jsonl\n" in text_of and "Infill problems: 8 pieces" in text_of
     again = bench("run", "--model", model, "--text", text, "--window", 64, "--windows", 1, "--generate", 0, "--recipes", "Q8_0",
                   "--no-imatrix", "--kinds", problems, "--cache", tmp_path / "cache", "--out", tmp_path / "run")  # fmt: skip
     assert again.code == 0 and len(Run.load(tmp_path / "run").records) == len(run.records)
@@ -215,7 +230,7 @@ def test_a_model_without_what_a_kind_needs_is_told_so(
 
 
 def test_known_spellings_are_found_where_a_file_names_no_tokens(tmp_path: Path) -> None:
-    path = write_model(tmp_path / "m.gguf", Shape(layers=1), control=("[PREFIX]", "[SUFFIX]", "[MIDDLE]"))
+    path = write_model(tmp_path / "m.gguf", Shape(layers=1), control=("<|fim_begin|>", "<|fim_hole|>", "<|fim_end|>"))
     first = len(vocabulary()[0])
     with Model(path, vocab_only=True) as model:
         assert model.infill_tokens() == (first, first + 1, first + 2)

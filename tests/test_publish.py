@@ -9,6 +9,7 @@ import pytest
 from bench import publish
 from bench.output import write_outputs
 from bench.peers import WORKS, Measured, report
+from bench.report import REPORT
 from bench.results import FILE_NAME, Run
 
 ROOT = Path(__file__).parent.parent
@@ -27,7 +28,9 @@ def test_published_tables_are_those_of_the_records(directory: Path, tmp_path: Pa
     assert run.is_complete
     write_outputs(run, tmp_path)
     made = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*") if p.is_file())
-    assert made == sorted(p.relative_to(directory) for p in directory.rglob("*") if p.is_file() and p.name != FILE_NAME)
+    assert made == sorted(
+        p.relative_to(directory) for p in directory.rglob("*") if p.is_file() and p.name not in (FILE_NAME, REPORT)
+    )
     for name in made:
         if name.parent.name == "tables":
             assert (tmp_path / name).read_bytes() == (directory / name).read_bytes(), f"{name}: run `nox -s publish`"
