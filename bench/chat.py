@@ -41,7 +41,6 @@ class ChatTemplate:
     """
 
     def __init__(self, source: str, special: dict[str, str]) -> None:
-        from jinja2 import TemplateError
         from jinja2.ext import Extension, loopcontrols
         from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -69,8 +68,9 @@ class ChatTemplate:
         try:
             with _limits():  # reading a template works out its constant expressions
                 self._template = environment.from_string(source)
-        except (TemplateError, MemoryError, _TemplateFaultError) as e:
-            raise BenchError(f"the model's chat template cannot be read ({e or type(e).__name__})") from e
+        except (Exception, _TemplateFaultError) as e:  # a parser's own recursion among them
+            said = " ".join(str(e).split()) or type(e).__name__
+            raise BenchError(f"the model's chat template cannot be read ({said[:200]})") from e
 
     def render(self, messages: Messages, *, generation: bool = False) -> str:
         """The conversation as the model reads it. generation: end with what precedes an answer.
@@ -88,7 +88,7 @@ class ChatTemplate:
                     if length > limit:
                         raise _TemplateFaultError(f"it writes more than {limit:,} characters")
                 return "".join(parts)
-        except Exception as e:  # whatever a template's code does, down to a division by zero
+        except (Exception, _TemplateFaultError) as e:  # whatever a template's code does, down to a division by zero
             said = " ".join(str(e).split()) or type(e).__name__
             raise BenchError(f"the model's chat template failed ({said[:200]})") from e
 
@@ -121,8 +121,8 @@ _SLACK = 32
 _NOW = datetime(2025, 1, 1)
 
 
-class _TemplateFaultError(Exception):
-    """Something a template did."""
+class _TemplateFaultError(BaseException):
+    """Something a template did. No Exception: jinja passes over those where it works out constants."""
 
 
 def _raise(message: str) -> NoReturn:
@@ -140,7 +140,7 @@ def _limits() -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     with suppress(ValueError, OSError):  # where the system has no such limit, or a lower one
         resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + _MEMORY, hard))
-    signal.setitimer(signal.ITIMER_REAL, _SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, _SECONDS, _SECONDS)
     try:
         yield
     finally:

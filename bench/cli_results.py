@@ -60,10 +60,18 @@ def history(
     Runs that differ in more than the engine stand in tables of their own, with what differs.
     """
     from bench import history as over_runs
+    from bench.progress import Reporter
     from bench.results import Run
 
-    directories = runs or over_runs.find_runs(_RUNS)
-    loaded = [(str(d), Run.load(d)) for d in dict.fromkeys(directories)]
+    if runs:
+        loaded = [(str(d), Run.load(d)) for d in dict.fromkeys(runs)]
+    else:
+        loaded = []
+        for directory in over_runs.find_runs(_RUNS):
+            try:
+                loaded.append((str(directory), Run.load(directory)))
+            except BenchError as e:  # found, not named: the others are shown
+                Reporter().warn(f"left out: {e}")
     found = over_runs.history(loaded, figure, names(recipe) if recipe else ())
     if as_json:
         print_json(found.json())

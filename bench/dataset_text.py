@@ -37,6 +37,7 @@ class DatasetText(BaseModel):
     """A text in the cache.
 
     sha256: of the text. fingerprint: of its source, OWNER/NAME@COMMIT:CONFIG:SPLIT:COLUMN or the SHA-256 of a file.
+    cut: whether there were more rows than were taken.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -45,6 +46,7 @@ class DatasetText(BaseModel):
     path: Path
     sha256: str
     fingerprint: str
+    cut: bool = False
 
 
 class _Note(BaseModel):
@@ -73,12 +75,14 @@ def dataset_text(spec: str, cache: Path, *, limit_bytes: int | None, reporter: R
         stem = re.sub(r"[^A-Za-z0-9.]+", "-", opened.name)[:80].strip("-")
         path, digest = texts / f"{stem}-{_key(opened.fingerprint, source, limit_bytes)}.txt", hashlib.sha256()
         with complete_or_absent(path) as partial, partial.open("wb") as f:
-            for piece in joined(opened.rows, limit_bytes=limit_bytes, wikitext=opened.wikitext):
+            rows = iter(opened.rows)
+            for piece in joined(rows, limit_bytes=limit_bytes, wikitext=opened.wikitext):
                 f.write(data := piece.encode())
                 digest.update(data)
+            cut = limit_bytes is not None and next(rows, None) is not None
             if not f.tell():
                 raise BenchError(f"{spec}: holds no text; name another dataset, split or column")
-    text = DatasetText(name=opened.name, path=path, sha256=digest.hexdigest(), fingerprint=opened.fingerprint)
+    text = DatasetText(name=opened.name, path=path, sha256=digest.hexdigest(), fingerprint=opened.fingerprint, cut=cut)
     with complete_or_absent(note) as partial:
         made = _Note(text=text, n_bytes=path.stat().st_size, modified_ns=path.stat().st_mtime_ns)
         partial.write_text(made.model_dump_json(), encoding="utf-8")

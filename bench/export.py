@@ -329,6 +329,7 @@ def benchmark_json(run: Run) -> dict[str, Any]:
                     "stats": measured.as_dict() | {"data": measured.data, "iterations": 1},
                 }
             )
+    commit, _, changed = versions.get("commit", "").partition("-")
     python = {"python_version": versions.get("python", ""), "python_implementation": "CPython"}
     return {
         "machine_info": {
@@ -338,7 +339,7 @@ def benchmark_json(run: Run) -> dict[str, Any]:
             **python,
             "cpu": {"brand_raw": i.machine.cpu, "count": i.machine.logical_cpus},
         },
-        "commit_info": {"id": versions.get("commit", "unversioned"), "project": "dynamicgate-bench", "dirty": False},
+        "commit_info": {"id": commit or "unversioned", "project": "dynamicgate-bench", "dirty": changed == "dirty"},
         "benchmarks": benchmarks,
         "datetime": newest_time(run.records) or run.header.started,
         "version": pytest_benchmark.__version__,

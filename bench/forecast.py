@@ -6,16 +6,17 @@ machine). They are for deciding whether to begin: expect a factor of two either 
 
 from __future__ import annotations
 
+import glob
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import gguf
-import psutil
 
 from bench.block_cache import cache_limit
 from bench.errors import BenchError
+from bench.memory import machine_memory
 from bench.options import DEFAULT_WINDOWS, Options
 from bench.progress import Reporter
 from bench.recipes import Recipe
@@ -90,7 +91,9 @@ def forecast(options: Options, recipes: Sequence[Recipe], threads: int, known_by
     return Forecast(
         download=sum(r.missing for r in (*model, *others)),
         copies=sum(r.copied for r in (*model, *others)),
-        built=round(files_bytes + min(files_bytes, cache_limit()) - min(_kept(options.cache), files_bytes)),
+        built=round(
+            files_bytes + min(files_bytes, cache_limit()) - min(_kept(options.cache, recipes, weights), files_bytes)
+        ),
         memory=round(reference + 4 * options.window / 2 * _VOCABULARY),
         parts={
             "importance matrix": 0.0 if options.imatrix or options.no_imatrix else decode(_CALIBRATION),
@@ -105,9 +108,17 @@ def forecast(options: Options, recipes: Sequence[Recipe], threads: int, known_by
 _VOCABULARY = 128_000
 
 
-def _kept(cache: Path) -> int:
-    """Bytes of quantized files that are there already, of whatever model: an interrupted run is not to be refused for them."""
-    return sum(p.stat().st_size for p in (cache / "quantized").glob("*.gguf"))
+def _kept(cache: Path, recipes: Sequence[Recipe], weights: float) -> float:
+    """Bytes of files of these recipes that are there already: a run that goes on is not to be refused for what it has built.
+
+    The file of a recipe is told by its name and by a size that the model may have.
+    """
+    kept = 0.0
+    for recipe in recipes:
+        expected = weights * _bits(recipe) / 8
+        sizes = [p.stat().st_size for p in (cache / "quantized").glob(f"*-{glob.escape(recipe.name)}-*.gguf")]
+        kept += max((n for n in sizes if expected / 2 < n < expected * 2), default=0)
+    return kept
 
 
 def _bits(recipe: Recipe) -> float:
@@ -134,7 +145,7 @@ def tell(found: Forecast, directories: Sequence[Path], reporter: Reporter) -> No
                 f"{directory}: this run needs about {gigabytes(needed)} ({gigabytes(found.download)} of them to download) and "
                 f"{gigabytes(free)} are free; free some space, ask for fewer --recipes, or choose another directory with --cache or HF_HUB_CACHE"
             )
-    total = psutil.virtual_memory().total
+    total = machine_memory().total
     if found.memory > total:
         reporter.warn(
             f"the model with the logits of a window takes about {gigabytes(found.memory)} and this machine has {gigabytes(total)}: it is "

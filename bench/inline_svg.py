@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from html import escape
 
+from bench.errors import BenchError
+
 #: What a plot draws in its own black, white and greys, as the page has it in light and in dark.
 _COLORS = {
     "#000000": "currentColor",
@@ -37,9 +39,9 @@ def inline_svg(svg: str, *, name: str, title: str) -> InlinePlot:
     """
     found = re.search(r'<svg[^>]*viewBox="0 0 ([\d.]+) ([\d.]+)"[^>]*>(.*)</svg>', svg, re.DOTALL)
     if found is None:
-        raise ValueError(f"{name}: is no SVG of a plot")
+        raise BenchError(f"{name}: is no SVG of a plot; make the plots again with `bench tables`")
     width, height, body = float(found[1]), float(found[2]), found[3]
-    for element in ("metadata", "style"):
+    for element in ("metadata", "style", "script"):
         body = re.sub(rf"<{element}\b.*?</{element}>", "", body, flags=re.DOTALL)
     body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)
     referred = set(re.findall(r'(?:href="#|url\(#)([^")]+)', body))

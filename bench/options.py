@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,11 +101,10 @@ def scored_text(
     from bench.dataset_text import dataset_text
 
     limit = max(windows, _DATASET_WINDOWS) * window * _BYTES_PER_TOKEN if windows else None
-    if dataset.startswith("wikitext"):
+    if re.fullmatch(r"(wikitext|wikitext-2)(@[^:]*)?(:.*)?", dataset):
         limit = None  # known as a whole, and small
     found = dataset_text(dataset, cache, limit_bytes=limit, reporter=reporter)
-    cut = limit is not None and found.path.stat().st_size >= limit
-    name = f"{found.name}, its first {found.path.stat().st_size / 1e6:.1f} MB" if cut else found.name
+    name = f"{found.name}, its first {found.path.stat().st_size / 1e6:.1f} MB" if found.cut else found.name
     return Text(found.path, name, found.sha256, found.fingerprint)
 
 

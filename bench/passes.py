@@ -17,6 +17,7 @@ import psutil
 
 from bench.errors import BenchError, MeasurementError
 from bench.jobs import LibraryInfo, MeasureJob, MeasureResult, Settings
+from bench.memory import machine_memory
 from bench.models import Reference
 from bench.process import run_job
 from bench.progress import Reporter
@@ -182,7 +183,7 @@ class Passes:
                 f"{directory}: the reference's logits for one window need {needed / 1e6:,.0f} MB and {free / 1e6:,.0f} MB "
                 "are free; free some space or choose another directory with --cache"
             )
-        memory = psutil.virtual_memory()
+        memory = machine_memory()
         if needed > memory.available:
             raise BenchError(
                 f"the logits of a window take {needed / 1e6:,.0f} MB of memory and {memory.available / 1e6:,.0f} MB are available; "

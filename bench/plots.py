@@ -5,7 +5,7 @@ Colours are Okabe and Ito's, told apart with any kind of colour vision; families
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,7 @@ def write_plots(run: Run, directory: Path) -> None:
     """Write every plot that the run has the figures for."""
     frame = full_frame(run)
     if "ppl" not in frame or frame["ppl"].notna().sum() < 2:
+        _remove(_ALL, directory)
         return
     frame = frame[frame["ppl"].notna()]
     with plt.rc_context(RC):
@@ -73,14 +74,20 @@ def write_plots(run: Run, directory: Path) -> None:
         figures = {name: draw(together if name == "speed-size" else frame, run) for name, draw in plots.items()}
         if (propagation := _error_propagation(run)) is not None:
             figures["error-propagation"] = propagation
-        for name in _ALL - figures.keys():  # of records that had the figures for it
-            for suffix in (".png", ".svg"):
-                (directory / f"{name}{suffix}").unlink(missing_ok=True)
+        _remove(_ALL - figures.keys(), directory)
         for name, figure in figures.items():
             save(figure, directory / name)
 
 
 _ALL = {"ppl-size", "speed-size", "kl-size", "ppl-change", "error-propagation"}
+
+
+def _remove(names: Collection[str], directory: Path) -> None:
+    """Remove plots of records that had the figures for them."""
+    for name in names:
+        for suffix in (".png", ".svg"):
+            (directory / f"{name}{suffix}").unlink(missing_ok=True)
+
 
 #: Files that were timed together, the reference among them, for a plot of their speed.
 _ENOUGH = 3

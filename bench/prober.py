@@ -18,7 +18,6 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import psutil
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
@@ -37,6 +36,7 @@ from bench.jobs import (
     WeightErrorResult,
     assignment_key,
 )
+from bench.memory import machine_memory
 from bench.models import Reference
 from bench.probe_log import read_log
 from bench.process import run_job
@@ -118,7 +118,7 @@ class Prober:
         info = self.reference.info
         logits = 4 * WINDOW * info.vocabulary
         # the model, unmapped; logits of a window, twice; a tenth for the rest
-        needed, available = 1.1 * info.n_bytes + 2 * logits, psutil.virtual_memory().available
+        needed, available = 1.1 * info.n_bytes + 2 * logits, machine_memory().available
         if needed > available:
             raise MeasurementError(
                 f"measuring the sensitivity of {info.name} takes {needed / 1e9:.1f} GB of memory and {available / 1e9:.1f} GB are "

@@ -7,7 +7,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 from pydantic import ValidationError
 
 from bench.chat import template_for
@@ -16,6 +15,7 @@ from bench.files import short_hash
 from bench.gguf_header import read_header
 from bench.gguf_io import complete_or_absent
 from bench.jobs import LibraryInfo
+from bench.memory import machine_memory
 from bench.models import Reference
 from bench.problem_jobs import EncodeJob, EncodeResult, SolveJob, SolveResult
 from bench.problems import CHAT, FIM, problem_set
@@ -138,7 +138,7 @@ def solve_problems(
     todo = pending_batches(problems, store.run, list(paths), alone, reference)
     logits = ReferenceLogits(scratch / "problems.logits", vocabulary)
     # of a batch: as llama.cpp computes them, the rows that are scored, and the system's copy of the reference's
-    needed, available = 3 * logits.n_bytes(problems.rows, vocabulary), psutil.virtual_memory().available
+    needed, available = 3 * logits.n_bytes(problems.rows, vocabulary), machine_memory().available
     if todo and needed > available:
         reporter.warn(
             f"{problems.identity.name}: its longest problems take {needed / 1e9:.1f} GB of memory and {available / 1e9:.1f} GB are available; "

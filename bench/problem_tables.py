@@ -48,10 +48,11 @@ class Scores:
 def problem_results(run: Run, problems: ProblemSetIdentity) -> dict[str, list[ProblemResult]]:
     """Results, problem by problem, of files that have all of the set: figures over fewer problems would not compare."""
     on_record = run.problems(problems.key)
+    most = max((len(b) for b in on_record.values()), default=0)
     return {
         n: [r for record in b.values() for r in record.results]
         for n, b in on_record.items()
-        if b and len(b) == next(iter(b.values())).batches
+        if b and len(b) == (next(iter(b.values())).batches or most)
     }
 
 

@@ -35,7 +35,7 @@ def readme_with_results(readme: str, results: Path) -> str:
 def main() -> None:
     root = Path(__file__).parent.parent
     results = root / "results"
-    for records in sorted(results.glob(f"*/{FILE_NAME}")):
+    for records in sorted(p for p in results.glob(f"*/{FILE_NAME}") if p.parent.name != "local"):
         run = Run.load(records.parent)
         write_outputs(run, records.parent)
         write_page(run, records.parent)

@@ -123,15 +123,11 @@ def _by_family(maps: list[TypeMap]) -> list[TypeMap]:
 
 def _plots(directory: Path, model: str) -> list[InlinePlot]:
     """The run's plots, and the sensitivity map of its model where one was published beside it."""
-    found = {p.stem: p for p in sorted((directory / "plots").glob("*.svg"))}
+    found = {n: p for n in _PLOTS if (p := directory / "plots" / f"{n}.svg").is_file()}
     for text in sorted(directory.absolute().parent.glob("*-sensitivity/sensitivity.md")):
         if _heading(text) == f"Sensitivity of {model}" and (plot := text.with_suffix(".svg")).is_file():
             found["sensitivity"] = plot
-    names = [n for n in _PLOTS if n in found] + [n for n in found if n not in _PLOTS]
-    return [
-        inline_svg(found[n].read_text(encoding="utf-8"), name=n, title=_PLOTS.get(n, n.replace("-", " ")))
-        for n in names
-    ]
+    return [inline_svg(found[n].read_text(encoding="utf-8"), name=n, title=_PLOTS[n]) for n in _PLOTS if n in found]
 
 
 @dataclass(frozen=True)
@@ -156,10 +152,10 @@ class Other:
 
 def write_index(results: Path) -> list[Path]:
     """Write index.html and README.md over all runs in `results`; returns their paths. Raises BenchError for a directory without runs."""
-    entries = [_entry(p.parent.name, Run.load(p.parent)) for p in sorted(results.glob(f"*/{FILE_NAME}"))]
+    entries = [_entry(p.parent.name, Run.load(p.parent)) for p in _published(results, FILE_NAME)]
     if not entries:
         raise BenchError(f"{results}: has no run in it; name the directory that the runs' directories are in")
-    others = [Other(_heading(p), p.relative_to(results).as_posix()) for p in sorted(results.glob("*/*.md"))]
+    others = [Other(_heading(p), p.relative_to(results).as_posix()) for p in _published(results, "*.md")]
     texts = {
         "index.html": _render("index.html.jinja", {"title": "Published runs", "entries": entries, "others": others}),
         "README.md": _index_text(entries, others),
@@ -168,6 +164,11 @@ def write_index(results: Path) -> list[Path]:
         with complete_or_absent(results / name) as partial:
             partial.write_text(text, encoding="utf-8")
     return [results / name for name in texts]
+
+
+def _published(results: Path, pattern: str) -> list[Path]:
+    """Files in directories of `results`, those of the user's own runs left out."""
+    return sorted(p for p in results.glob(f"*/{pattern}") if p.parent.name != "local")
 
 
 def _entry(name: str, run: Run) -> Entry:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench.compared import FAMILY as COMPARED
+from bench.gguf_io import UNQUANTIZED
 from bench.jobs import Settings
 from bench.report_tables import Table, table
 from bench.results import Run
@@ -89,14 +90,23 @@ def command(run: Run) -> str:
     default = DEFAULT.requirement in (i.model.description or "")
     if not default:
         asked += ["--model", reference.origin if reference and reference.origin else f"{i.model.name}.gguf"]
+        if "Widened exactly" in (i.model.description or ""):
+            asked.append("--widen")
+        if reference and reference.weights_by_type.keys() - UNQUANTIZED:
+            asked.append("--allow-quantized")
     recipes = [n for n, f in run.files.items() if f.family not in ("Reference", COMPARED)]
     if recipes and set(recipes) != set(DEFAULT_RECIPES):
         asked += ["--recipes", ",".join(recipes)]
+    if not recipes and reference:  # files of others only
+        asked += ["--recipes", run.reference or ""]
     for file in run.files.values():
         if file.family == COMPARED:
             asked += ["--compare", file.origin or file.recipe]
-    if not i.prompts.name.startswith("fixed "):
-        asked += ["--text" if i.prompts.name.endswith(".txt") else "--dataset", i.prompts.name]
+    fingerprint = run.header.versions.get("dataset")
+    if fingerprint is not None:  # of the hub it is the name with its commit, of a file its hash
+        asked += ["--dataset", fingerprint if "@" in fingerprint else i.prompts.name.partition(", its first")[0]]
+    elif not i.prompts.name.startswith("fixed "):
+        asked += ["--text", i.prompts.name]
     if i.importance is None:
         asked.append("--no-imatrix")
     elif i.importance.source == "file":

@@ -78,6 +78,12 @@ class Section:
     quote: str = ""
 
 
+#: Columns that hold text, whatever it begins with.
+_TEXTS = frozenset(
+    {"Recipe", "Completion", "Verdict", "Time", "Against", "From", "Weights by type", "Its header says", "Made"}
+)
+
+
 def table(
     name: str,
     caption: str,
@@ -97,7 +103,8 @@ def table(
         for c in columns
     }
     numeric = {
-        c: all(n is not None or t == MISSING for n, t in zip(numbers[c], texts[c], strict=True)) for c in columns
+        c: c not in _TEXTS and all(n is not None or t == MISSING for n, t in zip(numbers[c], texts[c], strict=True))
+        for c in columns
     }
     cells = [[_cell(t, n, numeric[c]) for t, n in zip(texts[c], numbers[c], strict=True)] for c in columns]
     return Table(
@@ -243,9 +250,7 @@ def sample_sections(run: Run) -> list[Section]:
             Section("Over all prompts", "samples-all", (table("samples-agreement", "Agreement with the reference", agreeing, key=key),))
         )  # fmt: skip
     for n, (name, prompt) in enumerate(record.prompts):
-        frame = samples.samples_table(run, n)
-        # escaped for Markdown, which this is not
-        frame["Completion"] = frame["Completion"].str.replace("\\|", "|", regex=False)
+        frame = samples.samples_table(run, n, markdown=False)
         made = table(f"samples-{n}-table", f"Completions of {name}", frame)
         found.append(Section(name, f"samples-{n}", (made,), quote=prompt))
     return found

@@ -205,14 +205,14 @@ class ProblemSetIdentity(_Frozen):
 
 
 class ProblemRecord(_Record):
-    """A batch of problems of one recipe. batches: of the whole set."""
+    """A batch of problems of one recipe. batches: of the whole set; records of an early version lack it."""
 
     kind: Literal["problems"] = "problems"
     recipe: str
     sha256: str
     problem_set: ProblemSetIdentity
     batch: int
-    batches: int
+    batches: int | None = None
     results: tuple[ProblemResult, ...]
 
 
@@ -300,12 +300,9 @@ class Run:
     @cached_property
     def problem_sets(self) -> list[ProblemSetIdentity]:
         """Sets of problems on record, in the order they were first scored; of one asked in several ways the last."""
-        found = {
-            (r.problem_set.name, r.problem_set.assistant_only): r.problem_set
-            for r in self.records
-            if isinstance(r, ProblemRecord)
-        }
-        return list(found.values())
+        sets = [r.problem_set for r in self.records if isinstance(r, ProblemRecord)]
+        last = {(p.name, p.assistant_only): p for p in sets}
+        return list({p.key: p for p in last.values()}.values())
 
     def problems(self, key: str) -> dict[str, dict[int, ProblemRecord]]:
         """Records of a set of problems by recipe and batch, of the files as they are recorded now."""

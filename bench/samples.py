@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,6 @@ from bench.progress import Reporter
 from bench.results import Run, RunStore, SampleRecord
 from bench.tables import MISSING, markdown, share
 
-DEFAULT_LIMIT = 48
 #: Characters of the beginning of a fixed text, cut at the last blank.
 _BEGINNING = 320
 
@@ -90,14 +90,16 @@ def agreeing(reference: tuple[int, ...], other: tuple[int, ...]) -> float | None
     return sum(a == b for a, b in zip(reference, other, strict=False)) / len(reference)
 
 
-def samples_table(run: Run, index: int) -> pd.DataFrame:
-    """Every file's completion of one prompt, the reference's first."""
+def samples_table(run: Run, index: int, *, markdown: bool = True) -> pd.DataFrame:
+    """Every file's completion of one prompt, the reference's first. markdown: escape what that would take for its own."""
     rows = []
     reference = run.samples[run.reference].completions[index] if run.reference in run.samples else None
     for name, record in run.samples.items():
         found = record.completions[index]
         same, agree = _against(reference, found) if name != run.reference else (MISSING, MISSING)
-        rows.append({"Recipe": name, "Same until": same, "Agreeing": agree, "Completion": one_line(found)})
+        rows.append(
+            {"Recipe": name, "Same until": same, "Agreeing": agree, "Completion": one_line(found, markdown=markdown)}
+        )
     return pd.DataFrame(rows)
 
 
@@ -108,9 +110,11 @@ def _against(reference: Completion | None, found: Completion) -> tuple[str, str]
     return "the end" if until is None else str(until), MISSING if agree is None else share(agree)
 
 
-def one_line(completion: Completion) -> str:
+def one_line(completion: Completion, *, markdown: bool = True) -> str:
     """A completion as it can stand in a table."""
-    text = completion.text.replace("\n", "⏎").replace("|", "\\|").replace("`", "'")
+    text = completion.text.replace("\n", "⏎")
+    if markdown:
+        text = re.sub(r"([|`<\\*_])", r"\\\1", text)
     return (text or "(nothing)") + (" ∎" if completion.ended else "")
 
 

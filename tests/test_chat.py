@@ -70,6 +70,8 @@ def test_a_template_that_rewrites_earlier_turns_is_told() -> None:
         ("{{ '%10000000000d' % 1 }}", "MemoryError"),
         ("{{ messages[0].content * 10000000000 }}", "MemoryError"),
         ("{{ 10 ** 1000000000 }}", "to the power of"),
+        ("{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}", "cannot be read"),
+        ("{% for i in [1] %}" * 30 + "{% endfor %}" * 30, "cannot be read"),
         ("{% for i in range(99999) %}xxxxxxxxxx{% endfor %}", "writes more than"),
     ],
 )

@@ -207,3 +207,16 @@ def test_limits_that_cannot_be_meant_are_refused(tmp_path: Path, text: str, said
     with pytest.raises(BenchError) as error:
         read_thresholds(own)
     assert str(own) in str(error.value) and said in str(error.value)
+
+
+def test_a_loss_that_few_windows_cannot_decide_is_named() -> None:
+    report = checked(run(ppl=3, windows=2), run(windows=2))
+    assert not report.worse and "Perplexity" in verdicts(report)
+    assert verdicts(report)["Perplexity"] == "over the limit, but too few windows for an interval"
+    assert "over it and undecided, since that takes 6 windows" in report.conclusion()
+
+
+def test_divergence_at_rounding_level_is_no_loss() -> None:
+    report = checked(run(kl=5e-7), run(kl=0.0))
+    [row] = [r for r in report.rows if r.figure and r.figure.key == "kl"]
+    assert row.verdict == "at the measurement floor" and not row.worse

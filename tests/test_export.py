@@ -238,3 +238,10 @@ def test_a_run_without_rounds_has_nothing_to_write(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="no timed window yet; run it first"):
         write_benchmark_json(run(windows=0), tmp_path / "b.json")
     assert not (tmp_path / "b.json").exists()
+
+
+def test_a_checkout_that_was_changed_is_told_apart_from_its_commit() -> None:
+    found = run()
+    header = found.header.model_copy(update={"versions": {"commit": "abc123-dirty"}})
+    info = benchmark_json(Run(header, found.records))["commit_info"]
+    assert (info["id"], info["dirty"]) == ("abc123", True)  # type: ignore[index]

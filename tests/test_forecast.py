@@ -29,6 +29,16 @@ def test_a_model_of_eight_billion_weights_by_hand() -> None:
     assert found.memory == pytest.approx(16e9 + 4 * 1024 * 128_000)
 
 
+def test_what_a_run_has_built_is_not_asked_for_again(tmp_path: Path) -> None:
+    options = Options(recipes=("IQ2_XXS",), windows=8, cache=tmp_path)
+    recipes = find_recipes(options.recipes)
+    anew = forecast(options, recipes, threads=4, known_bytes=16_000_000).built
+    (tmp_path / "quantized").mkdir()
+    (tmp_path / "quantized" / "model-IQ2_XXS-0123.gguf").write_bytes(bytes(2_000_000))
+    (tmp_path / "quantized" / "other-IQ2_XXS-4567.gguf").write_bytes(bytes(9_000_000))  # of a larger model
+    assert forecast(options, recipes, threads=4, known_bytes=16_000_000).built == anew - 2_000_000
+
+
 def test_no_choice_takes_no_sensitivities() -> None:
     options = Options(recipes=("Q4_K_M",), no_imatrix=True)
     found = forecast(options, find_recipes(options.recipes), threads=1, known_bytes=10**9)

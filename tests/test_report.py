@@ -18,7 +18,16 @@ from bench.report import REPORT, write_index, write_report
 from bench.report_maps import type_bits, type_color, type_maps
 from bench.report_repeat import command
 from bench.report_tables import all_files, number
-from bench.results import FILE_NAME, FileRecord, ProblemRecord, ProblemSetIdentity, Record, Run, SampleRecord
+from bench.results import (
+    FILE_NAME,
+    FileRecord,
+    ProblemRecord,
+    ProblemSetIdentity,
+    Record,
+    Run,
+    SampleRecord,
+    TextIdentity,
+)
 from bench.tables import full_frame
 from tests import browser
 from tests.records import file_record, run_of, window_record
@@ -364,3 +373,19 @@ def test_filtering(page: browser.Browser, published: Path) -> None:
     assert shown("", "Standard")[0] == [n for n, f in files.items() if f.family == "Standard"]
     assert shown("iq1", "DynamicGate")[0] == ["DG-IQ1_M", "DG-IQ1_S"]
     assert shown("no such", "") == ([], f"0 of {len(files)} rows")
+
+
+@pytest.mark.parametrize(
+    ("name", "fingerprint", "asked"),
+    [
+        ("WikiText (wikitext-2-raw-v1), test split", "o/w@abc:c:test:text", "--dataset o/w@abc:c:test:text"),
+        ("rows.jsonl, its first 4.2 MB", "0" * 64, "--dataset rows.jsonl"),
+        ("wiki.test.raw", None, "--text wiki.test.raw"),
+    ],
+)
+def test_the_command_asks_for_the_same_text(name: str, fingerprint: str | None, asked: str) -> None:
+    run = some_run()
+    identity = run.identity.model_copy(update={"prompts": TextIdentity(name=name, sha256="1" * 64)})
+    versions = {"dataset": fingerprint} if fingerprint else {}
+    header = run.header.model_copy(update={"identity": identity, "versions": versions})
+    assert f" {asked} " in command(Run(header, run.records))

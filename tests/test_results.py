@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BenchError
-from bench.results import FILE_NAME, FORMAT, FailureRecord, Run, RunStore
-from tests.records import file_record, identity, window_record
+from bench.problem_jobs import ProblemResult
+from bench.problem_tables import problem_results
+from bench.results import FILE_NAME, FORMAT, FailureRecord, ProblemRecord, ProblemSetIdentity, Run, RunStore
+from tests.records import file_record, identity, run_of, window_record
 
 
 def filled(directory: Path) -> str:
@@ -152,3 +154,19 @@ def test_a_build_that_fails_after_it_went_well_is_a_failure_until_it_goes_well_a
         assert [f.reason for f in store.run.failures] == ["killed"]
         store.append(file)
         assert store.run.failures == []
+
+
+def test_problem_records_of_the_first_version_still_load(tmp_path: Path) -> None:
+    """They did not say how many batches there are: then a file has all that has as many as any."""
+    asked = ProblemSetIdentity(name="chat", problem_kind="chat", sha256="0", assistant_only=False, key="k")
+
+    def record(recipe: str, batch: int) -> ProblemRecord:
+        result = ProblemResult(name=f"p{batch}", group="g", tokens=2, nll=2.0, correct=0)
+        return ProblemRecord(run="r", recipe=recipe, sha256=recipe, problem_set=asked, batch=batch, results=(result,))
+
+    files = [file_record("F16", "Reference", 2), file_record("Q8_0", "Standard", 1)]
+    run = run_of([*files, record("F16", 0), record("F16", 1), record("Q8_0", 1)])
+    lines = [run.header.model_dump_json(), *(r.model_dump_json(exclude={"batches"}) for r in run.records)]
+    (tmp_path / "records.jsonl").write_text("\n".join(lines) + "\n")
+    loaded = Run.load(tmp_path)
+    assert problem_results(loaded, loaded.problem_sets[0]).keys() == {"F16"}

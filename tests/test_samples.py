@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from bench.engine import Context, Model
+from bench.problem_jobs import Completion
 from bench.results import Run
-from bench.samples import agreeing, first_difference, sample_prompts
+from bench.samples import agreeing, first_difference, one_line, sample_prompts
 from tests.conftest import Outcome
 
 
@@ -33,6 +34,12 @@ def test_where_completions_part(other: tuple[int, ...], until: int | None, share
 
 def test_nothing_agrees_with_nothing() -> None:
     assert agreeing((), (1,)) is None and first_difference((), ()) is None
+
+
+def test_a_completion_in_markdown_and_as_it_is() -> None:
+    found = Completion(tokens=(1,), text="a | `b`\n*c*", ended=True)
+    assert one_line(found, markdown=False) == "a | `b`⏎*c* ∎"
+    assert one_line(found) == "a \\| \\`b\\`⏎\\*c\\* ∎"
 
 
 def test_default_prompts_are_of_every_kind() -> None:
