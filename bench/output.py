@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 from bench import problem_tables, propagation_tables, tables
@@ -12,7 +13,7 @@ from bench.equal_size import KEY as EQUAL_SIZE_KEY
 from bench.equal_size import equal_size_summary, equal_size_table
 from bench.gguf_io import complete_or_absent
 from bench.notes import notes, surprises
-from bench.results import FILE_NAME, Run, newest_time
+from bench.results import FILE_NAME, Run
 from bench.samples import samples_text
 
 
@@ -104,10 +105,21 @@ def about(run: Run) -> list[str]:
         f"llama-cpp-python {i.library.binding}.",
     ]
     if run.records:
-        started, ended = datetime.fromisoformat(run.header.started), datetime.fromisoformat(newest_time(run.records))
-        minutes = (ended - started).total_seconds() / 60
-        about.append(f"Run: {started:%Y-%m-%d}, {minutes:.0f} minutes from start to last record.")
+        started = datetime.fromisoformat(run.header.started)
+        about.append(f"Run: {started:%Y-%m-%d}, {worked_minutes(run):.0f} minutes of work.")
     return about
+
+
+#: A gap between records that is longer than this, in seconds, or than so many windows take, is between sittings.
+_SITTING_GAP, _SLOW = 900, 50
+
+
+def worked_minutes(run: Run) -> float:
+    """From start to last record, without the time between sittings."""
+    times = sorted(datetime.fromisoformat(t) for t in (run.header.started, *(r.time for r in run.records)))
+    gaps = [(b - a).total_seconds() for a, b in pairwise(times)]
+    slowest = max((w.result.seconds for by_window in run.windows.values() for w in by_window.values()), default=0.0)
+    return sum(g for g in gaps if g <= max(_SITTING_GAP, _SLOW * slowest)) / 60
 
 
 def _kl_statistics(run: Run) -> str:

@@ -152,5 +152,6 @@ def samples_text(run: Run) -> str:
     parts.append(KEY.format(limit=any_record.limit) + "; ∎ stands for an end that the model wrote itself")
     for i, (name, prompt) in enumerate(any_record.prompts):
         quoted = "\n".join(f"> {line}".rstrip() for line in prompt.split("\n"))
-        parts.append(f"### {name}\n\n{quoted}\n\n{markdown(samples_table(run, i))}")
+        table = markdown(samples_table(run, i), text="Completion")
+        parts.append(f"### {name}\n\n{quoted}\n\n{table}")
     return "\n\n".join(parts)

@@ -370,14 +370,20 @@ def time_verdict(ratio: stats.Estimate) -> str:
     return "no difference shown"
 
 
-def markdown(table: pd.DataFrame) -> str:
-    """A Markdown table whose columns also line up as plain text: first column left, others right."""
+def markdown(table: pd.DataFrame, *, text: str | None = None) -> str:
+    """A Markdown table whose columns also line up as plain text: first column left, others right.
+
+    text: a last column of long texts, which stands left and is not padded.
+    """
     cells = [list(table.columns), *table.astype(str).to_numpy().tolist()]
     widths = [max(len(row[i]) for row in cells) for i in range(len(table.columns))]
+    left = [i == 0 or c == text for i, c in enumerate(table.columns)]
+    if text is not None:
+        widths[-1] = len(text)
 
     def line(row: list[str]) -> str:
-        padded = [c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+        padded = [c.ljust(w) if at else c.rjust(w) for c, w, at in zip(row, widths, left, strict=True)]
         return f"| {' | '.join(padded)} |"
 
-    rule = [":" + "-" * (w - 1) if i == 0 else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
+    rule = [":" + "-" * (w - 1) if at else "-" * (w - 1) + ":" for w, at in zip(widths, left, strict=True)]
     return "\n".join([line(cells[0]), line(rule), *map(line, cells[1:])])
