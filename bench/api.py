@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from bench import columns, problem_tables, stats
-from bench import samples as sampled
+from bench import sample_tables as sampled
 from bench.agreement import kl_by_kind, mean_kl
 from bench.compare import comparison_table
 from bench.errors import BenchError, nearest

@@ -181,7 +181,7 @@ def sample(
     from bench.output import write_outputs
     from bench.progress import Reporter
     from bench.run import Sweep
-    from bench.samples import samples_text
+    from bench.sample_tables import samples_text
 
     sweep = Sweep(
         options_from(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench import files, stats
 from bench.choose import chooser
@@ -29,8 +30,10 @@ from bench.progress import Reporter
 from bench.recipe_files import packaged_recipes, read_recipe_file
 from bench.recipes import SUITES, find_recipe, find_recipes, standard_formats
 from bench.sensitivity import measure, types_to_probe
-from bench.sensitivity_report import SensitivityReport
 from bench.sources import local_model
+
+if TYPE_CHECKING:
+    from bench.sensitivity_report import SensitivityReport
 
 
 def quantize_to(options: Options, target: Path, reporter: Reporter) -> list[dict[str, object]]:
@@ -100,6 +103,8 @@ def show_recipe(options: Options, reporter: Reporter) -> dict[str, object]:
 
 def measure_sensitivity(options: Options, types: tuple[str, ...], reporter: Reporter) -> SensitivityReport:
     """Measure how sensitive the model's output is to its tensors: in the types that recipes are chosen by, and in others."""
+    from bench.sensitivity_report import SensitivityReport  # with pandas, a second to import
+
     threads = check_threads(options.threads)
     check_importance(options, [])
     cpus, library = cpus_for(threads), check_library(options.isa)

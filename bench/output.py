@@ -14,7 +14,7 @@ from bench.equal_size import equal_size_summary, equal_size_table
 from bench.gguf_io import complete_or_absent
 from bench.notes import notes, surprises
 from bench.results import FILE_NAME, Run
-from bench.samples import samples_text
+from bench.sample_tables import samples_text
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench import problem_tables, propagation_tables, samples, tables
+from bench import problem_tables, propagation_tables, sample_tables, tables
 from bench.equal_size import KEY as EQUAL_SIZE_KEY
 from bench.equal_size import equal_size_table
 from bench.results import Run
@@ -242,15 +242,15 @@ def sample_sections(run: Run) -> list[Section]:
     if not run.samples:
         return []
     record = next(iter(run.samples.values()))
-    agreeing = samples.agreement_table(run)
-    key = samples.KEY.format(limit=record.limit) + "; ∎ stands for an end that the model wrote itself"
+    agreeing = sample_tables.agreement_table(run)
+    key = sample_tables.KEY.format(limit=record.limit) + "; ∎ stands for an end that the model wrote itself"
     found = []
     if len(agreeing):
         found.append(
             Section("Over all prompts", "samples-all", (table("samples-agreement", "Agreement with the reference", agreeing, key=key),))
         )  # fmt: skip
     for n, (name, prompt) in enumerate(record.prompts):
-        frame = samples.samples_table(run, n, markdown=False)
+        frame = sample_tables.samples_table(run, n, markdown=False)
         made = table(f"samples-{n}-table", f"Completions of {name}", frame)
         found.append(Section(name, f"samples-{n}", (made,), quote=prompt))
     return found

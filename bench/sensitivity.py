@@ -16,7 +16,6 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats as scipy_stats
 
 from bench.errors import BenchError
 from bench.gguf_io import TensorInfo
@@ -89,4 +88,6 @@ def rank_correlation(sensitivity: Sensitivity, errors: dict[str, dict[str, float
     """Spearman's rank correlation of the cheap estimate, the relative weighted error, with the measured divergence."""
     names = [n for n in sensitivity.kl if sensitivity.kl[n].size]
     cheap = [errors[n][sensitivity.probes[n]] for n in names]
-    return float(scipy_stats.spearmanr(cheap, [sensitivity.means[n] for n in names]).statistic)
+    from scipy.stats import spearmanr  # a second to import
+
+    return float(spearmanr(cheap, [sensitivity.means[n] for n in names]).statistic)

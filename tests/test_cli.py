@@ -387,3 +387,12 @@ def test_help_does_not_load_the_engine() -> None:
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
     )
     assert done.stdout.strip().endswith("[]")
+
+
+@pytest.mark.parametrize("module", ["bench.commands", "bench.run"])
+def test_what_only_some_commands_need_is_not_imported_by_all(module: str) -> None:
+    """Each of these takes a third of a second or more, which `ppl` and a finished run would pay for nothing."""
+    heavy = ("pandas", "scipy.stats", "scipy.optimize", "matplotlib", "datasets", "huggingface_hub", "jinja2")
+    found = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", found], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -12,7 +12,8 @@ import pytest
 from bench.engine import Context, Model
 from bench.problem_jobs import Completion
 from bench.results import Run
-from bench.samples import agreeing, first_difference, one_line, sample_prompts
+from bench.sample_tables import agreeing, first_difference, one_line
+from bench.samples import sample_prompts
 from tests.conftest import Outcome
 
 
