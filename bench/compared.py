@@ -18,7 +18,8 @@ FAMILY = "Published"
 
 #: Keys of a header that tell how a file was made, by what a table calls them.
 _HEADER = {
-    "made by": ("general.quantized_by", "general.author", "general.organization"),
+    # not general.author or general.organization, which are the model's and stand in every file that is made of it
+    "made by": ("general.quantized_by",),
     "importance matrix": ("quantize.imatrix.file",),
     "its text": ("quantize.imatrix.dataset",),
     "its chunks": ("quantize.imatrix.chunks_count",),

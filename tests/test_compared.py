@@ -166,7 +166,7 @@ def test_files_of_one_name_keep_names_of_their_own(files: Path, reference: Refer
     for i in range(3):
         folder = tmp_path / str(i)
         folder.mkdir()
-        named.append(str(write_model(folder / "Q8_0.gguf", weight_type="Q8_0", extra={"general.author": str(i)})))
+        named.append(str(write_model(folder / "Q8_0.gguf", weight_type="Q8_0", extra={"general.quantized_by": str(i)})))
     found = compared_files(named, reference, tmp_path / "cache", Reporter())
     assert [c.told["made by"] for c in found] == ["0", "1", "2"]
     assert len({c.name for c in found}) == 3 and all(c.name.startswith("file:Q8_0") for c in found)
