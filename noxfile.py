@@ -204,14 +204,14 @@ def notebook(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """docs/commands.md and docs/columns.md again from the program."""
     prepare(session)
-    session.run("python", "-m", "bench.docs")
+    session.run("python", "-m", "bench.cli.docs")
 
 
 @nox.session
 def publish(session: nox.Session) -> None:
     """Tables, plots and README's figures again from the records in results/."""
     prepare(session)
-    session.run("python", "-m", "bench.publish")
+    session.run("python", "-m", "bench.present.publish")
 
 
 def tools_directory(session: nox.Session) -> Path:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bench.api import RunFrames, compare_runs, load_run, resolve_recipe, score
-    from bench.commands import Scored
-    from bench.errors import BenchError
+    from bench.core.errors import BenchError
+    from bench.sweep.commands import Scored
 
 __all__ = ["BenchError", "RunFrames", "Scored", "compare_runs", "load_run", "resolve_recipe", "score"]
 
-_ELSEWHERE = {"BenchError": "bench.errors", "Scored": "bench.commands"}
+_ELSEWHERE = {"BenchError": "bench.core.errors", "Scored": "bench.sweep.commands"}
 
 
 if not TYPE_CHECKING:  # a checker would take any name of a module that has this

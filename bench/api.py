@@ -16,18 +16,20 @@ import gguf
 import numpy as np
 import pandas as pd
 
-from bench import columns, problem_tables, stats
-from bench import sample_tables as sampled
-from bench.agreement import kl_by_kind, mean_kl
-from bench.compare import comparison_table
-from bench.errors import BenchError, nearest
-from bench.jobs import REFERENCE_TOP_IS_CORRECT, SAME_TOP, TOP_IS_CORRECT, TokenData, WindowResult, unpack
-from bench.recipes import kind_of
-from bench.results import Run
-from bench.tables import full_frame, windows_text
+from bench.core.errors import BenchError, nearest
+from bench.execute.jobs import REFERENCE_TOP_IS_CORRECT, SAME_TOP, TOP_IS_CORRECT, TokenData, WindowResult, unpack
+from bench.measures.problems import tables as problem_tables
+from bench.measures.samples import tables as sampled
+from bench.measures.windows import statistics as stats
+from bench.measures.windows.agreement import kl_by_kind, mean_kl
+from bench.measures.windows.tables import full_frame, windows_text
+from bench.present import columns
+from bench.present.compare import comparison_table
+from bench.recipes.recipe import kind_of
+from bench.records.run import Run
 
 if TYPE_CHECKING:
-    from bench.commands import Scored
+    from bench.sweep.commands import Scored
 
 _LAYER = re.compile(r"^blk\.(\d+)\.")
 
@@ -205,10 +207,10 @@ def resolve_recipe(
     frame's `attrs` have what is of the whole file: recipe, description, model, bytes (exact) and bits_per_weight.
     A recipe that leaves a choice (DG-..., auto@SIZE) is chosen first, which takes minutes. Raises BenchError.
     """
-    from bench.commands import show_recipe
-    from bench.models import cache_directory
-    from bench.options import Options
-    from bench.progress import Reporter
+    from bench.core.progress import Reporter
+    from bench.models.reference import cache_directory
+    from bench.sweep.commands import show_recipe
+    from bench.workbench.options import Options
 
     options = Options(
         model=None if model is None else str(model),
@@ -247,9 +249,9 @@ def score(
     threads: None for one for each physical core. timed: by pytest-benchmark, for times that are to be compared; with
     generate > 0 (tokens to generate for each window) `.speed_json()` and `.speed_text()` have all speeds. Raises BenchError.
     """
-    from bench import commands
-    from bench.models import cache_directory
-    from bench.progress import Reporter
+    from bench.core.progress import Reporter
+    from bench.models.reference import cache_directory
+    from bench.sweep import commands
 
     return commands.score(
         str(file),

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import cli
-from tests.tiny import write_model, write_text
+from bench.cli import app as cli
+from tests.support.tiny import write_model, write_text
 
 
 @dataclass(frozen=True)

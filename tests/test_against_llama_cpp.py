@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import imatrix
-from bench.build import build
-from bench.engine import Model
-from bench.gguf_header import read_header
-from bench.gguf_io import file_sha256
-from bench.jobs import QuantizeJob
-from bench.recipes import find_recipe
+from bench.engine.llama import Model
+from bench.execute.jobs import QuantizeJob
+from bench.gguf_files.header import read_header
+from bench.gguf_files.info import file_sha256
+from bench.quantize import imatrix
+from bench.quantize.build import build
+from bench.recipes.recipe import find_recipe
 from tests.conftest import Outcome
 
 PRINTED = (Path(__file__).parent / "data" / "llama-perplexity-kl.txt").read_text(encoding="utf-8").splitlines()

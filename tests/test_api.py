@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 
 import bench
-from bench import columns
 from bench.api import RunFrames
-from bench.jobs import REFERENCE_TOP_IS_CORRECT, SAME_TOP, TOP_IS_CORRECT, KindSums, TokenData, pack
-from bench.problem_jobs import Completion, ProblemResult
-from bench.results import FILE_NAME, ProblemRecord, ProblemSetIdentity, Record, SampleRecord
-from tests.records import file_record, identity, run_of, window_record
+from bench.execute.jobs import REFERENCE_TOP_IS_CORRECT, SAME_TOP, TOP_IS_CORRECT, KindSums, TokenData, pack
+from bench.measures.problems.jobs import Completion, ProblemResult
+from bench.present import columns
+from bench.records.run import FILE_NAME, ProblemRecord, ProblemSetIdentity, Record, SampleRecord
+from tests.support.records import file_record, identity, run_of, window_record
 
 ROOT = Path(__file__).parent.parent
 PUBLISHED = ROOT / "results" / "smollm2-135m-instruct"
@@ -30,8 +30,8 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 
 def test_scoring_leaves_the_backend_of_plots_alone() -> None:
-    """bench.plots chooses one without windows, which would take a notebook's plots away."""
-    code = "import bench, sys, bench.commands; bench.load_run; bench.score; print('matplotlib' in sys.modules)"
+    """bench.present.plots chooses one without windows, which would take a notebook's plots away."""
+    code = "import bench, sys, bench.sweep.commands; bench.load_run; bench.score; print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "False"
 

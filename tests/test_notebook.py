@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from bench.results import FILE_NAME, Record, Run
-from tests.records import file_record, published_run, run_of, window_record
+from bench.records.run import FILE_NAME, Record, Run
+from tests.support.records import file_record, published_run, run_of, window_record
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "explore.ipynb"
 #: For a cell; the whole takes half a minute on two busy cores.

@@ -1,0 +1,279 @@
+"""Choosing types within a size: from a recipe that leaves a choice to one that names the type of every tensor.
+
+    sensitivities (measured) x weighted errors (computed)  ->  predicted divergence of every tensor in every type
+    ->  search.py: the least sum within the size, and variants  ->  tried on other calibration windows  ->  the best of them
+
+The sum of what single tensors lose is far from what they lose together, so factors for kinds of tensor and for the outer
+layers are tried in turn, and what counts in the end is the divergence that a whole assignment has on windows of the
+calibration text. The text that recipes are judged by is never seen here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
+from pathlib import Path
+
+import gguf
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bench.choose.prober import Prober
+from bench.choose.sensitivity import Sensitivity, measure, probe_types, usable
+from bench.core.errors import MeasurementError
+from bench.core.progress import Reporter
+from bench.execute.jobs import LibraryInfo, PlanJob, PlanResult, Trial, TypeOption
+from bench.execute.local import run_job
+from bench.gguf_files.header import align, read_header
+from bench.gguf_files.info import UNQUANTIZED, TensorInfo, complete_or_absent
+from bench.models.reference import Reference
+from bench.quantize import imatrix
+from bench.recipes.recipe import AUTOMATIC, Recipe, Rule, choices, find_recipe, kind_of, standard_formats
+from bench.recipes.sizes import parse_size
+from bench.records.run import ChoiceRecord
+from bench.texts import prompts
+from bench.workbench.files import short_hash, token_stream
+from bench.workbench.options import Options
+
+#: Part of every key: raise it when this program chooses differently.
+_VERSION = 1
+#: Assignments that are tried beyond the first ones, for a recipe.
+_REFINEMENTS = 8
+
+
+class Chosen(BaseModel):
+    """A choice. types: of the tensors that llama.cpp quantizes; limit: bytes of the file allowed; trials: in order."""
+
+    model_config = ConfigDict(frozen=True)
+
+    types: dict[str, str]
+    limit: int
+    best: Trial
+    trials: tuple[Trial, ...] = ()
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A recipe that names the type of every tensor. rules: fingerprint of the recipe as it was asked for; choice: how the
+    types were chosen, None for one that left no choice."""
+
+    recipe: Recipe
+    rules: str
+    choice: ChoiceRecord | None
+
+
+@dataclass
+class Chooser:
+    """Chooses for recipes of one model. refinements: how many assignments to try beyond the predicted one."""
+
+    prober: Prober
+    reporter: Reporter
+    refinements: int = field(default_factory=lambda: _REFINEMENTS)
+    _plans: dict[tuple[str, bool], PlanResult] = field(default_factory=dict)
+
+    def resolve(self, recipe: Recipe) -> Resolved:
+        """The recipe with every choice made. One that leaves none is as it was.
+
+        Raises MeasurementError for a size that no choice meets.
+        """
+        if recipe.size is None:
+            return Resolved(recipe, recipe.fingerprint, None)
+        chosen = self.choose(recipe)
+        best = chosen.best
+        record = ChoiceRecord(
+            limit=chosen.limit,
+            against=_against(recipe),
+            text=self.prober.stream.name,
+            prediction=best.prediction,
+            predicted_kl=best.predicted,
+            calibration_kl=best.kl,
+            gap=best.gap,
+            tried=len(chosen.trials),
+        )
+        return Resolved(self.named(recipe, chosen), recipe.fingerprint, record)
+
+    def choose(self, recipe: Recipe) -> Chosen:
+        """The choice for a recipe with a size; out of the cache when the same was chosen before."""
+        plan, limit = self._plan(recipe), self.limit(recipe)
+        key = short_hash(_VERSION, recipe.fingerprint, recipe.plain, limit, self.prober.key, self.refinements)
+        path = self.prober.cache / "sensitivity" / f"{self.prober.reference.path.stem}-{recipe.name}-{key}.choice.json"
+        try:
+            return Chosen.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError):
+            pass  # not chosen yet
+        chosen = self._choose(recipe, plan, limit)
+        with complete_or_absent(path) as partial:
+            partial.write_text(chosen.model_dump_json(indent=1), encoding="utf-8")
+        return chosen
+
+    def named(self, recipe: Recipe, chosen: Chosen) -> Recipe:
+        """The recipe with a rule for every tensor; an automatic one also with the base that its file is named by."""
+        base = _mostly(chosen.types, self._shapes) if recipe.family.startswith(AUTOMATIC) else recipe.base
+        rules = tuple(Rule(t, pattern=f"^{re.escape(name)}$") for name, t in chosen.types.items())
+        return replace(recipe, base=base, rules=rules, size=None, seed=None)
+
+    def limit(self, recipe: Recipe) -> int:
+        """Bytes that the recipe's file may have."""
+        size = parse_size(recipe.size or "")
+        if size.n_bytes is not None:
+            return size.n_bytes
+        if size.bits is not None:
+            return int(size.bits * self.prober.reference.info.n_weights / 8) + self._head(self._plan(recipe))
+        if size.over is not None:
+            return int(self._plan(find_recipe(recipe.base)).n_bytes * (1 + size.over))
+        other = find_recipe(size.recipe or "")
+        return self._plan(self.resolve(other).recipe).n_bytes
+
+    # --- what a choice is made from ----------------------------------------------------------------------------------
+
+    def _plan(self, recipe: Recipe) -> PlanResult:
+        """Types and size of the recipe without its choice."""
+        key = recipe.fingerprint, recipe.plain
+        if key not in self._plans:
+            job = PlanJob(
+                model=self.prober.reference.path, recipe=recipe, with_importance=self.prober.importance is not None
+            )
+            self._plans[key] = run_job(job, PlanResult)
+        return self._plans[key]
+
+    @cached_property
+    def _alignment(self) -> int:
+        return read_header(self.prober.reference.path).alignment
+
+    @cached_property
+    def _tensors(self) -> dict[str, TensorInfo]:
+        return {t.name: t for t in self.prober.reference.info.tensors}
+
+    @cached_property
+    def _shapes(self) -> dict[str, int]:
+        return {name: t.n_weights for name, t in self._tensors.items()}
+
+    @cached_property
+    def with_importance(self) -> set[str]:
+        path = self.prober.importance
+        return set() if path is None else set(imatrix.read(path).fitted(self.prober.reference.info, path).entries)
+
+    def _bytes(self, tensor: str, kind: str) -> int:
+        """What a tensor takes in the file, with what it is padded by."""
+        block, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]]
+        return align(self._shapes[tensor] // block * size, self._alignment)
+
+    def _head(self, plan: PlanResult) -> int:
+        """Bytes of the file that are no tensors'."""
+        return plan.n_bytes - sum(self._bytes(name, t) for name, t in plan.types.items())
+
+    def quantized(self) -> list[TensorInfo]:
+        """The tensors that llama.cpp quantizes."""
+        plan = self._plan(find_recipe("Q8_0"))
+        return [self._tensors[name] for name, t in plan.types.items() if t not in UNQUANTIZED]
+
+    def sensitivity(self) -> Sensitivity:
+        return measure(self.prober, probe_types(self.quantized(), self.with_importance), self.reporter)
+
+    # --- choosing ----------------------------------------------------------------------------------------------------
+
+    def _choose(self, recipe: Recipe, plan: PlanResult, limit: int) -> Chosen:
+        allowed = choices(recipe, plan.types, self.prober.reference.info.n_layers)
+        allowed = {n: usable(self._tensors[n], t, n in self.with_importance) for n, t in allowed.items()}
+        for name, types in allowed.items():
+            if not types:
+                raise MeasurementError(
+                    f"{recipe.name}: every type for {name} needs importance data, which it lacks; leave --imatrix and --no-imatrix out"
+                )
+        fixed = sum(self._bytes(n, t) for n, t in plan.types.items() if n not in allowed)
+        budget = limit - self._head(plan) - fixed
+        smallest = sum(min(self._bytes(n, t) for t in types) for n, types in allowed.items())
+        if smallest > budget:
+            raise MeasurementError(
+                f"{recipe.name}: {limit / 1e6:.1f} MB are allowed and the smallest choice of types takes {(limit + smallest - budget) / 1e6:.1f} MB; "
+                "give it a larger size"
+            )
+        sensitivity = self.sensitivity()
+        wanted = {n: tuple({*t, sensitivity.probes[n]}) for n, t in allowed.items()}
+        errors = self.prober.errors(wanted, self.reporter)
+        factors = {n: sensitivity.means[n] / max(errors[n][sensitivity.probes[n]], 1e-12) for n in allowed}
+        prediction, others = "measured", self._others(recipe, allowed)
+        if recipe.seed is not None:
+            factors, prediction = _shuffled(factors, self._shapes, recipe.seed), f"random {recipe.seed}"
+        found = self.prober.search(
+            f"Choosing {recipe.name}",
+            self.reporter,
+            prediction=prediction,
+            options={
+                n: tuple(TypeOption(type=t, cost=factors[n] * errors[n][t], n_bytes=self._bytes(n, t)) for t in types)
+                for n, types in allowed.items()
+            },
+            budget=budget,
+            groups=self._groups(allowed),
+            refinements=self.refinements,
+            others=others,
+        )
+        return Chosen(types=found.types, limit=limit, best=found.best, trials=found.trials)
+
+    def _others(self, recipe: Recipe, allowed: dict[str, tuple[str, ...]]) -> dict[str, dict[str, str]]:
+        """The types of the recipe whose size this one has, where they are allowed: a choice is to be no worse."""
+        other = parse_size(recipe.size or "").recipe
+        if other is None or recipe.seed is not None:
+            return {}
+        theirs = {n: t for n, t in self._plan(self.resolve(find_recipe(other)).recipe).types.items() if n in allowed}
+        return {other: theirs} if all(t in allowed[n] for n, t in theirs.items()) else {}
+
+    def _groups(self, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """Groups of tensors whose factors are tried, those first that have most to gain: what is unlike a layer's matrices
+        (its input is no activation, its loss no neighbour's), then the outer layers, then the kinds in between."""
+        n_layers = self.prober.reference.info.n_layers
+        groups: dict[str, list[str]] = {"embeddings": [], "output": [], "first layers": [], "last layers": []}
+        for name in names:
+            groups.setdefault(kind_of(name), []).append(name)
+            for label, layers in (("first layers", (0.0, 0.25)), ("last layers", (0.75, 1.0))):
+                if Rule(layers=layers).applies(name, n_layers):
+                    groups[label].append(name)
+        return {name: tuple(tensors) for name, tensors in groups.items() if tensors}
+
+
+def _against(recipe: Recipe) -> str | None:
+    """The recipe that this one is to be held against: that of which it is a random control, or whose size it has."""
+    if recipe.seed is not None:
+        return recipe.name.rpartition("#")[0]
+    return parse_size(recipe.size or "").recipe
+
+
+def _shuffled(factors: dict[str, float], sizes: dict[str, int], seed: int) -> dict[str, float]:
+    """The sensitivities of single weights dealt to the layers' tensors at random, for the control of what knowing them is
+    worth. Embeddings and output keep theirs: one of them outweighs everything else that a deal decides."""
+    names = [n for n in factors if n.startswith("blk.")]
+    dealt = np.random.default_rng(seed).permutation([factors[n] / sizes[n] for n in names])
+    return factors | {n: float(f) * sizes[n] for n, f in zip(names, dealt, strict=True)}
+
+
+def _mostly(types: dict[str, str], sizes: dict[str, int]) -> str:
+    """llama.cpp's format of the type that most weights have, which a file states of itself."""
+    weights: dict[str, int] = {}
+    for name, kind in types.items():
+        weights[kind] = weights.get(kind, 0) + sizes[name]
+    quantized = {k: n for k, n in weights.items() if k not in UNQUANTIZED}
+    if not quantized:
+        return "Q8_0"  # any format whose mix touches every tensor
+    kind = max(quantized, key=lambda k: quantized[k])
+    return kind if kind in standard_formats() else f"{kind}_M"
+
+
+def chooser(
+    options: Options,
+    reference: Reference,
+    importance: Path | None,
+    library: LibraryInfo,
+    threads: int,
+    cpus: list[int],
+    reporter: Reporter,
+) -> Callable[[], Chooser]:
+    """A chooser that is made when a recipe asks for one: what follows from the options is looked up then."""
+
+    @cache
+    def make() -> Chooser:
+        stream = token_stream(reference.info, options.calibration or prompts.CALIBRATION, options.cache)
+        return Chooser(Prober(reference, importance, stream, library, options.cache, threads, tuple(cpus)), reporter)
+
+    return make

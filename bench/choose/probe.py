@@ -1,0 +1,92 @@
+"""Probing: the divergence from the reference that an assignment of types to tensors causes. In a worker process.
+
+The model is loaded once; its weights are exchanged in memory (live_weights.py), windows of the calibration text are
+computed, and every assignment's result is added to a log before the next begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.choose.probe_log import read_log
+from bench.core.errors import MeasurementError
+from bench.engine.llama import Context, Model
+from bench.engine.scoring import ReferenceLogits, score
+from bench.execute.jobs import Probed, ProbeJob, ProbeResult, ProbeSetting, assignment_key
+from bench.measures.windows.score import TokenStream
+from bench.quantize.block_cache import BlockCache
+from bench.quantize.build import fitted_importance
+from bench.quantize.live_weights import LiveWeights
+
+
+class ProbedModel:
+    """A loaded model that assignments are tried on. Use as a context manager."""
+
+    def __init__(self, setting: ProbeSetting) -> None:
+        self._setting, self._stream, n = setting, TokenStream.load(setting.stream), setting.window
+        setting.log.parent.mkdir(parents=True, exist_ok=True)
+        self._cache, self._known = BlockCache(setting.blocks, setting.origin), read_log(setting.log)
+        with ExitStack() as stack:
+            model = stack.enter_context(Model(setting.model, own_memory=True))
+            importance = fitted_importance(setting.model, setting.importance)
+            self._live = LiveWeights(model, importance, self._cache, setting.threads)
+            self._context = stack.enter_context(
+                Context(model, n_ctx=n, n_batch=n, n_ubatch=min(512, n), threads=setting.threads)
+            )
+            self._log = stack.enter_context(setting.log.open("a", encoding="utf-8"))
+            self._stack = stack.pop_all()
+        self._references = {w: ReferenceLogits(setting.logits / f"{w}.logits", model.n_vocab) for w in setting.windows}
+        for window, reference in self._references.items():
+            if not reference.path.exists():
+                reference.write(self._logits(window))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._stack.close()
+        self._cache.trim()
+
+    def divergence(self, assignment: dict[str, str]) -> tuple[float, ...]:
+        """Mean KL divergence by window, nats; empty where logits are not finite. What is on the log is not measured again."""
+        key = assignment_key(assignment)
+        if key not in self._known:
+            self._live.assign(assignment)
+            self._known[key] = Probed(key=key, kl=self._measured())
+            self._log.write(self._known[key].model_dump_json() + "\n")
+            self._log.flush()
+        return self._known[key].kl
+
+    def _measured(self) -> tuple[float, ...]:
+        kl = []
+        for window, reference in self._references.items():
+            start, computed = window * self._setting.window, self._logits(window)
+            targets = self._stream.tokens[start + 1 : start + self._setting.window]
+            try:
+                _, divergence = score(computed, targets, threads=self._setting.threads, reference=reference)
+            except MeasurementError:  # not finite
+                return ()
+            assert divergence is not None
+            kl.append(float(divergence.kl.mean()))
+        return tuple(kl)
+
+    def _logits(self, window: int) -> NDArray[np.float32]:
+        self._context.clear()
+        self._context.prepare(self._stream.window(window, self._setting.window), 0)
+        self._context.decode()
+        return self._context.logits()[:-1]
+
+
+def probe(job: ProbeJob, progress: Callable[[float], None]) -> ProbeResult:
+    """Measure the job's assignments in order."""
+    with ProbedModel(job.setting) as model:
+        for i, assignment in enumerate(job.assignments):
+            model.divergence(assignment)
+            progress((i + 1) / len(job.assignments))
+    return ProbeResult(measured=len(job.assignments))

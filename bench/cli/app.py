@@ -1,0 +1,74 @@
+"""`python -m bench`: its commands, put together, and how they end. The commands themselves are in cli_*.py.
+
+Heavy modules are imported inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import io
+import signal
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from bench.cli import files as cli_files
+from bench.cli import measure as cli_measure
+from bench.cli import recipe as cli_recipe
+from bench.cli import results as cli_results
+from bench.cli import run as cli_run
+from bench.cli import share as cli_share
+from bench.core.errors import BenchError
+
+app = typer.Typer(
+    name="bench",
+    help="Measure what GGUF quantizations cost and buy: perplexity, size and CPU speed of recipes, against one reference model.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+# in the order of the help
+app.add_typer(cli_run.app)
+app.add_typer(cli_recipe.app, name="recipe")
+app.add_typer(cli_files.app)
+app.add_typer(cli_measure.app)
+app.add_typer(cli_results.app)
+app.add_typer(cli_share.app)
+
+
+@app.callback()
+def options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+    """Options of the program itself; main() reads them."""
+
+    """Ctrl-C or a polite request to end."""
+
+
+class _Interrupted(BaseException):
+    """Ctrl-C or a polite request to end."""
+
+
+def main() -> None:
+    """Run a command. An error is one line on standard error and exit code 2 (a bug shows its traceback); `--debug`, anywhere, shows its traceback."""
+    arguments = [a for a in sys.argv[1:] if a != "--debug"]
+
+    def interrupt(*_: object) -> None:
+        raise _Interrupted
+
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8")  # tables have a Δ, whatever the locale is
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, interrupt)
+    try:
+        app(arguments, prog_name="python -m bench")
+    except (BenchError, OSError) as e:
+        if "--debug" in sys.argv:
+            traceback.print_exc()
+        print(f"error: {' '.join(str(e).split())}", file=sys.stderr)
+        sys.exit(2)
+    except _Interrupted:
+        print("interrupted; what was measured is kept, the same command goes on from there", file=sys.stderr)
+        sys.exit(130)

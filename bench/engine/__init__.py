@@ -1,0 +1,1 @@
+"""llama.cpp, and nothing but it: the only folder that knows ctypes."""

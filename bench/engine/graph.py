@@ -1,0 +1,142 @@
+"""A view of the tensors that llama.cpp's evaluation callback hands out.
+
+`ggml_tensor` is the one C structure that llama-cpp-python does not declare. Everything else of the C API is in engine.py.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.engine.lowlevel import libggml
+
+_GGML_TYPE_F32 = 0
+_GGML_TYPE_I32 = 26
+
+
+class _Tensor(ctypes.Structure):
+    """`struct ggml_tensor` of ggml.h, as of llama-cpp-python 0.3.36 (pinned in pyproject.toml)."""
+
+
+_Tensor._fields_ = [
+    ("type", ctypes.c_int),
+    ("buffer", ctypes.c_void_p),
+    ("ne", ctypes.c_int64 * 4),
+    ("nb", ctypes.c_size_t * 4),
+    ("op", ctypes.c_int),
+    ("op_params", ctypes.c_int32 * 16),
+    ("flags", ctypes.c_int32),
+    ("src", ctypes.POINTER(_Tensor) * 10),
+    ("view_src", ctypes.POINTER(_Tensor)),
+    ("view_offs", ctypes.c_size_t),
+    ("data", ctypes.c_void_p),
+    ("name", ctypes.c_char * 64),
+    ("extra", ctypes.c_void_p),
+    ("padding", ctypes.c_char * 8),
+]
+
+
+@cache
+def _op_number(name: str) -> int:
+    """Number of a graph operation in the loaded library (the enumeration changes between versions)."""
+    op_name = libggml.ggml_op_name
+    op_name.argtypes, op_name.restype = [ctypes.c_int], ctypes.c_char_p
+    for number in range(200):
+        if op_name(number) == name.encode():
+            return number
+    raise RuntimeError(f"this llama.cpp has no graph operation {name}")
+
+
+def _array(tensor: _Tensor) -> NDArray[np.generic]:
+    """The tensor's data as a strided view, slowest dimension first: shape (ne3, ne2, ne1, ne0)."""
+    dtype = {_GGML_TYPE_F32: np.float32, _GGML_TYPE_I32: np.int32}[tensor.type]
+    shape, strides = tuple(tensor.ne)[::-1], tuple(tensor.nb)[::-1]
+    extent = sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) + np.dtype(dtype).itemsize
+    buffer = (ctypes.c_char * extent).from_address(tensor.data)
+    return np.ndarray(shape, dtype, buffer, strides=strides)
+
+
+@dataclass(frozen=True)
+class MatMul:
+    """One matrix product of the graph, just after it was computed.
+
+    weight: name of the weight tensor; n_matrices: number of matrices it stacks (1, or the number of experts).
+    activations: float32 (batch, groups, rows, columns), a view that is valid only during the callback.
+    experts: int32 (tokens, experts used) for a product routed to experts, else None.
+    """
+
+    weight: str
+    n_matrices: int
+    activations: NDArray[np.float32]
+    experts: NDArray[np.int32] | None
+
+
+MatMulObserver = Callable[[MatMul], None]
+#: What llama.cpp calls for every tensor of the graph: (pointer, whether it asks or tells, nothing) -> wanted, or go on.
+EvalCallback = Callable[[int, bool, int | None], bool]
+
+
+def tensor_callback(observe: Callable[[str, NDArray[np.float32]], None], wanted: Callable[[str], bool]) -> EvalCallback:
+    """A `cb_eval` function that calls `observe` for each float32 tensor whose name is `wanted`, as (rows, columns).
+
+    The array is a view that is valid only during the call.
+    """
+
+    def callback(pointer: int, ask: bool, _user_data: int | None) -> bool:
+        tensor = _Tensor.from_address(pointer)
+        name = tensor.name.decode("utf-8", "replace")
+        if ask:
+            return bool(tensor.type == _GGML_TYPE_F32 and wanted(name))
+        observe(name, _array(tensor)[0, 0])
+        return True
+
+    return callback
+
+
+def matmul_callback(observe: MatMulObserver, wanted: Callable[[str], bool], min_rows: int) -> EvalCallback:
+    """A `cb_eval` function that calls `observe` for each product with a weight whose name is `wanted`.
+
+    Products of fewer than `min_rows` rows and of activations that are not float32 are passed over, except those
+    routed to experts, whose rows are spread over the experts.
+    """
+    mul_mat, mul_mat_id = _op_number("MUL_MAT"), _op_number("MUL_MAT_ID")
+
+    def callback(pointer: int, ask: bool, _user_data: int | None) -> bool:
+        tensor = _Tensor.from_address(pointer)
+        if tensor.op not in (mul_mat, mul_mat_id):
+            return not ask
+        routed = tensor.op == mul_mat_id
+        weight, activations = tensor.src[0].contents, tensor.src[1].contents
+        # A backend may wrap the name: CUDA0#blk.0.attn_k.weight#0
+        name = weight.name.decode()
+        name = name.split("#")[1] if "#" in name else name
+        if ask:
+            enough = routed or activations.ne[1] >= min_rows
+            return bool(enough and activations.type == _GGML_TYPE_F32 and wanted(name))
+        experts = _array(tensor.src[2].contents)[0, 0] if routed else None
+        n_matrices = weight.ne[2] * weight.ne[3]
+        observe(MatMul(name, n_matrices, _array(activations), experts))  # type: ignore[arg-type]
+        return True
+
+    return callback
+
+
+def source_callback(found: Callable[[str, int], None]) -> EvalCallback:
+    """A `cb_eval` function that tells the name and address of everything that the graph's operations read.
+
+    Nothing is asked for, so the graph is computed as it would be without.
+    """
+
+    def callback(pointer: int, ask: bool, _user_data: int | None) -> bool:
+        if ask:
+            for source in _Tensor.from_address(pointer).src:
+                if source:
+                    found(source.contents.name.decode("utf-8", "replace"), source.contents.data)
+        return not ask
+
+    return callback

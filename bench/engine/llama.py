@@ -1,0 +1,281 @@
+"""llama.cpp through llama-cpp-python's low-level API: with graph.py and quantizer.py the only module that knows ctypes.
+
+Everything here runs inside a worker process (see worker.py): a crash in native code ends that process only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import re
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.core.errors import BenchError, MeasurementError
+from bench.engine.graph import EvalCallback
+from bench.engine.lowlevel import VERSION, lib
+from bench.execute.jobs import LibraryInfo
+
+_LOG_ERROR = 4
+
+# --- log ---------------------------------------------------------------------------------------------------------
+
+_errors: deque[str] = deque(maxlen=20)
+_listeners: list[Callable[[str], None]] = []
+_partial = ""
+
+
+def _on_log(level: int, text: bytes, _user_data: int | None) -> None:
+    """Join the fragments that llama.cpp logs into lines; keep the last ones and pass each to the listeners."""
+    global _partial
+    decoded = text.decode("utf-8", "replace")
+    if level == _LOG_ERROR:
+        _errors.append(decoded.strip())
+    _partial += decoded
+    *lines, _partial = _partial.split("\n")
+    for line in lines:
+        for listener in _listeners:
+            listener(line)
+
+
+# Kept alive for the life of the process: llama.cpp would call into freed memory otherwise.
+_log_callback = lib.llama_log_callback(_on_log)
+lib.llama_log_set(_log_callback, ctypes.c_void_p(0))
+lib.llama_backend_init()
+
+
+def start_listening_for_errors() -> None:
+    """Forget the errors that were logged so far, before a call whose failure is to be explained."""
+    _errors.clear()
+
+
+@contextmanager
+def listen(listener: Callable[[str], None]) -> Iterator[None]:
+    """Pass every line that llama.cpp logs to a listener."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+def what_went_wrong() -> str:
+    """What llama.cpp last said was wrong, without its function names."""
+    said = [re.sub(r"^\w+: ", "", e) for e in _errors if e]
+    specific = [s for s in said if not s.startswith("failed to load model")]
+    return (specific or said or ["no reason given"])[0]
+
+
+# --- what the library is --------------------------------------------------------------------------------------------
+
+
+def isa_label(features: tuple[str, ...], architecture: str) -> str:
+    """The instruction set the kernels were compiled for: the widest one that the library names."""
+    for feature, label in (
+        ("AMX_INT8", "AMX"),
+        ("AVX512", "AVX512"),
+        ("AVX_VNNI", "AVX2+VNNI"),
+        ("AVX2", "AVX2"),
+        ("AVX", "AVX"),
+        ("SVE", "SVE"),
+        ("MATMUL_INT8", "NEON+i8mm"),
+        ("DOTPROD", "NEON+dotprod"),
+        ("NEON", "NEON"),
+    ):
+        if feature in features:
+            return label
+    return architecture
+
+
+def library() -> LibraryInfo:
+    """The loaded engine, as it reports itself."""
+    report = lib.llama_print_system_info().decode()
+    features = tuple(name for name, value in re.findall(r"(\w+) = (\d+)", report) if value != "0")
+    return LibraryInfo(
+        binding=VERSION,
+        llama_cpp=lib.llama_version().decode(),
+        features=features,
+        isa=isa_label(features, platform.machine()),
+    )
+
+
+# --- models and contexts ---------------------------------------------------------------------------------------------
+
+
+#: Spellings of the tokens of infill prompts: before prefix, suffix, middle.
+INFILL_SPELLINGS = (
+    ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
+    ("<fim-prefix>", "<fim-suffix>", "<fim-middle>"),
+    ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
+    ("<|fim_begin|>", "<|fim_hole|>", "<|fim_end|>"),
+    ("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),
+    ("<PRE>", "<SUF>", "<MID>"),
+    ("<|code_prefix|>", "<|code_suffix|>", "<|code_middle|>"),
+)
+
+
+class Model:
+    """A model loaded for the CPU. Use as a context manager.
+
+    own_memory: keep weights in memory of this process, as they stand in the file, not mapped and not repacked.
+    Raises BenchError when llama.cpp cannot load the file, with its reason.
+    """
+
+    def __init__(self, path: Path, *, vocab_only: bool = False, own_memory: bool = False) -> None:
+        params = lib.llama_model_default_params()
+        params.n_gpu_layers = 0
+        self._no_devices = (ctypes.c_void_p * 1)()  # an empty list: figures are the CPU's on every build
+        params.devices = ctypes.addressof(self._no_devices)
+        params.vocab_only = vocab_only
+        if own_memory:
+            params.load_mode, params.use_extra_bufts = lib.LLAMA_LOAD_MODE_NONE, False
+        start_listening_for_errors()
+        self.path = path
+        self._model = lib.llama_model_load_from_file(str(path).encode(), params)
+        if not self._model:
+            raise BenchError(f"{path}: llama.cpp cannot load this model ({what_went_wrong()})")
+        self.n_layers = int(lib.llama_model_n_layer(self._model))
+        self._vocab = lib.llama_model_get_vocab(self._model)
+        self.n_vocab = lib.llama_vocab_n_tokens(self._vocab)
+        bos = lib.llama_vocab_bos(self._vocab)
+        #: Token to put at the start of every window, or None where the vocabulary does not ask for one.
+        self.bos = bos if lib.llama_vocab_get_add_bos(self._vocab) and bos >= 0 else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        lib.llama_model_free(self._model)
+
+    def tokenize(self, text: str, *, start: bool = True, special: bool = False) -> NDArray[np.int32]:
+        """Tokens of a text; by default as llama-perplexity reads a file.
+
+        start: add what the vocabulary puts at the start of a text. special: read special tokens that are spelled out in it.
+        """
+        data = text.encode()
+        capacity = len(data) + 8
+        while True:
+            tokens = (lib.llama_token * capacity)()
+            n = lib.llama_tokenize(self._vocab, data, len(data), tokens, capacity, start, special)
+            if n >= 0:
+                return np.array(tokens[:n], np.int32)
+            capacity = -n
+
+    def piece(self, token: int, *, special: bool = False) -> bytes:
+        """The bytes a token stands for; of control tokens the spelling, if `special`, and nothing otherwise."""
+        buffer = ctypes.create_string_buffer(256)
+        n = lib.llama_token_to_piece(self._vocab, token, buffer, 256, 0, special)
+        return buffer.raw[: max(n, 0)]
+
+    def infill_tokens(self) -> tuple[int, int, int] | None:
+        """Tokens before the prefix, the suffix and the middle of an infill prompt; None for a vocabulary without them.
+
+        As the file names them or llama.cpp recognizes them, or else by the spellings that models in use have.
+        """
+        named = tuple(
+            int(f(self._vocab)) for f in (lib.llama_vocab_fim_pre, lib.llama_vocab_fim_suf, lib.llama_vocab_fim_mid)
+        )
+        if min(named) >= 0:
+            return named[0], named[1], named[2]
+        for spellings in INFILL_SPELLINGS:
+            tokens = [self.tokenize(s, start=False, special=True) for s in spellings]
+            if all(len(t) == 1 for t in tokens):
+                return int(tokens[0][0]), int(tokens[1][0]), int(tokens[2][0])
+        return None
+
+    def is_end(self, token: int) -> bool:
+        """Whether a model says with this token that it has finished."""
+        return bool(lib.llama_vocab_is_eog(self._vocab, token))
+
+    def special_texts(self) -> dict[str, str]:
+        """The spellings of the tokens that begin and end a text, as chat templates ask for them; empty where there are none."""
+        tokens = {"bos_token": lib.llama_vocab_bos(self._vocab), "eos_token": lib.llama_vocab_eos(self._vocab)}
+        return {name: lib.llama_vocab_get_text(self._vocab, t).decode() if t >= 0 else "" for name, t in tokens.items()}
+
+
+class Context:
+    """A context of one sequence on a loaded model. Use as a context manager.
+
+    callback, when given, sees the tensors of the graph (see graph.py).
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        n_ctx: int,
+        n_batch: int,
+        n_ubatch: int,
+        threads: int,
+        callback: EvalCallback | None = None,
+    ) -> None:
+        params = lib.llama_context_default_params()
+        params.n_ctx = n_ctx
+        params.n_batch = n_batch
+        params.n_ubatch = n_ubatch
+        params.n_seq_max = 1
+        params.n_threads = params.n_threads_batch = threads
+        params.no_perf = True
+        params.offload_kqv = params.op_offload = False
+        if callback is not None:
+            self._callback = lib.ggml_backend_sched_eval_callback(callback)  # kept alive with the context
+            params.cb_eval = self._callback
+        start_listening_for_errors()
+        self.model = model
+        self._ctx = lib.llama_init_from_model(model._model, params)
+        if not self._ctx:
+            raise BenchError(f"{model.path}: llama.cpp cannot make a context of {n_ctx} tokens ({what_went_wrong()})")
+        self._memory = lib.llama_get_memory(self._ctx)
+        self._batch = lib.llama_batch_init(n_batch, 0, 1)
+        self._n_outputs = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        lib.llama_batch_free(self._batch)
+        lib.llama_free(self._ctx)
+
+    def clear(self) -> None:
+        """Forget everything: the next decode starts from an empty memory."""
+        lib.llama_memory_clear(self._memory, True)
+
+    def forget_after(self, n: int) -> bool:
+        """Keep the first `n` tokens only. Returns whether the architecture's memory allows that."""
+        return bool(lib.llama_memory_seq_rm(self._memory, 0, n, -1))
+
+    @property
+    def n_past(self) -> int:
+        """Number of tokens the memory holds."""
+        return int(lib.llama_memory_seq_pos_max(self._memory, 0)) + 1
+
+    def prepare(self, tokens: NDArray[np.int32], logits_from: int) -> None:
+        """Fill the batch: tokens at the positions that follow the memory, logits wanted from index `logits_from` on."""
+        n, past, batch = len(tokens), self.n_past, self._batch
+        for i in range(n):
+            batch.token[i] = int(tokens[i])
+            batch.pos[i] = past + i
+            batch.n_seq_id[i] = 1
+            batch.seq_id[i][0] = 0
+            batch.logits[i] = i >= logits_from
+        batch.n_tokens = n
+        self._n_outputs = max(n - logits_from, 0)
+
+    def decode(self) -> None:
+        """Run the prepared batch. Nothing but llama.cpp's own work happens here: this is what is timed."""
+        status = lib.llama_decode(self._ctx, self._batch)
+        if status != 0:
+            raise MeasurementError(f"{self.model.path.name}: llama_decode failed with {status} ({what_went_wrong()})")
+        lib.llama_synchronize(self._ctx)
+
+    def logits(self) -> NDArray[np.float32]:
+        """(outputs, vocabulary) view of the last decode's logits; overwritten by the next decode."""
+        pointer = lib.llama_get_logits(self._ctx)
+        return np.ctypeslib.as_array(pointer, (self._n_outputs, self.model.n_vocab))

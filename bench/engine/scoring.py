@@ -1,0 +1,138 @@
+"""Logits to token scores: negative log-likelihood (NLL), and how far a distribution is from the reference's.
+
+Everything is computed in one pass over blocks of a few rows, in as many threads as the model runs with; numpy's
+vectorized float32 exponential releases the interpreter's lock. Sums over the vocabulary and all that follows are float64.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.core.errors import BenchError, MeasurementError
+
+#: Rows of logits taken at a time: a block of a 128k vocabulary is 2 MiB, which stays in a core's cache.
+_ROWS = 4
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """Scores of the scored tokens of a window, one entry a token.
+
+    nll: float64, nats. top_is_correct: whether the most likely token is the one that follows in the text.
+    """
+
+    nll: NDArray[np.float64]
+    top_is_correct: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """The same tokens against the reference.
+
+    kl: float64, nats, KL(reference || this) = sum over the vocabulary of p_ref (ln p_ref - ln p). p_change: float64,
+    probability of the correct token minus the reference's. same_top: whether both find the same token most likely.
+    reference_correct: whether the reference's most likely token is the correct one.
+    """
+
+    kl: NDArray[np.float64]
+    p_change: NDArray[np.float64]
+    same_top: NDArray[np.bool_]
+    reference_correct: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class ReferenceLogits:
+    """The reference's logits for the scored tokens of one window, in a file: float32 as computed, row by row.
+
+    Read by blocks and never mapped, so that they do not count as memory of the process that compares with them.
+    """
+
+    path: Path
+    vocabulary: int
+
+    @staticmethod
+    def n_bytes(tokens: int, vocabulary: int) -> int:
+        return 4 * tokens * vocabulary
+
+    def write(self, logits: NDArray[np.float32]) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_suffix(".partial")
+        try:
+            with partial.open("wb") as f:
+                f.write(logits.data.cast("B"))
+        except OSError as e:
+            raise BenchError(
+                f"{self.path}: cannot be written ({e.strerror}); free some space or choose another directory with --cache"
+            ) from e
+        partial.replace(self.path)
+
+    def read(self, rows: slice) -> NDArray[np.float32]:
+        row = self.n_bytes(1, self.vocabulary)
+        count = (rows.stop - rows.start) * self.vocabulary
+        return np.fromfile(self.path, np.float32, count, offset=rows.start * row).reshape(-1, self.vocabulary)
+
+
+@dataclass(frozen=True)
+class _Softmax:
+    """Rows of logits with what a softmax needs. exps: exp(logits - largest); log_sum: ln sum exp(logits), float64."""
+
+    logits: NDArray[np.float32]
+    exps: NDArray[np.float32]
+    sums: NDArray[np.float64]
+    log_sum: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, logits: NDArray[np.float32]) -> _Softmax:
+        largest = logits.max(axis=1)
+        if not (np.isfinite(largest).all() and np.isfinite(logits.min(axis=1)).all()):
+            raise MeasurementError(
+                "the logits hold NaN or Inf, so there is no perplexity to report; the quantization or the model is broken"
+            )
+        exps = logits - largest[:, None]
+        np.exp(exps, out=exps)
+        sums = np.add.reduce(exps, axis=1, dtype=np.float64)
+        return cls(logits, exps, sums, np.log(sums) + largest)
+
+
+def score(
+    logits: NDArray[np.float32], targets: NDArray[np.int32], *, threads: int, reference: ReferenceLogits | None = None
+) -> tuple[TokenScores, Divergence | None]:
+    """Score target tokens, and compare with the reference's logits for the same tokens where they are given.
+
+    logits: (tokens, vocabulary) float32, not copied; targets: (tokens,). The exponentials are float32 relative to a row's
+    largest logit, so that values agree with float64 throughout to 1e-6. With z the logits, Z the log of their summed
+    exponentials and p_ref the reference's probabilities, KL = sum p_ref (z_ref - z) - Z_ref + Z.
+    Raises MeasurementError when a logit is NaN or infinite.
+    """
+    n = len(targets)
+    nll, correct = np.empty(n), np.empty(n, np.bool_)
+    kl, p_change, same_top, reference_correct = np.empty(n), np.empty(n), np.empty(n, np.bool_), np.empty(n, np.bool_)
+
+    def score_rows(start: int) -> None:
+        rows = slice(start, min(start + _ROWS, n))
+        this, target = _Softmax.of(logits[rows]), targets[rows]
+        picked = np.arange(len(target)), target
+        top = this.logits.argmax(axis=1)
+        nll[rows] = this.log_sum - this.logits[picked]
+        correct[rows] = top == target
+        if reference is None:
+            return
+        ref = _Softmax.of(reference.read(rows))
+        ref_top = ref.logits.argmax(axis=1)
+        # the reference's exponentials are not needed again: weigh the differences of logits in place
+        ref.exps[:] *= ref.logits - this.logits
+        weighted = np.add.reduce(ref.exps, axis=1, dtype=np.float64) / ref.sums
+        kl[rows] = weighted - ref.log_sum + this.log_sum
+        p_change[rows] = np.exp(-nll[rows]) - np.exp(ref.logits[picked] - ref.log_sum)
+        same_top[rows] = top == ref_top
+        reference_correct[rows] = ref_top == target
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(score_rows, range(0, n, _ROWS)))
+    scores = TokenScores(nll, correct)
+    return scores, Divergence(kl, p_change, same_top, reference_correct) if reference is not None else None

@@ -1,0 +1,1 @@
+"""GGUF files: headers, reading, writing, split files, exact widening."""

@@ -1,0 +1,1 @@
+"""What is measured of a file: a folder for each kind of measurement."""

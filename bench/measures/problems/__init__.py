@@ -1,0 +1,1 @@
+"""Infill problems and conversations: scored and completed."""

@@ -1,0 +1,173 @@
+"""Tables of infill problems and conversations out of records: each set on its own, paired with the reference by problem."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.measures.problems.jobs import ProblemResult
+from bench.measures.problems.sets import FIM
+from bench.measures.windows import statistics as stats
+from bench.measures.windows.statistics import Estimate
+from bench.measures.windows.tables import (
+    MISSING,
+    divergence_text,
+    percent,
+    perplexity_text,
+    share,
+    verdict,
+    with_interval,
+)
+from bench.records.run import ProblemSetIdentity, Run
+
+FIM_KEY = """\
+Key
+- Infill problems: {n} pieces of code with a gap; the model is given what precedes and follows it, in the order prefix, suffix, middle
+- PPL: perplexity of what belongs into the gap; vs reference: its change on the same problems; KL: mean divergence from the reference, nats
+- Exact: share of gaps that greedy completion fills to the letter (blanks at the ends aside), Wilson's interval; Similarity: one minus edit distance over the longer length, mean over problems
+- A completion stops at the model's own end, at the end of the line for a gap within a line, and where the line after the gap begins for a gap of lines, and after 64 or 192 tokens (more for longer gaps)
+- Intervals (95 %) come from resampling problems"""
+
+CHAT_KEY = """\
+Key
+- Conversations: {n}, rendered with the model's chat template; scored are {scored}
+- PPL: their perplexity; vs reference: its change on the same conversations; KL: mean divergence from the reference, nats; Same top: share of tokens where both find the same token most likely
+- Intervals (95 %) come from resampling conversations"""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Figures of one file on one set. exact, similarity: None for what is scored only; the rest against the reference: None for itself."""
+
+    problems: int
+    ppl: Estimate
+    change: Estimate | None
+    kl: Estimate | None
+    same_top: Estimate | None
+    exact: Estimate | None
+    similarity: Estimate | None
+    similarity_change: Estimate | None
+
+
+def problem_results(run: Run, problems: ProblemSetIdentity) -> dict[str, list[ProblemResult]]:
+    """Results, problem by problem, of files that have all of the set: figures over fewer problems would not compare."""
+    on_record = run.problems(problems.key)
+    most = max((len(b) for b in on_record.values()), default=0)
+    return {
+        n: [r for record in b.values() for r in record.results]
+        for n, b in on_record.items()
+        if b and len(b) == (next(iter(b.values())).batches or most)
+    }
+
+
+def scores(results: Sequence[ProblemResult], reference: Sequence[ProblemResult] | None) -> Scores:
+    """PPL = exp(sum of NLL / tokens); against the reference the same tokens are paired problem by problem."""
+    tokens = _array(r.tokens for r in results)
+    nll = _array(r.nll for r in results)
+    kl = [r.kl for r in results]
+    same = [r.same_top for r in results]
+    written = [(r.completion, r.expected) for r in results if r.completion is not None and r.expected is not None]
+    similarity = _array(edit_similarity(c, e) for c, e in written)
+    change, similarity_change = None, None
+    if reference is not None:
+        by_name = {r.name: r for r in reference}
+        theirs = _array(by_name[r.name].nll for r in results)
+        change = stats.ratio_of_sums(nll - theirs, tokens).map(lambda x: stats.exp(x) - 1)
+        if written:
+            before = _array(edit_similarity(by_name[r.name].completion or "", r.expected or "") for r in results)
+            similarity_change = stats.ratio_of_sums(similarity - before, np.ones(len(written)))
+    return Scores(
+        problems=len(results),
+        ppl=stats.ratio_of_sums(nll, tokens).map(stats.exp),
+        change=change,
+        kl=stats.ratio_of_sums(_array(kl), tokens) if all(x is not None for x in kl) else None,
+        same_top=stats.ratio_of_sums(_array(same), tokens) if all(x is not None for x in same) else None,
+        exact=stats.share_of(sum(is_exact(c, e) for c, e in written), len(written)) if written else None,
+        similarity=stats.ratio_of_sums(similarity, np.ones(len(written))) if written else None,
+        similarity_change=similarity_change,
+    )
+
+
+def _array(values: object) -> NDArray[np.float64]:
+    return np.array(list(values), np.float64)  # type: ignore[call-overload]
+
+
+def is_exact(completion: str, expected: str) -> bool:
+    """Whether a gap is filled to the letter, blanks at the ends of lines and of the whole aside."""
+    return _trimmed(completion) == _trimmed(expected)
+
+
+def edit_similarity(completion: str, expected: str) -> float:
+    """1 - Levenshtein distance / length of the longer, in characters; 1 for equal texts."""
+    from rapidfuzz.distance import Levenshtein
+
+    return float(Levenshtein.normalized_similarity(_trimmed(completion), _trimmed(expected)))
+
+
+def _trimmed(text: str) -> str:
+    return "\n".join(line.rstrip() for line in text.strip().split("\n"))
+
+
+def problem_table(run: Run, problems: ProblemSetIdentity) -> pd.DataFrame:
+    """One row a file, the reference first, as text."""
+    found = problem_results(run, problems)
+    reference = found.get(run.reference or "")
+    rows = []
+    for name, results in found.items():
+        s = scores(results, None if name == run.reference else reference)
+        row = {
+            "Recipe": name,
+            "PPL [95 %]": with_interval(s.ppl, perplexity_text),
+            "vs reference": _text(s.change, percent),
+            "KL [95 %]": _text(s.kl, divergence_text),
+        }
+        if problems.problem_kind == FIM:
+            row |= {
+                "Exact [95 %]": _text(s.exact, share),
+                "Similarity [95 %]": _text(s.similarity, share),
+                "Similarity vs reference": MISSING
+                if s.similarity_change is None
+                else f"{_text(s.similarity_change, lambda x: f'{100 * x:+.1f}')} {_said(s.similarity_change)}",
+            }
+        else:
+            row["Same top [95 %]"] = _text(s.same_top, share)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def groups_table(run: Run, problems: ProblemSetIdentity) -> pd.DataFrame:
+    """Perplexity by language or topic; empty when there is one only."""
+    rows = []
+    for name, results in problem_results(run, problems).items():
+        groups = dict.fromkeys(sorted(r.group for r in results))
+        values = {g: scores([r for r in results if r.group == g], None).ppl.value for g in groups}
+        rows.append({"Recipe": name} | {g or "other": perplexity_text(v) for g, v in values.items()})
+    table = pd.DataFrame(rows)
+    return table if len(table.columns) > 2 else pd.DataFrame()
+
+
+def key(run: Run, problems: ProblemSetIdentity) -> str:
+    n = max((len(r) for r in problem_results(run, problems).values()), default=0)
+    if problems.problem_kind == FIM:
+        return FIM_KEY.format(n=n)
+    scored = "the assistant's tokens" if problems.assistant_only else "all tokens, the template's among them"
+    return CHAT_KEY.format(n=n, scored=scored)
+
+
+def title(problems: ProblemSetIdentity) -> str:
+    what = "Infill" if problems.problem_kind == FIM else "Conversations"
+    fixed = problems.name in ("fim", "chat")
+    only = ", assistant's tokens" if problems.assistant_only else ""
+    return what + ("" if fixed else f": {problems.name}") + only
+
+
+def _text(estimate: Estimate | None, form: object) -> str:
+    return MISSING if estimate is None else with_interval(estimate, form)  # type: ignore[arg-type]
+
+
+def _said(change: Estimate) -> str:
+    return f"({verdict(change, 'worse', 'better')})"

@@ -1,0 +1,1 @@
+"""Error propagation: how far hidden states are from the reference's, layer by layer."""

@@ -1,0 +1,85 @@
+"""Error propagation out of records: how the error of hidden states grows with depth, and DynamicGate against Standard."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.measures.windows.statistics import Estimate, mean_over_windows
+from bench.measures.windows.tables import mixed_pairs, percent, verdict, with_interval
+from bench.records.run import Run
+
+KEY = """\
+Key
+- Error: relative error of the residual stream after a layer, |h - h_ref| / |h_ref|, mean over tokens and windows; h_ref: the reference's on the same tokens
+- Growth: how many times larger the error is after the last layer than after the first quarter of them
+- Attention, feed-forward: the same of what the attentions and the feed-forward networks add, mean over layers"""
+
+
+def errors(run: Run, recipe: str, part: str = "residual") -> NDArray[np.float64]:
+    """(windows, layers) relative errors of a recipe, NaN where there is none; no row when not all windows are there."""
+    found = run.propagation.get(recipe, {})
+    if len(found) < run.identity.windows:
+        return np.empty((0, 0))
+    return np.array([getattr(r, part) for r in found.values()], np.float64)
+
+
+def quarter(n_layers: int) -> int:
+    """Index of the last layer of the first quarter."""
+    return max(math.ceil(n_layers / 4) - 1, 0)
+
+
+def growth(by_layer: NDArray[np.float64]) -> Estimate:
+    """Error after the last layer / error after the first quarter, the mean of windows' logarithms taken back."""
+    first, last = by_layer[:, quarter(by_layer.shape[1])], by_layer[:, -1]
+    return mean_over_windows(np.log(last / first)).map(math.exp)
+
+
+def propagation_table(run: Run) -> pd.DataFrame:
+    """Every recipe's error along the depth; empty without any."""
+    rows = []
+    for name in run.files:
+        residual = errors(run, name)
+        if not residual.size:
+            continue
+        n = residual.shape[1]
+        marks = {"after 25 %": quarter(n), "50 %": n // 2 - 1, "75 %": n - quarter(n) - 2}
+        parts = {p: float(np.nanmean(errors(run, name, p))) for p in ("attention", "feed_forward")}
+        rows.append(
+            {"Recipe": name}
+            | {f"Error {where}": f"{residual[:, max(i, 0)].mean():.3f}" for where, i in marks.items()}
+            | {
+                "Last layer [95 %]": with_interval(mean_over_windows(residual[:, -1]), "{:.3f}".format),
+                "Growth [95 %]": with_interval(growth(residual), "{:.2f}".format),
+                "Attention": f"{parts['attention']:.3f}",
+                "Feed-forward": f"{parts['feed_forward']:.3f}",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def paired_propagation_table(run: Run) -> pd.DataFrame:
+    """Mixed recipes against Standard of the same base: changes of the error and of its growth, paired by window."""
+    rows = []
+    for pair in mixed_pairs(run):
+        std, gated = errors(run, pair.standard or ""), errors(run, pair.gated or "")
+        if not (std.size and gated.size):
+            continue
+        last = mean_over_windows(np.log(gated[:, -1] / std[:, -1])).map(lambda x: math.exp(x) - 1)
+        mean = mean_over_windows(np.log(gated.mean(axis=1) / std.mean(axis=1))).map(lambda x: math.exp(x) - 1)
+        q = quarter(std.shape[1])
+        ratio = np.log(gated[:, -1] / gated[:, q]) - np.log(std[:, -1] / std[:, q])
+        rows.append(
+            {
+                "Recipe": pair.gated,
+                "Against": pair.standard,
+                "Δ error, last layer [95 %]": with_interval(last, percent),
+                "Verdict": verdict(last, "smaller", "larger"),
+                "Δ error, mean of layers [95 %]": with_interval(mean, percent),
+                "Δ growth [95 %]": with_interval(mean_over_windows(ratio).map(lambda x: math.exp(x) - 1), percent),
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,1 @@
+"""The same beginnings completed by every file, side by side."""

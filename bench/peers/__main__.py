@@ -1,0 +1,5 @@
+"""`python -m bench.peers`, behind `nox -s peers`."""
+
+from bench.peers.peers import main
+
+main()

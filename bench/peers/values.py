@@ -1,0 +1,121 @@
+"""What llama.cpp's tools and this program found for the same work, read from what both printed and wrote."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from bench.core.errors import BenchError
+from bench.gguf_files.header import read_header
+from bench.peers.side_by_side import Ran
+from bench.quantize import imatrix
+from bench.records.run import Run
+
+_ESTIMATE = re.compile(r"Final estimate: PPL = ([\d.]+) \+/- ([\d.]+)")
+#: A line may begin with the log's time and level.
+_STATISTIC = re.compile(r"^(?:[\d.]+ \w )?\s*(\S.*?)\s*:\s+(-?[\d.]+)", re.MULTILINE)
+#: The statistics whose values are put side by side; the others only have to be there.
+_SHOWN = ("Mean PPL(Q)", "Mean    KLD", "RMS Δp", "Same top p")
+
+
+class Value(BaseModel):
+    """A figure that both found."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    tools: str
+    ours: str
+
+    def row(self) -> dict[str, str]:
+        return {"Value": self.name, "Tools": self.tools, "Ours": self.ours}
+
+
+def perplexity(tools: Ran, ours: Ran) -> list[Value]:
+    printed = _ESTIMATE.search(tools.printed[-1])
+    if printed is None:
+        raise BenchError("llama-perplexity printed no final estimate; its output is not the one this program knows")
+    found = json.loads(ours.printed[-1])
+    return [
+        Value(name="PPL", tools=printed[1], ours=f"{found['ppl']:.4f}"),
+        Value(name="token-level standard error", tools=printed[2], ours=f"{found['se']:.5f}"),
+    ]
+
+
+def divergence(printed: dict[str, str], run: Path) -> list[Value]:
+    """printed: what llama-perplexity printed for each recipe; run: the directory of ours."""
+    text = (run / "tables" / "kl-divergence.txt").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^# (\S+)\n(.*?)(?=^# |\Z)", text, re.MULTILINE | re.DOTALL))
+    found = []
+    for recipe, theirs in printed.items():
+        a, b = (dict(_STATISTIC.findall(t)) for t in (theirs, sections[recipe]))
+        missing = [name for name in b if name not in a]
+        if missing:
+            raise BenchError(f"llama-perplexity printed no {missing[0]!r} for {recipe}; its output is not the one this program knows")  # fmt: skip
+        found += [Value(name=f"{recipe}: {' '.join(n.split())}", tools=a[n], ours=b[n]) for n in _SHOWN]
+    return found
+
+
+def outside_decode(directory: Path) -> list[Value]:
+    """Time from logits to scores as a share of llama_decode's, over the windows of a run: our side only.
+
+    The decode's by its CPU time, since the run stood still in between.
+    """
+    run = Run.load(directory)
+    threads = run.identity.settings.threads
+    results = [w.result for by_window in run.windows.values() for w in by_window.values()]
+    shares = [r.scoring_seconds / (r.activity.own / threads) for r in results if r.scoring_seconds is not None]
+    name = "scoring, share of the time in llama_decode (median)"
+    return [Value(name=name, tools="–", ours=f"{100 * median(shares):.1f} %")]
+
+
+def answers(name: str, command: Sequence[str | Path], before: Callable[[], None] = lambda: None) -> list[Value]:
+    """How soon a command of ours answers: the median of five times. before: what to do before each, not timed."""
+    taken = []
+    for _ in range(5):
+        before()
+        started = time.perf_counter()
+        subprocess.run([str(a) for a in command], check=True, capture_output=True)
+        taken.append(time.perf_counter() - started)
+    return [Value(name=f"{name}: seconds to answer (median of 5)", tools="–", ours=f"{median(taken):.2f}")]
+
+
+def importance(tools: Path, ours: Path) -> list[Value]:
+    """Entries by name, counts of rows, and the largest relative difference of a mean square."""
+    a, b = (imatrix.read(path).entries for path in (tools, ours))
+    shared = a.keys() & b.keys()
+    means = {name: (a[name].means().astype(np.float64), b[name].means().astype(np.float64)) for name in shared}
+    scale = {name: np.maximum(np.abs(x), 1e-12) for name, (x, _) in means.items()}
+    largest = max(float((np.abs(y - x) / scale[n]).max()) for n, (x, y) in means.items())
+    same_counts = sum(bool(np.array_equal(a[n].counts, b[n].counts)) for n in shared)
+    return [
+        Value(name="entries", tools=str(len(a)), ours=str(len(b))),
+        Value(name="entries with the same counts of rows", tools=str(len(shared)), ours=str(same_counts)),
+        Value(name="largest relative difference of a column's mean square", tools="0", ours=f"{largest:.1e}"),
+    ]
+
+
+def files(paths: dict[str, tuple[Path, Path]]) -> list[Value]:
+    """SHA-256 over the tensors of each file, by name with type and data: metadata such as file names left out."""
+    return [
+        Value(name=f"{n}: tensors", tools=_tensors_sha256(a), ours=_tensors_sha256(b)) for n, (a, b) in paths.items()
+    ]
+
+
+def _tensors_sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as f:
+        for tensor in sorted(read_header(path).tensors, key=lambda t: t.name):
+            digest.update(f"{tensor.name} {tensor.type.name} {tensor.shape}\n".encode())
+            f.seek(tensor.start)
+            digest.update(f.read(tensor.n_bytes))
+    return digest.hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""What people read: tables, plots, pages, cards, exports. Out of records and nothing else."""

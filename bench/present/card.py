@@ -1,0 +1,319 @@
+"""A model card for the Hugging Face hub out of a run's records.
+
+Writing a card asks nothing of the network. Every figure in it comes from the records, through the tables of the run.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from bench.core.errors import BenchError
+from bench.gguf_files.header import read_header
+from bench.gguf_files.info import ModelInfo, complete_or_absent
+from bench.models import compared
+from bench.records.run import FILE_NAME, Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from huggingface_hub import EvalResult, ModelCardData
+
+CARD = "README.md"
+_TEMPLATE = Path(__file__).parent / "templates" / "card.md.jinja"
+#: Plots that a card shows, in this order, when the run has them.
+_PLOTS = {
+    "ppl-size": "Perplexity against file size",
+    "kl-size": "Divergence from the reference against file size",
+    "ppl-change": "Change of perplexity from Standard, paired",
+    "speed-size": "Time for one window against file size",
+    "error-propagation": "Error of the hidden states by layer",
+}
+_FILES_KEY = """\
+- BPW: bits per weight; PPL: perplexity, lower is better; KL: mean divergence from the reference in nats, lower is better; same top: share of tokens where both find the same token most likely
+- In brackets: 95 % intervals from resampling the windows"""
+_NAME = r"[\w.-]+"
+
+
+@dataclass(frozen=True)
+class Plot:
+    """path: beside the card."""
+
+    title: str
+    path: str
+
+
+def file_names(run: Run) -> dict[str, str]:
+    """{recipe: name of its file in the repository}, smallest file first: MODEL-RECIPE.gguf.
+
+    The reference is not quantized, random controls are of use to nobody, and files of others are theirs to publish.
+    """
+    left_out = ("Reference", compared.FAMILY)
+    published = [f for f in run.files.values() if f.family not in left_out and not f.family.endswith(", random")]
+    found: dict[str, str] = {}
+    for file in sorted(published, key=lambda f: f.n_bytes):
+        name = f"{_plain(run.identity.model.name)}-{_plain(file.recipe)}.gguf"
+        if name in found.values():
+            raise BenchError(f"{file.recipe}: another recipe's file is called {name} too; rename one of their prefixes")
+        found[file.recipe] = name
+    return found
+
+
+def _plain(name: str) -> str:
+    """A name that needs no quoting in a shell or an address: auto@IQ2_S becomes auto-IQ2_S."""
+    return re.sub(r"[^A-Za-z0-9._+]+", "-", name).strip("-")
+
+
+def write_card(
+    run: Run,
+    directory: Path,
+    out: Path,
+    *,
+    model: ModelInfo | None,
+    base_model: str | None,
+    quantized_by: str | None,
+    license: str | None,
+    repo: str | None,
+    infill: bool = False,
+) -> Path:
+    """Write the card and the plots that it shows into `out`; returns the card's path.
+
+    directory: of the run. model: the run's reference, whose header tells license and base model where they are not given.
+    repo: owner/name that the card is for, whose owner is the one who quantized unless told. infill: show how to fill in
+    the middle. Raises BenchError when no base model is known, names are malformed, or the model is not that of the run.
+    """
+    from huggingface_hub import ModelCard
+
+    if not file_names(run):
+        raise BenchError(f"{directory}: has no quantized file on record, so there is nothing to describe; run it first")
+    metadata = _header(run, model)
+    base_model = repository(base_model, "--base-model") if base_model else base_model_of(metadata)
+    if base_model is None:
+        raise BenchError(
+            f"{model.path if model else directory}: does not tell which model of the hub it was made from; "
+            "name it with --base-model owner/name"
+        )
+    if repo:
+        quantized_by = quantized_by or repository(repo, "--upload").partition("/")[0]
+    data = _card_data(run, base_model, quantized_by, _license(metadata, license))
+    plots = _copy_plots(run, directory, out)
+    body = _render(_variables(run, data, plots, repo, metadata, infill))
+    path = out / CARD
+    with complete_or_absent(path) as partial:
+        partial.write_text(f"---\n{data.to_yaml()}\n---\n\n{body}", encoding="utf-8")
+    if ModelCard.load(path).data.to_dict() != data.to_dict():  # type: ignore[no-untyped-call]
+        raise BenchError(f"{path}: its metadata read back are not what was written; report this with the run's records")
+    return path
+
+
+def _header(run: Run, model: ModelInfo | None) -> dict[str, object]:
+    """Metadata of the model, which must be the run's or what it was widened from."""
+    if model is None:
+        return {}
+    ours = run.identity.model
+    if (model.architecture, model.n_layers) != (ours.architecture, ours.n_layers):
+        raise BenchError(
+            f"{model.path}: is a {model.architecture} of {model.n_layers} layers and the run's model a {ours.architecture} "
+            f"of {ours.n_layers}; give the model of the run"
+        )
+    return read_header(model.path).metadata
+
+
+def base_model_of(metadata: Mapping[str, object]) -> str | None:
+    """owner/name of the model that a GGUF file was converted from, as its header tells it.
+
+    What it was converted from goes before what that was trained from, which general.base_model states. Of several of the
+    latter none is taken: which one it is cannot be told.
+    """
+    for key in (
+        "general.source.huggingface.repository",
+        "general.source.repo_url",
+        "general.source.url",
+        "general.repo_url",
+    ):
+        if found := _on_the_hub(metadata.get(key)):
+            return found
+    if metadata.get("general.base_model.count", 1) != 1:
+        return None
+    return _on_the_hub(metadata.get("general.base_model.0.repo_url")) or _on_the_hub(
+        metadata.get("general.base_model.0.url")
+    )
+
+
+def _on_the_hub(address: object) -> str | None:
+    """owner/name out of an address on the hub, or of itself; None for another address."""
+    from huggingface_hub.constants import HF_URL_HOSTS
+
+    parts = urlsplit(str(address or ""))
+    if parts.scheme and parts.hostname not in HF_URL_HOSTS:
+        return None
+    found = re.match(rf"/?({_NAME}/{_NAME})(/|$)", parts.path)
+    return found[1] if found else None
+
+
+def repository(name: str, option: str) -> str:
+    if not re.fullmatch(rf"{_NAME}/{_NAME}", name):
+        raise BenchError(f"{option} {name}: is no repository of the hub; write it as owner/name")
+    return name
+
+
+def _license(metadata: Mapping[str, object], given: str | None) -> dict[str, str]:
+    """The card's keys for the license. The hub's identifiers are in small letters, those of SPDX are not."""
+    if given:
+        return {"license": given.lower()}
+    keys = {
+        "license": "general.license",
+        "license_name": "general.license.name",
+        "license_link": "general.license.link",
+    }
+    found = {ours: str(metadata[key]) for ours, key in keys.items() if metadata.get(key)}
+    if "license" not in found:
+        return {}
+    found["license"] = found["license"].lower()
+    return found if found["license"] == "other" else {"license": found["license"]}
+
+
+def _card_data(run: Run, base_model: str, quantized_by: str | None, license: dict[str, str]) -> ModelCardData:
+    from huggingface_hub import ModelCardData
+
+    families = {run.files[recipe].family for recipe in file_names(run)}
+    tags = ["gguf", "llama.cpp", "quantized"]
+    tags += ["imatrix"] if run.identity.importance else []
+    tags += ["dynamicgate"] if any(f.startswith("DynamicGate") for f in families) else []
+    more: dict[str, Any] = {"base_model_relation": "quantized", **license}
+    more |= {"quantized_by": quantized_by} if quantized_by else {}
+    return ModelCardData(
+        base_model=base_model,
+        pipeline_tag="text-generation",
+        tags=tags,
+        model_name=run.identity.model.name,
+        eval_results=_evaluations(run) or None,
+        **more,
+    )
+
+
+def _evaluations(run: Run) -> list[EvalResult]:
+    """Perplexity of every published file that was measured in full, to llama-perplexity's four decimals."""
+    from huggingface_hub import EvalResult
+
+    text, found = run.identity.prompts, []
+    for recipe, name in file_names(run).items():
+        ppl = _perplexity(run, recipe)
+        if ppl is not None and math.isfinite(ppl):
+            found.append(
+                EvalResult(
+                    task_type="text-generation",
+                    dataset_type=_plain(text.name).lower(),
+                    dataset_name=text.name,
+                    dataset_args={
+                        "sha256": text.sha256,
+                        "windows": run.identity.windows,
+                        "window": run.identity.settings.window,
+                    },
+                    metric_type="perplexity",
+                    metric_name=f"Perplexity of {name}",
+                    metric_value=round(ppl, 4),
+                )
+            )
+    return found
+
+
+def _copy_plots(run: Run, directory: Path, out: Path) -> list[Plot]:
+    """The run's plots as PNG, drawn anew where those beside its records are older than these."""
+    drawn = directory / "tables" / "tables.md"  # the last that is written of a run's outputs
+    shown = []
+    with tempfile.TemporaryDirectory() as scratch:
+        source = directory / "plots"
+        if not (drawn.is_file() and drawn.stat().st_mtime >= (directory / FILE_NAME).stat().st_mtime):
+            from bench.present.plots import write_plots  # matplotlib takes a second to import
+
+            source = Path(scratch)
+            write_plots(run, source)
+        for name, title in _PLOTS.items():
+            if (plot := source / f"{name}.png").is_file():
+                with complete_or_absent(out / "plots" / plot.name) as partial:
+                    shutil.copyfile(plot, partial)
+                shown.append(Plot(title, f"plots/{plot.name}"))
+    return shown
+
+
+def _variables(
+    run: Run, data: ModelCardData, plots: list[Plot], repo: str | None, metadata: Mapping[str, object], infill: bool
+) -> dict[str, object]:
+    """What the template fills in."""
+    from bench.advise.guide import guide_table
+    from bench.measures.windows import tables
+    from bench.present.output import summarize
+
+    names, summary = file_names(run), summarize(run)
+    scored = {recipe: ppl for recipe in names if (ppl := _perplexity(run, recipe)) is not None}
+    chat = "tokenizer.chat_template" in metadata
+    recipes: dict[str, dict[str, str]] = {}
+    for recipe in names:
+        file = run.files[recipe]
+        recipes.setdefault(file.family, {})[recipe] = file.description
+    return {
+        "model": run.identity.model.name,
+        "base_model": data.base_model,
+        "quantized_by": data.get("quantized_by"),
+        "repo": repo,
+        "files": list(names.values()),
+        "files_table": tables.markdown(_files_table(run)),
+        "files_key": _FILES_KEY,
+        "controls": any("random" in f.family for f in run.files.values()),
+        "best": names[min(scored or names, key=lambda recipe: scored.get(recipe, 0.0))],
+        "plots": plots,
+        "window": run.identity.settings.window,
+        "chat": chat,
+        "prompt": "Why is the sky blue?" if chat else "The sky is blue because",
+        "infill": infill,
+        "guide": guide_table(),
+        "headline": summary.headline.replace("\n## ", "\n### "),
+        "details": summary.details,
+        "notes": summary.notes,
+        "binding": run.identity.library.binding,
+        "reference": run.files.get(run.reference or ""),
+        "text": run.identity.prompts,
+        "recipes": recipes,
+        "checksums": {name: run.files[recipe].sha256 for recipe, name in names.items()},
+    }
+
+
+def _perplexity(run: Run, recipe: str) -> float | None:
+    from bench.measures.windows import statistics as stats
+
+    windows = run.results(recipe)
+    return stats.perplexity(windows).ppl.value if windows else None
+
+
+def _files_table(run: Run) -> pd.DataFrame:
+    """The published files with the figures that one chooses by, smallest first."""
+    import pandas as pd
+
+    from bench.measures.windows import tables
+
+    full = {row["Recipe"]: row for row in tables.full_table(run).to_dict("records")}
+    distance = {row["Recipe"]: row for row in tables.reference_table(run).to_dict("records")}
+    rows = []
+    for recipe, name in file_names(run).items():
+        row = {"File": name, **{column: full[recipe][column] for column in ("Size", "BPW", "PPL [95 %]")}}
+        if distance:
+            found = distance.get(recipe, {})
+            row |= {column: found.get(column, tables.MISSING) for column in ("KL [95 %]", "Same top [95 %]")}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _render(variables: Mapping[str, object]) -> str:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        autoescape=False, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(variables)

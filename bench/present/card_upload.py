@@ -1,0 +1,173 @@
+"""Sending a model card with its plots and the quantized files to the hub, in one commit. Nothing else here sends anything."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from bench.core.errors import BenchError
+from bench.core.progress import Reporter
+from bench.present.card import CARD, file_names, repository
+from bench.records.run import Run
+from bench.workbench.files import Built
+
+
+def files_of(run: Run, cache: Path) -> dict[str, Path]:
+    """{name in the repository: path} of every published file, found in the cache by the hash on record.
+
+    Raises BenchError when some are no longer there as they were built.
+    """
+    built = {b.sha256: b.path for b in _built_files(cache)}
+    names = file_names(run)
+    missing = [recipe for recipe in names if run.files[recipe].sha256 not in built]
+    if missing:
+        raise BenchError(
+            f"{cache / 'quantized'}: holds no file with the hash on record of {', '.join(missing)}; build with `bench run "
+            f"--recipes {','.join(missing)}` and the other options of the run, its --model and --out among them"
+        )
+    return {name: built[run.files[recipe].sha256] for recipe, name in names.items()}
+
+
+def _built_files(cache: Path) -> Iterator[Built]:
+    """Notes of quantized files that are still as they were built."""
+    for note in sorted((cache / "quantized").glob("*.json")):
+        try:
+            built = Built.model_validate_json(note.read_bytes())
+            stat = built.path.stat()
+        except (OSError, ValidationError):
+            continue  # its file is gone, or it was made by another version of this program
+        if (stat.st_size, stat.st_mtime_ns) == (built.n_bytes, built.modified_ns):
+            yield built
+
+
+def to_send(card_directory: Path, files: Mapping[str, Path]) -> dict[str, Path]:
+    """{name in the repository: path} of what an upload sends: the card, the plots that it shows, the files; nothing else."""
+    card = card_directory / CARD
+    if not card.is_file():
+        raise BenchError(f"{card}: no such card; write it with `bench card` first")
+    # the plots that were copied beside the card, and no other path: a card quotes texts that came with a download
+    shown = re.findall(r"!\[[^\]]*\]\((plots/[\w-]+\.png)\)", card.read_text(encoding="utf-8"))
+    found = {CARD: card} | {name: card_directory / name for name in shown} | dict(files)
+    for path in found.values():
+        if not path.is_file():
+            raise BenchError(f"{path}: no such file, so nothing is uploaded; write the card again")
+    return found
+
+
+def listing(sent: Mapping[str, Path]) -> list[str]:
+    """A line for each file with its bytes, and one with their sum."""
+    sizes = {name: path.stat().st_size for name, path in sent.items()}
+    return [
+        *(f"{name}: {n:,} bytes" for name, n in sizes.items()),
+        f"{len(sizes)} files, {sum(sizes.values()):,} bytes",
+    ]
+
+
+def send(card_directory: Path, files: Mapping[str, Path], repo: str, *, private: bool, reporter: Reporter) -> str:
+    """Send a card, its plots and the files ({name in the repository: path}) in one commit; returns the commit's address.
+
+    The hub checks the card before anything else; the repository is made where there is none. Raises BenchError without
+    a token, without the right to write, when a private one is asked for and it is public, and when the network fails.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi, get_token
+
+    repository(repo, "--upload")
+    sent = to_send(card_directory, files)
+    if not (token := get_token()):
+        raise BenchError(f"{repo}: uploading needs a token of the hub; log in with `hf auth login`, or set HF_TOKEN")
+    # read at each call: huggingface_hub reads it when it is imported
+    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=token)
+    reporter.say(f"Sending to {repo}:")
+    for line in listing(sent):
+        reporter.say(f"  {line}")
+    with _hub_errors(repo, api.endpoint), _bars_on_terminals_only():
+        _validate(api.endpoint, sent[CARD], token)
+        api.create_repo(repo, private=private, exist_ok=True)
+        # an existing repository keeps its visibility whatever is asked for
+        if private and api.model_info(repo).private is False:
+            raise BenchError(f"{repo}: exists and is public; make it private on the hub, or leave --private out")
+        operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=path) for name, path in sent.items()]
+        message = f"Model card and {len(files)} quantized file{'' if len(files) == 1 else 's'}"
+        return str(api.create_commit(repo, operations, commit_message=message).commit_url)
+
+
+def _validate(endpoint: str, card: Path, token: str) -> None:
+    """Have the hub check the card's metadata, as ModelCard.validate does, at the endpoint of the call."""
+    from huggingface_hub import get_session, hf_raise_for_status
+    from huggingface_hub.errors import BadRequestError
+
+    response = get_session().post(
+        f"{endpoint}/api/validate-yaml",
+        json={"content": card.read_text(encoding="utf-8"), "repoType": "model"},
+        headers={"Authorization": f"Bearer {token}"},
+    )
+    try:
+        hf_raise_for_status(response)
+    except BadRequestError as e:
+        try:
+            said = "; ".join(str(error["message"]) for error in response.json()["errors"])
+        except (ValueError, KeyError, TypeError):
+            said = response.text
+        raise BenchError(
+            f"{card}: the hub does not accept its metadata ({' '.join(said.split())}); correct --license or --base-model"
+        ) from e
+
+
+@contextmanager
+def _bars_on_terminals_only() -> Iterator[None]:
+    """Keep the library's progress bars out of files and pipes, as Reporter does with its own."""
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+
+    if sys.stderr.isatty() or are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
+
+
+@contextmanager
+def _hub_errors(repo: str, endpoint: str) -> Iterator[None]:
+    """What can go wrong on the way to the hub, with its remedy."""
+    import httpx2
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    try:
+        yield
+    except BenchError:
+        raise
+    except OfflineModeIsEnabled as e:
+        raise BenchError(f"{repo}: HF_HUB_OFFLINE forbids to upload; unset it") from e
+    except (httpx2.HTTPError, OSError, RuntimeError, ValueError) as e:
+        # a file that fails to upload is told as a RuntimeError about what happened
+        cause = e.__cause__ if isinstance(e, RuntimeError) and e.__cause__ else e
+        status = cause.response.status_code if isinstance(cause, HfHubHTTPError) else None
+        if status == 401:
+            what = "the hub does not accept the token; log in again with `hf auth login`"
+        elif status in (403, 404):
+            what = "the token may not write there; log in with one that may (`hf auth login`), or name a repository of yours"
+        elif status is not None:
+            what = (
+                f"the hub answered with status {status}; wait a little and run again, what was sent is not sent again"
+            )
+        elif isinstance(cause, httpx2.HTTPError):
+            what = f"{endpoint} cannot be reached ({_first_line(cause)}); check the network and run again"
+        else:
+            what = f"was not uploaded ({_first_line(cause)}); run again"
+        raise BenchError(f"{repo}: {what}") from e
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,59 @@
+"""Two runs side by side: refused when their figures do not compare, paired window by window when they do."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from bench.core.errors import BenchError
+from bench.measures.windows import statistics as stats
+from bench.measures.windows.agreement import kl_change
+from bench.measures.windows.tables import MISSING, percent, time_verdict, verdict, with_interval
+from bench.records.run import Run
+
+#: What may differ between runs that are compared: it is what one compares them for.
+_MAY_DIFFER = ("importance",)
+
+
+def check_comparable(a: Run, b: Run) -> None:
+    """Raise BenchError that names every field that keeps the runs from being compared, with both values."""
+    different = [d for d in a.identity.differences(b.identity) if not d.startswith(_MAY_DIFFER)]
+    if different:
+        raise BenchError(f"cannot compare: {'; '.join(different)}")
+    if not [name for name in a.files if name in b.files and name != a.reference]:
+        raise BenchError(f"cannot compare: no recipe is in both runs ({', '.join(a.files)} and {', '.join(b.files)})")
+
+
+def comparison_table(a: Run, b: Run) -> pd.DataFrame:
+    """Every recipe of both runs: how B differs from A, paired by window, with intervals and what they allow to say.
+
+    Timings of two runs are not interleaved, so a recipe's are taken relative to the reference's of the same pass: what
+    the machine as a whole did between the runs cancels out.
+    """
+    check_comparable(a, b)
+    for name in a.files.keys() & b.files.keys():
+        rules = a.files[name].rules, b.files[name].rules
+        if None not in rules and rules[0] != rules[1]:
+            raise BenchError(f"cannot compare: {name} stands for other rules in one run than in the other")
+    rows = []
+    for name in a.files:
+        first, second = a.results(name), b.results(name)
+        if not (first and second):
+            continue
+        change, kl, ratio = stats.perplexity_change(first, second), kl_change(first, second), None
+        if a.reference and b.reference and name != a.reference:
+            (ref_a, in_a), (ref_b, in_b) = a.same_sitting(a.reference, name), b.same_sitting(b.reference, name)
+            ratio = stats.relative_time_ratio(in_a, in_b, ref_a, ref_b)
+        rows.append(
+            {
+                "Recipe": name,
+                "Δ PPL [95 %]": with_interval(change, percent),
+                "Perplexity": verdict(change, "B better", "B worse"),
+                "Δ KL [95 %]": with_interval(kl, "{:+.4f}".format) if kl else MISSING,
+                "Δ Size": percent(b.files[name].n_bytes / a.files[name].n_bytes - 1),
+                "Time ratio to reference [95 %]": with_interval(ratio, "{:.3f}".format) if ratio else MISSING,
+                "Time": time_verdict(ratio) if ratio else MISSING,
+            }
+        )
+    if not rows:
+        raise BenchError("cannot compare: no recipe has all its windows in both runs; finish them first")
+    return pd.DataFrame(rows)

@@ -1,0 +1,60 @@
+"""Plots as parts of a page: matplotlib's SVG without what a page has itself, in the page's colours and typeface."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from html import escape
+
+from bench.core.errors import BenchError
+
+#: What a plot draws in its own black, white and greys, as the page has it in light and in dark.
+_COLORS = {
+    "#000000": "currentColor",
+    "#ffffff": "none",
+    "#666666": "var(--muted)",
+    "#999999": "var(--muted)",
+    "#aaaaaa": "var(--muted)",
+    "#dddddd": "var(--line)",
+}
+_FONTS = re.compile(r"'DejaVu Sans'(?:, (?:'[^']*'|sans-serif))*")
+_POINTS_TO_PIXELS = 96 / 72
+
+
+@dataclass(frozen=True)
+class InlinePlot:
+    """name: of the file without suffix; width: in CSS pixels, at which its text is as large as it was drawn."""
+
+    name: str
+    title: str
+    svg: str
+    width: int
+
+
+def inline_svg(svg: str, *, name: str, title: str) -> InlinePlot:
+    """An SVG that matplotlib wrote (svg.fonttype none), to stand in a page beside others.
+
+    Ids get the plot's name before them and go where nothing refers to them; style sheets and metadata go, since they would
+    hold for the whole page.
+    """
+    found = re.search(r'<svg[^>]*viewBox="0 0 ([\d.]+) ([\d.]+)"[^>]*>(.*)</svg>', svg, re.DOTALL)
+    if found is None:
+        raise BenchError(f"{name}: is no SVG of a plot; make the plots again with `bench tables`")
+    width, height, body = float(found[1]), float(found[2]), found[3]
+    for element in ("metadata", "style", "script"):
+        body = re.sub(rf"<{element}\b.*?</{element}>", "", body, flags=re.DOTALL)
+    body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)
+    referred = set(re.findall(r'(?:href="#|url\(#)([^")]+)', body))
+    prefix = f"plot-{name}-"
+    body = re.sub(r' id="([^"]+)"', lambda m: f' id="{prefix}{m[1]}"' if m[1] in referred else "", body)
+    body = re.sub(r'(?:xlink:)?href="#', f'href="#{prefix}', body).replace("url(#", f"url(#{prefix}")
+    body = body.replace("xlink:href", "href")
+    for ours, theirs in _COLORS.items():
+        body = body.replace(ours, theirs)
+    body = _FONTS.sub("var(--sans)", body)
+    body = re.sub(r"\s*\n\s*", " ", body).replace("> <", "><")
+    head = (
+        f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-labelledby="{prefix}title" '
+        f'xmlns="http://www.w3.org/2000/svg"><title id="{prefix}title">{escape(title)}</title>'
+    )
+    return InlinePlot(name, title, f"{head}{body.strip()}</svg>", round(width * _POINTS_TO_PIXELS))

@@ -1,0 +1,133 @@
+"""What it takes to do a run again, as its records tell it: command, hashes, versions, settings, library build."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bench.execute.jobs import Settings
+from bench.gguf_files.info import UNQUANTIZED
+from bench.measures.windows.tables import MISSING
+from bench.models.compared import FAMILY as COMPARED
+from bench.present.pages.tables import Table, table
+from bench.records.run import Run
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """What it takes to do a run again. facts: (heading, [(what, value)])."""
+
+    command: str
+    facts: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+    files: Table
+
+
+def repeat(run: Run) -> Repeat:
+    """Command, hashes, versions, settings and library build of a run."""
+    import pandas as pd
+
+    i = run.identity
+    model, settings, library = i.model, i.settings, i.library
+    facts: dict[str, dict[str, object]] = {
+        "Run": {"identity": run.header.id, "record format": run.header.format, "started": run.header.started},
+        "Model": {
+            "name": model.name,
+            "SHA-256": model.sha256,
+            "architecture": f"{model.architecture}, {model.n_layers} layers, {model.n_weights:,} weights",
+        },
+        "Text": {"name": i.prompts.name, "SHA-256": i.prompts.sha256, "windows": i.windows},
+        "Importance matrix": {"name": "none"}
+        if i.importance is None
+        else {
+            "source": i.importance.source,
+            "name": i.importance.name,
+            "SHA-256": i.importance.sha256,
+            "chunks": i.importance.chunks or "all",
+        },
+        "Problems": {f"{p.name}, SHA-256": p.sha256 for p in run.problem_sets},
+        "Settings": settings.model_dump(),
+        "Library": {
+            "llama-cpp-python": library.binding,
+            "llama.cpp": library.llama_cpp,
+            "instruction set": library.isa,
+            "features": ", ".join(library.features),
+        },
+        "Machine": _readable(i.machine.model_dump()),
+        "Versions": dict(run.header.versions),
+    }
+    matrices = {f.importance_sha256 for f in run.files.values()} - {None}
+    if len(matrices) == 1:
+        facts["Importance matrix"]["SHA-256 of its file"] = matrices.pop()
+    rows = []
+    for name, f in run.files.items():
+        made = "the model above" if f.family == "Reference" else f.description or f.origin or MISSING
+        row = {"Recipe": name, "Bytes": str(f.n_bytes), "SHA-256": f.sha256}
+        if matrices:
+            row["Importance matrix, SHA-256"] = f.importance_sha256 or MISSING
+        rows.append(row | {"Made": made})
+    files = pd.DataFrame(rows)
+    return Repeat(
+        command(run),
+        tuple((what, tuple((k, str(v)) for k, v in listed.items())) for what, listed in facts.items() if listed),
+        table("files", "Files and their hashes", files),
+    )
+
+
+def _readable(fields: Mapping[str, object]) -> dict[str, object]:
+    """Names of fields as people write them."""
+    return {re.sub("cpu", "CPU", k.replace("_gib", " in GiB").replace("_", " ")): v for k, v in fields.items()}
+
+
+def command(run: Run) -> str:
+    """A command that does the run again, as far as records tell: names stand for files of the user's."""
+    from bench.models.reference import DEFAULT
+    from bench.workbench.options import DEFAULT_RECIPES
+
+    i, reference = run.identity, run.files.get(run.reference or "")
+    asked: list[str] = []
+    default = DEFAULT.requirement in (i.model.description or "")
+    if not default:
+        asked += ["--model", reference.origin if reference and reference.origin else f"{i.model.name}.gguf"]
+        if "Widened exactly" in (i.model.description or ""):
+            asked.append("--widen")
+        if reference and reference.weights_by_type.keys() - UNQUANTIZED:
+            asked.append("--allow-quantized")
+    recipes = [n for n, f in run.files.items() if f.family not in ("Reference", COMPARED)]
+    if recipes and set(recipes) != set(DEFAULT_RECIPES):
+        asked += ["--recipes", ",".join(recipes)]
+    if not recipes and reference:  # files of others only
+        asked += ["--recipes", run.reference or ""]
+    for file in run.files.values():
+        if file.family == COMPARED:
+            asked += ["--compare", file.origin or file.recipe]
+    fingerprint = run.header.versions.get("dataset")
+    if fingerprint is not None:  # of the hub it is the name with its commit, of a file its hash
+        asked += ["--dataset", fingerprint if "@" in fingerprint else i.prompts.name.partition(", its first")[0]]
+    elif not i.prompts.name.startswith("fixed "):
+        asked += ["--text", i.prompts.name]
+    if i.importance is None:
+        asked.append("--no-imatrix")
+    elif i.importance.source == "file":
+        asked += ["--imatrix", i.importance.name]
+    elif not i.importance.name.startswith("fixed "):
+        asked += ["--calibration", i.importance.name]
+    if i.importance is not None and i.importance.chunks:
+        asked += ["--calibration-chunks", str(i.importance.chunks)]
+    usual = Settings()
+    asked += ["--windows", str(i.windows), "--threads", str(i.settings.threads), "--isa", i.library.isa]
+    for option, value, normal in (
+        ("--window", i.settings.window, usual.window),
+        ("--generate", i.settings.generate, usual.generate),
+    ):
+        if value != normal:
+            asked += [option, str(value)]
+    if run.problem_sets:
+        asked += ["--kinds", ",".join(dict.fromkeys(p.name for p in run.problem_sets))]
+        asked += ["--assistant-only"] if any(p.assistant_only for p in run.problem_sets) else []
+    if any(run.propagation.values()):
+        asked.append("--propagation")
+    if run.samples:
+        asked += ["--samples", str(next(iter(run.samples.values())).limit)]
+    return f"nox -s bench -- {shlex.join(asked)}"

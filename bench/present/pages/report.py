@@ -1,0 +1,233 @@
+"""A run as one HTML file that asks nothing of the network, and an index of all published runs. Out of records.
+
+The same records give the same bytes: no date but theirs stands in a page.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.core.errors import BenchError
+from bench.gguf_files.info import complete_or_absent
+from bench.measures.windows import tables
+from bench.measures.windows.equal_size import KEY as EQUAL_SIZE_KEY
+from bench.measures.windows.equal_size import equal_size_summary, equal_size_table
+from bench.present.notes import notes, surprises
+from bench.present.output import about, write_outputs
+from bench.present.pages.inline_svg import InlinePlot, inline_svg
+from bench.present.pages.maps import TypeMap, legend, type_maps
+from bench.present.pages.repeat import repeat
+from bench.present.pages.tables import Table, all_files, published, sample_sections, sections, table
+from bench.records.run import FILE_NAME, Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+REPORT = "report.html"
+_TEMPLATES = Path(__file__).parent / "templates"
+#: Plots in the order of the report; others of a run follow.
+_PLOTS = {
+    "ppl-size": "Perplexity against file size",
+    "kl-size": "Divergence from the reference against file size",
+    "ppl-change": "Change of perplexity against Standard of the same type",
+    "speed-size": "Time for one window against file size",
+    "error-propagation": "Error of the hidden states by layer",
+    "sensitivity": "Sensitivity by layer and kind of tensor",
+}
+#: A list of more sentences than this is closed until it is opened.
+_FEW_SENTENCES = 12
+
+
+@dataclass(frozen=True)
+class Said:
+    """Sentences under a heading."""
+
+    title: str
+    lines: tuple[str, ...]
+
+    @property
+    def closed(self) -> bool:
+        return len(self.lines) > _FEW_SENTENCES
+
+
+def write_report(run: Run, directory: Path) -> Path:
+    """Write RUN/report.html, after the run's plots where those are older than its records; returns its path.
+
+    Raises BenchError for a run without files.
+    """
+    if not run.files:
+        raise BenchError(f"{directory}: has no file on record, so there is nothing to report; run it first")
+    write_outputs(run, directory, only_if_older=True)
+    maps = type_maps(run)
+    page = _render(
+        "report.html.jinja",
+        {
+            "title": f"Quantizations of {run.identity.model.name}",
+            "about": _labelled(about(run)),
+            "published": published(run),
+            "said": said(run),
+            "all_files": all_files(run),
+            "plots": _plots(directory, run.identity.model.name),
+            "sections": sections(run),
+            "samples": sample_sections(run),
+            "maps": [(family, list(of)) for family, of in groupby(_by_family(maps), key=lambda m: m.family)],
+            "legend": legend(maps),
+            "repeat": repeat(run),
+        },
+    )
+    path = directory / REPORT
+    with complete_or_absent(path) as partial:
+        partial.write_text(page, encoding="utf-8")
+    return path
+
+
+def said(run: Run) -> list[Said]:
+    """What the figures allow to say, what is odd about them, and what a reader must know beside them."""
+    found = {
+        "What differs by more than its uncertainty": _significance(run),
+        "Files that score worse than smaller ones": surprises(run),
+        "Notes": notes(run),
+    }
+    return [Said(title, tuple(lines)) for title, lines in found.items() if lines]
+
+
+def _significance(run: Run) -> list[str]:
+    """How many of the comparisons came out how."""
+    lines = []
+    paired = tables.paired_table(run)
+    if len(paired):
+        for what, column in (("perplexity", "Verdict"), ("time for one window", "Time")):
+            counts = Counter(re.sub(r" \(.*\)", "", verdict) for verdict in paired[column])
+            listed = ", ".join(f"{verdict} in {n}" for verdict, n in counts.most_common())
+            lines.append(
+                f"Mixed recipes against Standard of the same type, {what}: {listed} of {len(paired)} comparisons"
+            )
+    return lines + equal_size_summary(run)
+
+
+def _labelled(lines: list[str]) -> list[tuple[str, str]]:
+    """(label, text) of lines that begin with their label."""
+    return [(label, text) for label, _, text in (line.partition(": ") for line in lines)]
+
+
+def _by_family(maps: list[TypeMap]) -> list[TypeMap]:
+    order = list(dict.fromkeys(m.family for m in maps))
+    return sorted(maps, key=lambda m: order.index(m.family))
+
+
+def _plots(directory: Path, model: str) -> list[InlinePlot]:
+    """The run's plots, and the sensitivity map of its model where one was published beside it."""
+    found = {n: p for n in _PLOTS if (p := directory / "plots" / f"{n}.svg").is_file()}
+    for text in sorted(directory.absolute().parent.glob("*-sensitivity/sensitivity.md")):
+        if _heading(text) == f"Sensitivity of {model}" and (plot := text.with_suffix(".svg")).is_file():
+            found["sensitivity"] = plot
+    return [inline_svg(found[n].read_text(encoding="utf-8"), name=n, title=_PLOTS[n]) for n in _PLOTS if n in found]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A published run in the index. name: of its directory; tables: its headline tables, frames: the same for Markdown."""
+
+    name: str
+    about: tuple[tuple[str, str], ...]
+    tables: tuple[Table, ...]
+    frames: tuple[pd.DataFrame, ...]
+    said: tuple[str, ...]
+    files: int
+
+
+@dataclass(frozen=True)
+class Other:
+    """Something published that is no run. path: of its text, beside the index."""
+
+    title: str
+    path: str
+
+
+def write_index(results: Path) -> list[Path]:
+    """Write index.html and README.md over all runs in `results`; returns their paths. Raises BenchError for a directory without runs."""
+    entries = [_entry(p.parent.name, Run.load(p.parent)) for p in _published(results, FILE_NAME)]
+    if not entries:
+        raise BenchError(f"{results}: has no run in it; name the directory that the runs' directories are in")
+    others = [Other(_heading(p), p.relative_to(results).as_posix()) for p in _published(results, "*.md")]
+    texts = {
+        "index.html": _render("index.html.jinja", {"title": "Published runs", "entries": entries, "others": others}),
+        "README.md": _index_text(entries, others),
+    }
+    for name, text in texts.items():
+        with complete_or_absent(results / name) as partial:
+            partial.write_text(text, encoding="utf-8")
+    return [results / name for name in texts]
+
+
+def _published(results: Path, pattern: str) -> list[Path]:
+    """Files in directories of `results`, those of the user's own runs left out."""
+    return sorted(p for p in results.glob(f"*/{pattern}") if p.parent.name != "local")
+
+
+def _entry(name: str, run: Run) -> Entry:
+    shown = []
+    if (headline := published(run)) is not None:
+        shown.append((headline, tables.published_table(run)))
+    sizes = equal_size_table(run, against="Standard")
+    if len(sizes):
+        made = table(
+            "equal-size", "Automatic choices held against Standard of the same size", sizes, key=EQUAL_SIZE_KEY
+        )
+        shown.append((made, sizes))
+    return Entry(
+        name=name,
+        about=tuple(_labelled(about(run))),
+        tables=tuple(t for t, _ in shown),
+        frames=tuple(frame for _, frame in shown),
+        said=tuple(_significance(run)),
+        files=len(run.files),
+    )
+
+
+def _heading(path: Path) -> str:
+    """The title of a Markdown file."""
+    first = path.read_text(encoding="utf-8").partition("\n")[0]
+    return first.removeprefix("# ") if first.startswith("# ") else path.parent.name
+
+
+def _index_text(entries: list[Entry], others: list[Other]) -> str:
+    parts = [
+        "# Published runs",
+        "Made by `nox -s publish` out of the records beside it; [index.html](index.html) is the same as a page.",
+    ]
+    for entry in entries:
+        base = entry.name
+        parts += [f"## {base}", "\n".join(f"- {label}: {text}" for label, text in entry.about)]
+        for shown, frame in zip(entry.tables, entry.frames, strict=True):
+            key = "\n".join(f"- {line}" for line in shown.key)
+            parts += [f"{shown.caption}:", tables.markdown(frame), f"Key\n{key}"]
+        if entry.said:
+            parts.append("\n".join(f"- {line}" for line in entry.said))
+        parts.append(
+            f"All {entry.files} files: [report]({base}/{REPORT}), [tables]({base}/tables/tables.md), "
+            f"[CSV]({base}/tables/full.csv), [records]({base}/{FILE_NAME})"
+        )
+    if others:
+        parts += ["## Beside the runs", "\n".join(f"- [{o.title}]({o.path})" for o in others)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _render(template: str, variables: Mapping[str, object]) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES, encoding="utf-8"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(template).render(variables)

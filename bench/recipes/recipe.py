@@ -1,0 +1,310 @@
+"""Recipes: which type every tensor of a model gets.
+
+A recipe is llama.cpp's own mix for a format (its base), with rules on top that give other types to layers, kinds of tensor
+or names. Mixed-precision recipes are TOML files (recipe_files.py): those in bench/recipes/ by the prefix they are named
+with, as in `DG-IQ2_XXS`, a user's own by their path. Rules speak of what every architecture has, never of tensor names of
+one architecture, unless they ask for a pattern.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import gguf
+
+from bench.core.errors import BenchError, MeasurementError, nearest
+from bench.gguf_files.info import UNQUANTIZED
+from bench.recipes.files import RecipeFile, packaged_recipes, read_recipe_file
+from bench.recipes.needs import format_needs_importance
+from bench.recipes.sizes import canonical_size, in_words, parse_size
+
+_LAYER = re.compile(r"^blk\.(\d+)\.(.*)$")
+
+#: Kinds of tensor that a rule can name, beside `embeddings`, `output` and `other`, by what a name in a layer holds.
+_KINDS: tuple[tuple[str, str], ...] = (
+    ("attention", r"^attn_"),
+    ("attention-q", r"^attn_q(kv)?(_a|_b)?\."),
+    ("attention-k", r"^attn_(k|qkv|kv_a_mqa|kv_b|k_b)\."),
+    ("attention-v", r"^attn_(v|qkv|kv_a_mqa|kv_b|v_b)\."),
+    ("attention-output", r"^attn_out(put)?\."),
+    ("feed-forward", r"^ffn_"),
+    ("feed-forward-gate", r"^ffn_gate(_up)?(_exps|_shexp)?\."),
+    ("feed-forward-up", r"^ffn_(gate_)?up(_exps|_shexp)?\."),
+    ("feed-forward-down", r"^ffn_down(_exps|_shexp)?\."),
+    ("experts", r"_exps\."),
+    ("shared-experts", r"_shexp\."),
+)
+KINDS = (*(name for name, _ in _KINDS), "embeddings", "output", "other")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A type for the tensors that meet every condition given, or types that the gate may give them (see choose.py).
+
+    type: None where `may` holds instead. layers: (first, end), end not included: both indices (int) or both shares of the depth (float). tensors: kinds (KINDS).
+    pattern: a regular expression that is searched for in the tensor's name.
+    """
+
+    type: str | None = None
+    layers: tuple[int, int] | tuple[float, float] | None = None
+    tensors: tuple[str, ...] = ()
+    pattern: str | None = None
+    may: tuple[str, ...] = ()
+
+    @property
+    def target(self) -> str:
+        """What the rule is for, in words."""
+        where = []
+        if self.layers is not None:
+            shares = isinstance(self.layers[0], float)
+            where.append(("layers {:.0%} to {:.0%}" if shares else "layers {} up to {}").format(*self.layers))
+        if self.tensors:
+            where.append(" and ".join(self.tensors))
+        if self.pattern is not None:
+            where.append(f"names that match {self.pattern!r}")
+        return ", ".join(where)
+
+    def applies(self, tensor: str, n_layers: int) -> bool:
+        layer = _LAYER.match(tensor)
+        if self.layers is not None:
+            first, end = (layer_boundary(x, n_layers) if isinstance(x, float) else x for x in self.layers)
+            if not (layer and first <= int(layer[1]) < end):
+                return False
+        if self.tensors and not kinds_of(tensor).intersection(self.tensors):
+            return False
+        return self.pattern is None or re.search(self.pattern, tensor) is not None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """name: as tables show it; family: `Standard` or the family of a recipe file; base: a llama.cpp format.
+
+    size: what a file may take, for recipes whose rules leave a choice (see sizes.py); None where nothing is to be chosen.
+    size_of: fingerprint of the recipe that the size names.
+    seed: choose at random, as a control; None to choose well. plain: quantize without importance data.
+    """
+
+    name: str
+    family: str
+    base: str
+    description: str
+    rules: tuple[Rule, ...] = ()
+    size: str | None = None
+    size_of: str | None = None
+    seed: int | None = None
+    plain: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for recipes that ask for the same types."""
+        rules = [{k: v for k, v in asdict(r).items() if k != "may" or v} for r in self.rules]
+        chosen = [self.size, self.size_of, self.seed] if self.size else []
+        return hashlib.sha256(json.dumps([self.base, rules, *chosen]).encode()).hexdigest()[:16]
+
+
+def layer_boundary(share: float, n_layers: int) -> int:
+    """The layer at a share of the depth, to the nearest, with halves given to the outer layers on both sides.
+
+    Of 30 layers the first 25 % are 8 (0 to 7) and the last 25 % are 8 (22 to 29).
+    """
+    if share > 0.5:
+        return n_layers - layer_boundary(1 - share, n_layers)
+    return int(share * n_layers + 0.5)
+
+
+@cache
+def kinds_of(tensor: str) -> frozenset[str]:
+    """The kinds a tensor is of: a fused query-key-value matrix is of all three, an expert's gate is one of both."""
+    if layer := _LAYER.match(tensor):
+        return frozenset(kind for kind, pattern in _KINDS if re.search(pattern, layer[2])) or frozenset({"other"})
+    if tensor.endswith("token_embd.weight"):
+        return frozenset({"embeddings"})
+    return frozenset({"output" if tensor == "output.weight" else "other"})
+
+
+@cache
+def standard_formats() -> tuple[str, ...]:
+    """The formats llama.cpp knows, in its order."""
+    names = [t.name.removeprefix("MOSTLY_").removeprefix("ALL_") for t in gguf.LlamaFileType]
+    return tuple(n for n in names if n not in ("GUESSED", "Q4_1_SOME_F16"))
+
+
+#: What tables take for llama.cpp's formats, the method under test, the reference and the automatic recipes.
+AUTOMATIC = "Automatic"
+_OUR_FAMILIES = ("Standard", "DynamicGate", "Reference", AUTOMATIC)
+
+#: Ends the name of a format that is to be built without importance data.
+_PLAIN = "-PLAIN"
+
+_BASES = ("IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ1_M", "IQ1_S")
+_FORMATS = ("F32", "BF16", "F16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q5_1", "Q5_0", "Q4_K_M", "Q4_K_S", "Q4_1", "Q4_0",
+            "IQ4_NL", "IQ4_XS", "Q3_K_L", "Q3_K_M", "Q3_K_S", "IQ3_M", "IQ3_S", "IQ3_XS", "IQ3_XXS", "Q2_K", "Q2_K_S",
+            "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S")  # fmt: skip
+#: Names that stand for several recipes.
+SUITES: dict[str, tuple[str, ...]] = {
+    "dynamicgate": tuple(name for base in _BASES for name in (base, f"DG-{base}")),
+    "dynamicgate-full": tuple(name for base in _BASES for name in (base, f"DG-FULL-{base}")),
+    "formats": _FORMATS,
+    "plain": tuple(f"{f}{_PLAIN}" for f in _FORMATS if f not in UNQUANTIZED and not format_needs_importance(f)),
+    "guide": ("BF16", "F16", "Q8_0", "Q6_K", "Q4_K_M", "Q4_0", "IQ3_M", "IQ3_S", "IQ3_XS"),
+}  # fmt: skip
+
+
+def find_recipes(names: tuple[str, ...]) -> list[Recipe]:
+    """The recipes of names, suites among them, each once, in order. Raises BenchError with near names."""
+    expanded = [recipe for name in names for recipe in SUITES.get(name.casefold(), (name,))]
+    found: dict[str, Recipe] = {}
+    for recipe in map(find_recipe, expanded):
+        if found.setdefault(recipe.name, recipe) != recipe:
+            raise BenchError(f"two recipes are called {recipe.name}; give one of them another prefix")
+    return list(found.values())
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe of a name such as `IQ2_XXS`, `DG-IQ2_XXS` or `auto@2.5bpw` (case does not matter), or of a .toml file.
+
+    A recipe that leaves a choice takes a size after an @ (see sizes.py) and, to choose at random, a seed after a #:
+    `auto@IQ2_XXS#1`. Raises BenchError with near names, for a size that is none, and for a file that is no recipe.
+    """
+    # a file's path may hold these characters itself
+    path, dot, rest = name.rpartition(".toml")
+    named, _, seed = rest.partition("#")
+    core, _, size = named.partition("@")
+    core = path + dot + core
+    recipe = _without_size(core)
+    leaves_choice = any(r.may for r in recipe.rules)
+    if not leaves_choice and (size or seed):
+        raise BenchError(f"{name}: {core} leaves nothing to choose, so it takes no size and no seed; try auto@{core}")
+    if not leaves_choice:
+        return recipe
+    wanted = canonical_size(size or recipe.size or "", name)
+    of: str | None = None
+    if (other := parse_size(wanted).recipe) is not None:
+        if other.endswith(".toml"):
+            raise BenchError(
+                f"{name}: a size cannot be that of a file's recipe; give it in MB or bpw, as `recipe show {other}` says"
+            )
+        same = find_recipe(other)
+        wanted, of = same.name, same.fingerprint  # a name that exists, as tables show it
+    if wanted == recipe.size:
+        size = ""  # its own
+    if seed and not seed.isdecimal():
+        raise BenchError(f"{name}: what follows the # is the seed of a random choice, a whole number")
+    shown = recipe.name + (f"@{wanted}" if size else "") + (f"#{int(seed)}" if seed else "")
+    family = recipe.family
+    if recipe.size is not None and size:
+        family += f", {wanted}"  # beside the recipe with its own size, not in its place
+    if seed:
+        family += ", random"
+    described = recipe.description.replace("{size}", in_words(parse_size(wanted), recipe.base))
+    described += f"; chosen at random with seed {int(seed)}" if seed else ""
+    return replace(
+        recipe,
+        name=shown,
+        family=family,
+        description=described,
+        size=wanted,
+        size_of=of,
+        seed=int(seed) if seed else None,
+    )
+
+
+def _without_size(name: str) -> Recipe:
+    if name.endswith(".toml"):
+        own = read_recipe_file(Path(name))
+        ours = own.family.startswith(_OUR_FAMILIES)
+        if ours or own.prefix.upper() in standard_formats():
+            what = f"family {own.family!r}" if ours else f"prefix {own.prefix!r}"
+            raise BenchError(f"{name}: {what} is the program's own; choose another")
+        return _of_file(own, None)
+    files = {prefix: read_recipe_file(path) for prefix, path in packaged_recipes().items()}
+    complete = {prefix: file for prefix, file in files.items() if file.base}
+    mixed = [f"{prefix}-{base}" for prefix in files if prefix not in complete for base in standard_formats()]
+    known = [*standard_formats(), *complete, *mixed]
+    exact = {k.casefold(): k for k in known}.get(name.casefold())
+    if exact is None and (stem := name.upper().removesuffix(_PLAIN)) in standard_formats() and name.upper() != stem:
+        if stem in UNQUANTIZED or format_needs_importance(stem):
+            why = "is not quantized" if stem in UNQUANTIZED else "cannot be built without an importance matrix"
+            raise BenchError(f"{name}: {stem} {why}; use {stem}")
+        described = f"llama.cpp's own mix of types for {stem}, without an importance matrix"
+        return Recipe(stem + _PLAIN, "Standard, no importance matrix", stem, described, plain=True)
+    if exact is None:
+        raise BenchError(f"no recipe or type is called {name!r}{nearest(name, [*known, *SUITES])}")
+    if exact in standard_formats():
+        return Recipe(exact, "Standard", exact, f"llama.cpp's own mix of types for {exact}")
+    if exact in complete:
+        return _of_file(complete[exact], None)
+    base = next(b for b in sorted(standard_formats(), key=len, reverse=True) if exact.endswith(f"-{b}"))
+    prefix = exact.removesuffix(f"-{base}")
+    if base in UNQUANTIZED:
+        raise BenchError(f"{exact}: {prefix} mixes quantized types and {base} is not one; try {prefix}-IQ2_XXS")
+    return _of_file(files[prefix], base)
+
+
+def _of_file(file: RecipeFile, base: str | None) -> Recipe:
+    """A file's recipe on a base: its own, or else the one that was asked for with its name."""
+    stated = base or file.base
+    if stated is None:
+        raise BenchError(f'{file.path}: names no base; add for instance base = "IQ2_XXS" to it')
+    if stated not in standard_formats():
+        raise BenchError(f"{file.path}: base: llama.cpp has no format {stated}{nearest(stated, standard_formats())}")
+    for named in file.sizes:
+        if named not in standard_formats():
+            raise BenchError(f"{file.path}: sizes: llama.cpp has no format {named}{nearest(named, standard_formats())}")
+    rules = tuple(Rule(r.type, r.layers, tuple(r.tensors), r.pattern, tuple(r.may)) for r in file.rules)
+    for rule in rules:
+        for kind in rule.tensors:
+            if kind not in KINDS:
+                raise BenchError(f"{file.path}: tensors: there is no kind {kind!r}{nearest(kind, KINDS)}")
+    name = f"{file.prefix}-{stated}" if base else file.prefix
+    size = file.sizes.get(stated, file.size)
+    return Recipe(name, file.family, stated, file.description.replace("{base}", stated), rules, size)
+
+
+def apply_rules(recipe: Recipe, mix: dict[str, str], n_layers: int) -> dict[str, str]:
+    """The types that the recipe's rules ask for, by tensor name; the last rule that applies decides.
+
+    mix: llama.cpp's type for every tensor. Only tensors that it quantizes are touched, so norms, biases and routers
+    stay as they are in any architecture. Raises MeasurementError, which ends this recipe and not the
+    sweep, for a rule that applies to nothing.
+    """
+    asked: dict[str, str] = {}
+    for rule in recipe.rules:
+        if rule.type is None:
+            continue
+        matched = [name for name, chosen in mix.items() if chosen not in UNQUANTIZED and rule.applies(name, n_layers)]
+        if not matched:
+            raise MeasurementError(
+                f"{recipe.name}: its rule for {rule.target} matches no tensor of this model of {n_layers} layers; use a standard type"
+            )
+        asked.update(dict.fromkeys(matched, rule.type))
+    return asked
+
+
+def kind_of(tensor: str) -> str:
+    """The most special kind that a tensor is of."""
+    return max(sorted(kinds_of(tensor)), key=len)
+
+
+def choices(recipe: Recipe, mix: dict[str, str], n_layers: int) -> dict[str, tuple[str, ...]]:
+    """The types that the recipe lets every tensor take that llama.cpp quantizes, the one that it has without a choice first.
+
+    Rules count in their order: one that gives a type takes away what earlier ones allowed. mix: types without a choice. Raises MeasurementError for a choice that no tensor has.
+    """
+    allowed = {name: [chosen] for name, chosen in mix.items() if chosen not in UNQUANTIZED}
+    for rule in recipe.rules:
+        matched = [name for name in allowed if rule.applies(name, n_layers)]
+        if rule.type is not None:
+            allowed.update({name: [rule.type] for name in matched})
+        elif not matched:
+            raise MeasurementError(
+                f"{recipe.name}: its choice for {rule.target} matches no tensor of this model of {n_layers} layers; use a standard type"
+            )
+        for name in matched:
+            allowed[name] += [t for t in rule.may if t not in allowed[name]]
+    return {name: tuple(types) for name, types in allowed.items()}

@@ -1,0 +1,1 @@
+"""A run: what is still to do, in which order."""

@@ -1,0 +1,112 @@
+"""What identifies a run and its files, put together from what the sweep works with."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from bench.choose.chooser import Resolved
+from bench.execute.jobs import LibraryInfo
+from bench.models.compared import FAMILY, Compared
+from bench.models.reference import Reference
+from bench.records.run import FileRecord, Identity, ModelIdentity
+from bench.workbench import files
+
+
+def reference_record(run_id: str, label: str, reference: Reference) -> FileRecord:
+    info = reference.info
+    return FileRecord(
+        run=run_id,
+        recipe=label,
+        family="Reference",
+        base=label,
+        description=info.description or info.name,
+        sha256=reference.sha256,
+        n_bytes=info.n_bytes,
+        bits_per_weight=info.bits_per_weight,
+        weights_by_type=info.weights_by_type,
+        types={t.name: t.type for t in info.tensors},
+        replaced={},
+        importance_sha256=None,
+        build_seconds=None,
+        build_memory_bytes=None,
+        origin=reference.origin,
+    )
+
+
+def compared_record(run_id: str, compared: Compared) -> FileRecord:
+    record = reference_record(run_id, compared.name, compared.file)
+    told = {
+        "family": FAMILY,
+        "base": compared.base,
+        "origin": compared.origin,
+        "told": compared.told,
+        "perplexity_only": compared.perplexity_only,
+    }
+    return record.model_copy(update=told)
+
+
+def file_record(run_id: str, resolved: Resolved, built: files.Built) -> FileRecord:
+    recipe = resolved.recipe
+    return FileRecord(
+        run=run_id,
+        recipe=recipe.name,
+        family=recipe.family,
+        base=recipe.base,
+        description=recipe.description,
+        sha256=built.sha256,
+        n_bytes=built.n_bytes,
+        bits_per_weight=built.bits_per_weight,
+        weights_by_type=built.weights_by_type,
+        types=built.result.types,
+        replaced=built.result.replaced,
+        importance_sha256=built.importance_sha256,
+        rules=resolved.rules,
+        choice=resolved.choice,
+        build_seconds=built.result.seconds,
+        build_memory_bytes=built.result.peak_memory_bytes,
+    )
+
+
+def model_identity(reference: Reference) -> ModelIdentity:
+    info = reference.info
+    return ModelIdentity(
+        name=info.name,
+        sha256=reference.sha256,
+        architecture=info.architecture,
+        n_layers=info.n_layers,
+        n_weights=info.n_weights,
+        description=info.description,
+    )
+
+
+def default_directory(identity: Identity) -> Path:
+    """results/local/MODEL-ID: the same run again finds its directory, another run gets another one."""
+    name = "".join(c if c.isalnum() else "-" for c in identity.model.name.lower()).strip("-")
+    return Path("results") / "local" / f"{'-'.join(filter(None, name.split('-')))}-{identity.id}"
+
+
+def versions(library: LibraryInfo) -> dict[str, str]:
+    found = {"python": platform.python_version(), "llama-cpp-python": library.binding, "llama.cpp": library.llama_cpp}
+    for package in ("dynamicgate-bench", "gguf", "numpy", "datasets", "pandas", "pytest-benchmark"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    if commit := _commit():
+        found["commit"] = commit
+    return found
+
+
+def _commit() -> str | None:
+    """Commit of the checkout that this program runs from, `-dirty` when it was changed since; None where there is none."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,1 @@
+"""What is scored: the fixed prompt set, texts of datasets, chat templates."""

@@ -1,0 +1,1 @@
+"""What a run works with, and what of it is kept in the cache."""

@@ -1,0 +1,121 @@
+"""Documentation says what the program does: generated pages, every column, every example."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bench.api import RunFrames, load_run
+from bench.cli import docs
+from bench.measures.problems.jobs import Completion, ProblemResult
+from bench.measures.windows.tables import PUBLISHED_COLUMNS
+from bench.present import columns
+from bench.present.compare import comparison_table
+from bench.records.run import ProblemRecord, ProblemSetIdentity, SampleRecord
+from tests.support.records import file_record, run_of, window_record
+from tests.support.tiny import write_model
+
+ROOT = Path(__file__).parents[2]
+PUBLISHED = [ROOT / "results" / name for name in ("smollm2-135m-instruct", "smollm2-135m-instruct-sizes")]
+
+
+@pytest.mark.parametrize("name", ["commands.md", "columns.md"])
+def test_generated_pages_are_up_to_date(name: str) -> None:
+    assert (ROOT / "docs" / name).read_text(encoding="utf-8") == docs.documents()[name], "run `nox -s docs`"
+
+
+def test_the_help_of_every_command_is_there(bench: object) -> None:
+    """As the command line prints it, line breaks aside: those depend on the terminal."""
+    told = dict(docs.helps())
+    assert {"python -m bench", "python -m bench run", "python -m bench recipe show"} <= told.keys()
+    for path, text in told.items():
+        printed = bench(*path.removeprefix(docs.PROGRAM).split(), "--help").out  # type: ignore[operator]
+        assert "".join(printed.split()) == "".join(text.split()), path
+
+
+def test_help_does_not_depend_on_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = docs.commands_text()
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert docs.commands_text() == wide
+    assert max(map(len, wide.splitlines())) <= 120 and "\x1b" not in wide
+
+
+def with_problems_and_samples() -> RunFrames:
+    """One file with an infill problem, and what it wrote."""
+    asked = ProblemSetIdentity(name="fim", problem_kind="fim", sha256="0", assistant_only=False, key="k")
+    solved = ProblemResult(
+        name="p", group="Python", tokens=2, nll=1.0, correct=1, kl=0.5, same_top=1, completion="a", expected="a"
+    )
+    wrote = Completion(tokens=(1, 2), text="so", ended=False)
+    return RunFrames(
+        run_of(
+            [
+                file_record("F16", "Reference", 8).model_copy(update={"types": {"blk.0.attn_q.weight": "F16"}}),
+                window_record("F16", 0, 10, 1),
+                ProblemRecord(
+                    run="r", recipe="F16", sha256="F16", problem_set=asked, batch=0, batches=1, results=(solved,)
+                ),
+                SampleRecord(
+                    run="r", recipe="F16", sha256="F16", prompts=(("prose", "And"),), limit=2, completions=(wrote,)
+                ),
+            ]
+        )
+    )
+
+
+def actual_columns(name: str) -> list[str]:
+    """Columns of a table as the program makes it."""
+    run = load_run(PUBLISHED[0])
+    if name in ("problems", "samples"):
+        return [*getattr(with_problems_and_samples(), name)]
+    if name in ("files", "windows", "kinds", "types"):
+        return [*getattr(run, name)]
+    if name == "tokens":
+        return [*run.tokens("IQ1_S")]
+    if name == "compared":
+        return [*comparison_table(run.run, run.run)]
+    if name == "comparison":
+        return PUBLISHED_COLUMNS
+    if name == "sensitivity":
+        csv = ROOT / "results" / "smollm2-135m-sensitivity" / "sensitivity.csv"
+        return csv.read_text(encoding="utf-8").partition("\n")[0].split(",")
+    assert name == "recipe", f"{name}: say how to get it"
+    return [c for c in run.types if c not in ("recipe", "family")]  # test_api.py has the frame itself
+
+
+@pytest.mark.parametrize("table", columns.TABLES, ids=lambda t: t.name)
+def test_every_column_is_documented_and_every_documented_one_is_there(table: columns.Table) -> None:
+    assert list(table.names) == actual_columns(table.name)
+    assert all(c.meaning for c in table.columns)
+
+
+def test_csv_files_have_the_documented_columns() -> None:
+    for directory in PUBLISHED:
+        for csv, name in (("full.csv", "files"), ("comparison.csv", "comparison")):
+            header = (directory / "tables" / csv).read_text(encoding="utf-8").partition("\n")[0]
+            assert set(header.split(",")) <= set(columns.table(name).names), f"{directory.name}/{csv}"
+
+
+def test_the_examples_of_the_library_page_run(
+    tmp_path: Path, text: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("smollm2-135m-instruct", "before", "after"):
+        shutil.copytree(PUBLISHED[0], tmp_path / "results" / name)
+    shutil.copytree(PUBLISHED[1], tmp_path / "results" / "other")
+    write_model(tmp_path / "model.gguf")
+    shutil.copy(text, tmp_path / "text.txt")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "docs" / "library.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+    assert len(blocks) >= 8
+    names: dict[str, object] = {}
+    for number, block in enumerate(blocks, 1):
+        capsys.readouterr()
+        exec(compile(block, f"docs/library.md, example {number}", "exec"), names)
+        assert capsys.readouterr().out.strip(), f"example {number} prints what it is about"

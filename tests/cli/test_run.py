@@ -1,0 +1,398 @@
+"""What a user meets first: help, small commands, and one clear line for every kind of bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+
+from bench.engine.llama import Context, Model
+from bench.quantize import imatrix
+from bench.quantize.imatrix import Entry, ImportanceMatrix
+from tests.conftest import Outcome
+from tests.support.tiny import write_model
+
+Bench = Callable[..., Outcome]
+
+
+def assert_refused(outcome: Outcome, *said: str) -> None:
+    """One line with all of `said`, exit code 2, nothing on standard output."""
+    assert outcome.code == 2, outcome
+    assert outcome.out == ""
+    lines = outcome.err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: "), outcome.err
+    for part in said:
+        assert part in lines[0]
+
+
+# --- files that are no models ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bad_file(request: pytest.FixtureRequest, tiny: Path, tmp_path: Path) -> Path:
+    whole = tiny.read_bytes()
+    contents = {
+        "empty": b"",
+        "text": b"this is no model at all",
+        "header only": whole[:200],
+        "cut in the vocabulary": whole[:3000],
+        "cut in the weights": whole[:-100_000],
+    }
+    path = tmp_path / "bad.gguf"
+    if request.param == "directory":
+        path.mkdir()
+    elif request.param != "missing":
+        path.write_bytes(contents[request.param])
+    return path
+
+
+BAD_FILES = [
+    ("missing", "no such file"),
+    ("empty", "is empty"),
+    ("text", "not a GGUF file"),
+    ("header only", "damaged or cut short"),
+    ("cut in the vocabulary", "damaged or cut short"),
+    ("cut in the weights", "is cut short"),
+    ("directory", "is a directory"),
+]
+
+
+@pytest.mark.parametrize(("bad_file", "said"), BAD_FILES, indirect=["bad_file"])
+def test_info_refuses(bench: Bench, bad_file: Path, said: str) -> None:
+    assert_refused(bench("info", bad_file), "bad.gguf", said)
+
+
+@pytest.mark.parametrize(("bad_file", "said"), BAD_FILES, indirect=["bad_file"])
+def test_run_and_ppl_refuse_and_leave_nothing_behind(bench: Bench, bad_file: Path, said: str, tmp_path: Path) -> None:
+    assert_refused(
+        bench("run", "--model", bad_file, "--out", tmp_path / "out", "--cache", tmp_path / "cache"), "bad.gguf", said
+    )
+    assert_refused(bench("ppl", bad_file, "--cache", tmp_path / "cache"), "bad.gguf", said)
+    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "cache").rglob("*.json"))
+
+
+def test_an_architecture_that_llama_cpp_does_not_know(bench: Bench, tmp_path: Path, text: Path) -> None:
+    writer = gguf.GGUFWriter(tmp_path / "odd.gguf", "nonesuch")
+    writer.add_context_length(512)
+    writer.add_tensor("token_embd.weight", np.zeros((8, 32), np.float16))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    assert_refused(
+        bench("ppl", tmp_path / "odd.gguf", "--text", text, "--window", 64, "--cache", tmp_path / "c"),
+        "odd.gguf",
+        "unknown model architecture: 'nonesuch'",
+    )
+
+
+def test_a_quantized_reference_must_be_asked_for(bench: Bench, tmp_path: Path, text: Path) -> None:
+    model = write_model(tmp_path / "q8.gguf", weight_type="Q8_0")
+    arguments = [
+        "run",
+        "--model",
+        model,
+        "--text",
+        text,
+        "--window",
+        64,
+        "--windows",
+        1,
+        "--recipes",
+        "Q4_0",
+        "--no-imatrix",
+        "--out",
+        tmp_path / "o",
+        "--cache",
+        tmp_path / "c",
+    ]
+    assert_refused(bench(*arguments), "q8.gguf", "is already quantized", "--allow-quantized")
+    assert bench(*arguments, "--allow-quantized").code == 0
+
+
+# --- requests that cannot be met -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--window", "1024"], ["--window 1024", "context of 512 tokens"]),
+        (["--window", "7"], ["must be an even number"]),
+        (["--window", "64", "--windows", "99"], ["--windows 99", "windows of 64 tokens"]),
+        (["--window", "64", "--threads", "9999"], ["--threads 9999"]),
+        (["--window", "64", "--isa", "AVX9000"], ["--isa AVX9000", "was built for", "nox -s bench"]),
+        (["--window", "64", "--recipes", "IQ2_XXS,IQ9_Z"], ["'IQ9_Z'", "did you mean"]),
+        (
+            ["--window", "64", "--recipes", "IQ1_S", "--no-imatrix"],
+            ["IQ1_S needs an importance matrix", "--imatrix FILE"],
+        ),
+        (["--window", "64", "--imatrix", "a.gguf", "--no-imatrix"], ["--no-imatrix contradicts"]),
+        (
+            ["--window", "64", "--imatrix", "a.gguf", "--calibration", "b.txt", "--recipes", "Q4_0"],
+            ["--calibration would do nothing"],
+        ),
+        (["--window", "64", "--imatrix", "nowhere.gguf"], ["nowhere.gguf: no such importance matrix"]),
+        (["--window", "64", "--text", "nowhere.txt"], ["nowhere.txt: no such text file"]),
+        (["--window", "64", "--recipes", " ,"], ["no recipe is named", "IQ2_XXS"]),
+        (["--window", "64", "--calibration-chunks", "2", "--no-imatrix"], ["--calibration-chunks", "leave it out"]),
+        (["--window", "64", "--recipes", "IQ3_XS", "--no-imatrix"], ["IQ3_XS needs an importance matrix"]),
+    ],
+)
+def test_run_refuses(
+    bench: Bench, tiny: Path, text: Path, tmp_path: Path, cache: Path, arguments: list[str], said: list[str]
+) -> None:
+    given = [] if "--text" in arguments else ["--text", text]
+    assert_refused(bench("run", "--model", tiny, *given, "--out", tmp_path / "o", "--cache", cache, *arguments), *said)
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_text_shorter_than_a_window(bench: Bench, tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "short.txt").write_text("Too short.")
+    assert_refused(
+        bench("ppl", tiny, "--text", tmp_path / "short.txt", "--window", 512, "--cache", tmp_path / "c"),
+        "short.txt",
+        "fewer than one window of 512",
+    )
+    (tmp_path / "empty.txt").write_text("")
+    assert_refused(
+        bench("ppl", tiny, "--text", tmp_path / "empty.txt", "--window", 64, "--cache", tmp_path / "c"),
+        "empty.txt",
+        "is empty",
+    )
+
+
+def test_another_models_importance_matrix(bench: Bench, tiny: Path, text: Path, tmp_path: Path, cache: Path) -> None:
+    other = ImportanceMatrix(
+        {"blk.0.attn_q.weight": Entry(np.ones((1, 64), np.float32), np.ones(1, np.float32))}, (), 1, 512
+    )
+    imatrix.write(other, tmp_path / "other.gguf")
+    assert_refused(
+        bench(
+            "quantize",
+            "IQ1_S",
+            tmp_path / "q.gguf",
+            "--model",
+            tiny,
+            "--imatrix",
+            tmp_path / "other.gguf",
+            "--cache",
+            cache,
+        ),
+        "other.gguf",
+        "64 columns here and 256",
+        "another model",
+    )
+    assert not (tmp_path / "q.gguf").exists()
+
+
+def test_directories_that_cannot_be_written(bench: Bench, tiny: Path, text: Path, tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    common = [
+        "run",
+        "--model",
+        tiny,
+        "--text",
+        text,
+        "--window",
+        64,
+        "--windows",
+        1,
+        "--recipes",
+        "Q4_0",
+        "--no-imatrix",
+    ]
+    assert_refused(
+        bench(*common, "--out", tmp_path / "out", "--cache", tmp_path / "file" / "cache"),
+        "file/cache",
+        "cannot be written",
+        "another directory",
+    )
+    assert_refused(
+        bench(*common, "--out", tmp_path / "file" / "out", "--cache", cache), "file/out", "cannot be written", "--out"
+    )
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_a_disk_that_is_full(tiny: Path, tmp_path: Path) -> None:
+    """The system's limit on the size of a file stands in for the disk's end: the write fails in the middle all the same."""
+    limit = 2_000_000
+    command = [
+        sys.executable,
+        "-m",
+        "bench",
+        "quantize",
+        "Q8_0",
+        str(tmp_path / "q.gguf"),
+        "--model",
+        str(tiny),
+        "--no-imatrix",
+        "--cache",
+        str(tmp_path / "c"),
+    ]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    assert "cannot be written" in done.stderr and "free some space" in done.stderr
+    assert not (tmp_path / "q.gguf").exists()
+    assert not list((tmp_path / "c" / "quantized").glob("*")), "no half-written file stays in the cache"
+
+
+def test_debug_shows_the_traceback(bench: Bench) -> None:
+    assert "Traceback" in bench("--debug", "info", "nowhere.gguf").err
+    assert "Traceback" in bench("info", "nowhere.gguf", "--debug").err
+
+
+# --- what works ---------------------------------------------------------------------------------------------------
+
+
+def test_help_lists_the_commands(bench: Bench) -> None:
+    shown = bench("--help").out
+    for command in ("run", "quantize", "ppl", "time", "tables", "info"):
+        assert f"  {command} " in shown
+    for option in ("--model", "--recipes", "--imatrix", "--quick", "--isa", "--json"):
+        assert option in bench("run", "--help").out
+
+
+def test_info(bench: Bench, tiny: Path) -> None:
+    found = json.loads(bench("info", tiny, "--json").out)
+    assert (found["architecture"], found["layers"], found["context"], found["vocabulary"]) == ("llama", 4, 512, 274)
+    assert found["bytes"] == tiny.stat().st_size
+    assert "architecture       llama" in bench("info", tiny).out
+
+
+def test_ppl_equals_its_definition(bench: Bench, tiny: Path, text: Path, cache: Path) -> None:
+    found = json.loads(
+        bench(
+            "ppl", tiny, "--text", text, "--window", 128, "--windows", 3, "--threads", 1, "--cache", cache, "--json"
+        ).out
+    )
+    nll = []
+    with Model(tiny) as model, Context(model, n_ctx=128, n_batch=128, n_ubatch=128, threads=1) as context:
+        tokens = model.tokenize(text.read_text())
+        for start in (0, 128, 256):
+            window = tokens[start : start + 128]
+            context.clear()
+            context.prepare(np.array([1, *window[1:]], np.int32), 0)
+            context.decode()
+            logits = context.logits().astype(np.float64)
+            log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+            nll += [-log_p[i, window[i + 1]] for i in range(64, 127)]
+    mean, n = np.mean(nll), len(nll)
+    assert (found["windows"], found["tokens"]) == (3, n) == (3, 3 * 63)
+    assert found["ppl"] == pytest.approx(np.exp(mean), rel=1e-6)
+    assert found["se"] == pytest.approx(np.exp(mean) * np.std(nll) / np.sqrt(n - 1), rel=1e-6)
+
+
+def test_nan_logits_are_an_error(bench: Bench, text: Path, tmp_path: Path) -> None:
+    path = write_model(tmp_path / "nan.gguf", weight_type="F32")
+    tensor = next(t for t in gguf.GGUFReader(path, "r+").tensors if t.name == "blk.2.ffn_norm.weight")
+    tensor.data[5] = np.nan
+    tensor.data.flush()
+    assert_refused(bench("ppl", path, "--text", text, "--window", 64, "--cache", tmp_path / "c"), "NaN or Inf")
+
+
+def test_time_processes_every_token_in_every_round(bench: Bench, tiny: Path, cache: Path) -> None:
+    found = json.loads(
+        bench("time", tiny, "--window", 128, "--rounds", 3, "--generate", 4, "--cache", cache, "--json").out
+    )
+    assert len(found["seconds"]) == len(found["generation_seconds"]) == 3
+    assert found["prompt_tokens_per_second"] == pytest.approx(128 / sorted(found["seconds"])[1])
+    assert found["generation_tokens_per_second"] == pytest.approx(4 / sorted(found["generation_seconds"])[1])
+    assert found["peak_memory_bytes"] > 10_000_000
+    text = bench("time", tiny, "--window", 128, "--rounds", 1, "--cache", cache)
+    assert "tokens/s" in text.out and text.err == "", "quiet when standard error is no terminal"
+
+
+def test_quantize_writes_the_file(bench: Bench, tiny: Path, calibration: Path, tmp_path: Path, cache: Path) -> None:
+    out = tmp_path / "sub" / "q.gguf"
+    said = json.loads(
+        bench("quantize", "IQ1_S", out, "--model", tiny, "--calibration", calibration, "--cache", cache, "--json").out
+    )
+    assert out.stat().st_size == said["bytes"]
+    info = json.loads(bench("info", out, "--json").out)
+    assert info["weights_by_type"] == said["weights_by_type"]
+    assert info["weights_by_type"]["IQ1_S"] > 0
+
+
+def test_quantize_writes_several_files_at_once(bench: Bench, tiny: Path, tmp_path: Path, cache: Path) -> None:
+    arguments = ["--model", tiny, "--no-imatrix", "--cache", cache]
+    done = bench("quantize", "Q4_0,Q8_0", tmp_path / "files", *arguments, "--json")
+    assert done.code == 0, done.err
+    built = json.loads(done.out)
+    assert [Path(b["path"]).name for b in built] == ["Q4_0.gguf", "Q8_0.gguf"]
+    assert [Path(b["path"]).stat().st_size for b in built] == [b["bytes"] for b in built]
+    assert_refused(bench("quantize", "Q4_0", tmp_path, *arguments), "is a directory; give the name of the file")
+    assert_refused(bench("quantize", "Q4_0,Q8_0", built[0]["path"], *arguments), "is a file; give a directory")
+
+
+def test_what_is_read_is_never_written_over(bench: Bench, tmp_path: Path, cache: Path) -> None:
+    model = write_model(tmp_path / "mine.gguf")
+    before = model.read_bytes()
+    for command in (["quantize", "Q4_0", model, "--no-imatrix"], ["imatrix", model]):
+        assert_refused(bench(*command, "--model", model, "--cache", cache), "mine.gguf: is what is read from")
+    named = write_model(tmp_path / "Q8_0.gguf")
+    arguments = ["quantize", "Q4_0,Q8_0", tmp_path, "--no-imatrix", "--model", named, "--cache", cache]
+    assert_refused(bench(*arguments), "Q8_0.gguf: is what is read from")
+    assert model.read_bytes() == before
+
+
+def test_imatrix_writes_what_the_sweep_uses(
+    bench: Bench, tiny: Path, calibration: Path, tmp_path: Path, cache: Path
+) -> None:
+    done = bench("imatrix", tmp_path / "m.gguf", "--model", tiny, "--calibration", calibration, "--cache", cache)
+    assert done.code == 0, done.err
+    matrix = imatrix.read(tmp_path / "m.gguf")
+    assert matrix.chunks == 2 and "blk.0.attn_q.weight" in matrix.entries
+
+
+def test_recipe_show_and_list(bench: Bench, tiny: Path, tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "own.toml").write_text(
+        'prefix = "OWN"\nbase = "Q4_0"\n[[rules]]\ntype = "Q8_0"\ntensors = ["attention-v"]\n'
+    )
+    arguments = [tmp_path / "own.toml", "--model", tiny, "--no-imatrix", "--cache", cache]
+    shown = bench("recipe", "show", *arguments, "--json")
+    assert shown.code == 0, shown.err
+    said = json.loads(shown.out)
+    assert said["types"]["blk.2.attn_v.weight"] == "Q8_0" and said["types"]["blk.2.attn_q.weight"] == "Q4_0"
+    built = bench("quantize", tmp_path / "own.toml", tmp_path / "q.gguf", *arguments[1:])
+    assert built.code == 0, built.err
+    assert (tmp_path / "q.gguf").stat().st_size == said["bytes"]
+    assert "OWN of tiny" in bench("recipe", "show", *arguments).out
+    listed = bench("recipe", "list").out
+    assert "DG-MIDDLE" in listed and "IQ1_S" in listed and "guide" in listed
+
+
+def test_help_does_not_load_the_engine() -> None:
+    code = "import sys; sys.argv = ['bench', '--help']\ntry:\n    import bench.cli; bench.cli.main()\nfinally:\n    print([m for m in ('llama_cpp', 'numpy', 'pandas', 'datasets', 'matplotlib', 'gguf') if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert done.stdout.strip().endswith("[]")
+
+
+@pytest.mark.parametrize("module", ["bench.sweep.commands", "bench.sweep.sweep"])
+def test_what_only_some_commands_need_is_not_imported_by_all(module: str) -> None:
+    """Each of these takes a third of a second or more, which `ppl` and a finished run would pay for nothing."""
+    heavy = ("pandas", "scipy.stats", "scipy.optimize", "matplotlib", "datasets", "huggingface_hub", "jinja2")
+    found = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", found], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

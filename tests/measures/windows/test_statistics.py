@@ -1,0 +1,107 @@
+"""Derived statistics against numbers worked by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from bench.core.machine import Activity
+from bench.execute.jobs import KindSums, Settings, WindowResult
+from bench.measures.windows import statistics as stats
+
+
+def window(
+    index: int, nll: float, *, tokens: int = 10, squares: float | None = None, seconds: float = 1.0, others: float = 0.0
+) -> WindowResult:
+    squares = nll**2 / tokens if squares is None else squares
+    return WindowResult(
+        window=index,
+        by_kind={"text": KindSums(tokens=tokens, nll=nll, squares=squares)},
+        seconds=seconds,
+        activity=Activity(wall=seconds, own=seconds, others=others),
+        generate_seconds=seconds / 10,
+        load_seconds=0.5,
+        peak_memory_bytes=100,
+    )
+
+
+def test_perplexity_and_its_token_level_error() -> None:
+    # four tokens with NLL 1, 2, 3, 2: mean 2, mean of squares 4.5, variance 0.5, se of the mean sqrt(0.5 / 3)
+    p = stats.perplexity([window(0, 3, tokens=2, squares=5), window(1, 5, tokens=2, squares=13)])
+    assert p.ppl.value == pytest.approx(math.exp(2))
+    assert p.se == pytest.approx(math.exp(2) * math.sqrt(0.5 / 3))
+    assert (p.tokens, p.windows) == (4, 2)
+
+
+def test_one_window_has_no_interval_and_one_token_no_error() -> None:
+    p = stats.perplexity([window(0, 2, tokens=1)])
+    assert p.ppl == stats.Estimate(pytest.approx(math.exp(2)), None, None)
+    assert math.isnan(p.se)
+
+
+def test_interval_needs_six_windows_and_holds_the_value() -> None:
+    values = [20.0, 22, 19, 25, 21, 23]
+    assert stats.perplexity([window(i, v) for i, v in enumerate(values[:5])]).ppl.low is None
+    ppl = stats.perplexity([window(i, v) for i, v in enumerate(values)]).ppl
+    assert ppl.low is not None and ppl.high is not None
+    # a resampled mean lies between the smallest and the largest window
+    assert math.exp(1.9) <= ppl.low < ppl.value < ppl.high <= math.exp(2.5)
+
+
+@pytest.mark.parametrize("n", [6, 8, 20])
+def test_intervals_cover_a_known_difference_as_often_as_they_say(n: int) -> None:
+    """Windows that differ much, a paired change of known mean: 95 % of intervals hold it, within the trial's own error."""
+    rng = np.random.default_rng(n)
+    trials, held, held_nothing_shown = 300, 0, 0
+    for _ in range(trials):
+        base, change = rng.normal(30, 5, n), rng.normal(-1, 0.5, n)
+        estimate = stats.perplexity_change(
+            [window(i, v) for i, v in enumerate(base)], [window(i, v) for i, v in enumerate(base + change)]
+        )
+        held += not estimate.excludes(math.exp(-0.1) - 1)
+        held_nothing_shown += not estimate.excludes(0)
+    assert 0.92 <= held / trials <= 1
+    assert held_nothing_shown < 0.35 * trials, "and the interval is not so wide that it shows nothing"
+
+
+def test_paired_change_is_exact_where_every_window_changes_alike() -> None:
+    before = [window(i, v) for i, v in enumerate([20.0, 22, 19, 25, 21, 23])]
+    after = [window(i, v - 1) for i, v in enumerate([20.0, 22, 19, 25, 21, 23])]
+    change = stats.perplexity_change(before, after)
+    # each window's mean NLL falls by 0.1, so the interval has no width although the windows differ much
+    assert (change.value, change.low, change.high) == pytest.approx((math.exp(-0.1) - 1,) * 3)
+    assert change.excludes(0) is True
+
+
+def test_pairing_uses_common_windows_only() -> None:
+    change = stats.perplexity_change([window(0, 10), window(1, 20)], [window(1, 21), window(2, 99)])
+    assert change == stats.Estimate(pytest.approx(math.exp(0.1) - 1), None, None)
+    assert change.excludes(0) is None
+
+
+def test_time_ratio_is_the_median_of_ratios_within_passes() -> None:
+    # a pass that was slow for both does not move it: ratios 2, 2, 3, 2
+    before = [window(i, 1, seconds=s) for i, s in enumerate([1, 10, 1, 2])]
+    after = [window(i, 1, seconds=s) for i, s in enumerate([2, 20, 3, 4])]
+    assert stats.time_ratio(before, after).value == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "median", "half_iqr"),
+    [([3.0], 3, 0), ([2.0, 4.0], 3, 0.5), ([1.0, 2.0, 3.0, 4.0], 2.5, 0.75), ([5.0, 1.0, 3.0], 3, 1)],
+)
+def test_spread(values: list[float], median: float, half_iqr: float) -> None:
+    s = stats.spread(values)
+    assert (s.median, s.half_iqr, s.n) == (median, half_iqr, len(values))
+
+
+def test_speed_summary_and_disturbed_passes() -> None:
+    windows = [window(0, 1, seconds=2), window(1, 1, seconds=4), window(2, 1, seconds=3, others=0.9)]
+    s = stats.speed(windows, Settings(window=2048, threads=2, generate=32))
+    assert s.seconds.median == 3
+    assert s.prompt == pytest.approx(2048 / 3)
+    assert s.generation == pytest.approx(32 / 0.3)
+    # 5 % of 3 s on two threads is 0.3 s: 0.9 s of other work is too much
+    assert s.disturbed == 1

