@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bench.api import RunFrames, compare_runs, load_run, resolve_recipe, score
     from bench.core.errors import BenchError
-    from bench.sweep.commands import Scored
+    from bench.measures.windows.single import Scored
 
 __all__ = ["BenchError", "RunFrames", "Scored", "compare_runs", "load_run", "resolve_recipe", "score"]
 
-_ELSEWHERE = {"BenchError": "bench.core.errors", "Scored": "bench.sweep.commands"}
+_ELSEWHERE = {"BenchError": "bench.core.errors", "Scored": "bench.measures.windows.single"}
 
 
 if not TYPE_CHECKING:  # a checker would take any name of a module that has this

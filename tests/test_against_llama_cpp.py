@@ -20,14 +20,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.core.files import file_sha256
 from bench.engine.llama import Model
-from bench.execute.jobs import QuantizeJob
 from bench.gguf_files.header import read_header
-from bench.gguf_files.info import file_sha256
 from bench.quantize import imatrix
 from bench.quantize.build import build
+from bench.quantize.jobs import QuantizeJob
 from bench.recipes.recipe import find_recipe
 from tests.conftest import Outcome
+from tests.support.held import Held, quiet
 
 PRINTED = (Path(__file__).parent / "data" / "llama-perplexity-kl.txt").read_text(encoding="utf-8").splitlines()
 
@@ -111,9 +112,10 @@ def test_standard_quantization_writes_the_same_tensors(tiny: Path, tmp_path: Pat
     # the very importance data that the tool was given, so that the bytes can be compared
     stored = Path(__file__).parent / "data" / "llama-imatrix-tiny.gguf"
     out = tmp_path / "q.gguf"
-    recipe, blocks = find_recipe("IQ2_XXS"), tmp_path / "blocks"
-    job = QuantizeJob(model=tiny, recipe=recipe, importance=stored, threads=2, out=out, blocks=blocks, origin="o")
-    build(job, lambda share: None)
+    held = Held(tmp_path)
+    recipe = find_recipe("IQ2_XXS")
+    job = QuantizeJob(model=held(tiny), recipe=recipe, importance=held(stored), threads=2, out=held(out), origin="o")
+    build(job, held.site, quiet)
     raw, digest = out.read_bytes(), hashlib.sha256()
     for t in sorted(read_header(out).tensors, key=lambda t: t.name):
         digest.update(f"{t.name} {t.type.name} ".encode() + raw[t.start : t.start + t.n_bytes])

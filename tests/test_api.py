@@ -13,10 +13,13 @@ import pytest
 
 import bench
 from bench.api import RunFrames
-from bench.execute.jobs import REFERENCE_TOP_IS_CORRECT, SAME_TOP, TOP_IS_CORRECT, KindSums, TokenData, pack
-from bench.measures.problems.jobs import Completion, ProblemResult
+from bench.measures.problems.jobs import ProblemResult
+from bench.measures.problems.records import ProblemRecord, ProblemSetIdentity
+from bench.measures.samples.jobs import Completion
+from bench.measures.samples.records import SampleRecord
+from bench.measures.windows.jobs import REFERENCE_TOP_IS_CORRECT, SAME_TOP, TOP_IS_CORRECT, KindSums, TokenData, pack
 from bench.present import columns
-from bench.records.run import FILE_NAME, ProblemRecord, ProblemSetIdentity, Record, SampleRecord
+from bench.records.run import FILE_NAME, Record
 from tests.support.records import file_record, identity, run_of, window_record
 
 ROOT = Path(__file__).parent.parent
@@ -31,7 +34,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 def test_scoring_leaves_the_backend_of_plots_alone() -> None:
     """bench.present.plots chooses one without windows, which would take a notebook's plots away."""
-    code = "import bench, sys, bench.sweep.commands; bench.load_run; bench.score; print('matplotlib' in sys.modules)"
+    code = "import bench, sys, bench.measures.windows.single; bench.load_run; bench.score; print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "False"
 

@@ -10,8 +10,9 @@ from bench.advise.cpu import sixteen_bit, this_cpu
 from bench.advise.fitting import Fit, Row, Situation, SizeRow, fit, format_rows, guide_says, size_rows, stored_as
 from bench.advise.front import Measured, measured_files, recommendations
 from bench.core.errors import BenchError
+from bench.core.formats import MISSING, divergence_text, percent, seconds, size
+from bench.engine.jobs import Buffers
 from bench.engine.memory import (
-    Buffers,
     MachineMemory,
     Memory,
     ModelShape,
@@ -20,10 +21,11 @@ from bench.engine.memory import (
     repacked_bytes,
     shape_of,
 )
-from bench.execute.jobs import LibraryInfo, PlanResult
+from bench.engine.settings import LibraryInfo
 from bench.gguf_files.info import ModelInfo
-from bench.measures.windows.tables import MISSING, divergence_text, percent, seconds, size, with_interval
+from bench.quantize.jobs import PlanResult
 from bench.records.run import Run
+from bench.statistics.verdicts import with_interval
 
 _ROWS_KEY = """\
 - Memory: file, KV cache, buffers of the graph and of the logits of one token, and the program

@@ -5,26 +5,25 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from bench.advise.cpu import has
-from bench.advise.guide import GuideFormat, guide
+from bench.advise.guide import GuideFormat, guide, shape_like
 from bench.core.errors import MeasurementError
+from bench.core.formats import size
+from bench.engine.jobs import Buffers
 from bench.engine.memory import (
-    Buffers,
     MachineMemory,
     Memory,
     ModelShape,
     memory_needed,
     repacked_bytes,
     repacked_types,
-    shape_like,
 )
-from bench.execute.jobs import PlanJob, PlanResult
-from bench.execute.local import run_job
+from bench.execute.content import Content
+from bench.execute.job import Executor
 from bench.gguf_files.info import ModelInfo
-from bench.measures.windows.tables import size
+from bench.quantize.jobs import PlanJob, PlanResult
 from bench.recipes.recipe import find_recipe
 from bench.recipes.sizes import parse_size
 
@@ -91,7 +90,7 @@ class SizeRow:
     needs: dict[str, tuple[int, Fit]]
 
 
-def plan_guide(model: Path, *, with_importance: bool = True) -> dict[str, PlanResult]:
+def plan_guide(model: Content, executor: Executor, *, with_importance: bool = True) -> dict[str, PlanResult]:
     """llama.cpp's plan for every recipe of the guide that leaves nothing to choose, by name; those it refuses are left out."""
     found: dict[str, PlanResult] = {}
     for name in (r for f in guide().formats for r in f.recipes):
@@ -99,7 +98,7 @@ def plan_guide(model: Path, *, with_importance: bool = True) -> dict[str, PlanRe
         if recipe.size is None:
             try:
                 job = PlanJob(model=model, recipe=recipe, with_importance=with_importance)
-                found[name] = run_job(job, PlanResult)
+                found[name] = executor.do(job)
             except MeasurementError:
                 continue
     return found

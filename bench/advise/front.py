@@ -8,11 +8,15 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from bench.core.formats import divergence_text, percent, seconds, size
 from bench.engine.memory import Memory
 from bench.measures.windows import statistics as stats
 from bench.measures.windows.agreement import kl_change
-from bench.measures.windows.tables import divergence_text, full_frame, percent, seconds, size, with_interval
+from bench.measures.windows.runs import windows_of
+from bench.measures.windows.tables import full_frame
 from bench.records.run import Run
+from bench.statistics.estimates import Estimate
+from bench.statistics.verdicts import with_interval
 
 #: Perplexity within this share of the reference's counts as kept.
 _KEPT = 0.01
@@ -33,8 +37,8 @@ class Measured:
     memory: int | None
     memory_is_estimate: bool
     fit: Literal["fits", "tight", "does not fit"] | None
-    ppl_change: stats.Estimate | None
-    kl: stats.Estimate | None
+    ppl_change: Estimate | None
+    kl: Estimate | None
     window_seconds: float | None
     tokens_per_second: float | None
     on_front: bool | None = None
@@ -56,7 +60,7 @@ def measured_files(
     found = []
     for row in full_frame(run).to_dict("records"):
         name = str(row["recipe"])
-        if run.results(name) is None or "random" in str(row["family"]):
+        if windows_of(run).results(name) is None or "random" in str(row["family"]):
             continue
         needed: Memory | int = needs.get(name, int(row["peak_memory_bytes"]))
         found.append(
@@ -81,14 +85,14 @@ def _number(row: Mapping[Any, Any], key: str) -> float | None:
     return None if key not in row or pd.isna(row[key]) else float(row[key])
 
 
-def _estimate(row: Mapping[Any, Any], key: str) -> stats.Estimate | None:
+def _estimate(row: Mapping[Any, Any], key: str) -> Estimate | None:
     value = _number(row, key)
-    return None if value is None else stats.Estimate(value, _number(row, f"{key}_low"), _number(row, f"{key}_high"))
+    return None if value is None else Estimate(value, _number(row, f"{key}_low"), _number(row, f"{key}_high"))
 
 
-def _change(run: Run, before: str, after: str) -> stats.Estimate:
+def _change(run: Run, before: str, after: str) -> Estimate:
     """How much further from the reference `after` is than `before`, paired: of divergence, or of perplexity without it."""
-    a, b = run.results(before) or [], run.results(after) or []
+    a, b = windows_of(run).results(before) or [], windows_of(run).results(after) or []
     return kl_change(a, b) or stats.perplexity_change(a, b)
 
 
@@ -143,7 +147,7 @@ def _best(run: Run, files: Sequence[Measured]) -> str:
     what = (
         f"KL {with_interval(best.kl, divergence_text)}"
         if best.kl
-        else f"perplexity {with_interval(best.ppl_change or stats.Estimate(0.0), percent)}"
+        else f"perplexity {with_interval(best.ppl_change or Estimate(0.0), percent)}"
     )
     close = [m for m in compared if m.n_bytes < best.n_bytes and not _change(run, best.recipe, m.recipe).excludes(0)]
     close = [m for m in close if _change(run, best.recipe, m.recipe).has_interval]
@@ -158,11 +162,11 @@ def _kept(files: Sequence[Measured]) -> str:
         return "Nothing can be said of perplexity against a reference: the run has none."
     if not within:
         nearest = min((m for m in files if m.ppl_change), key=lambda m: m.ppl_change.value if m.ppl_change else 0.0)
-        change = with_interval(nearest.ppl_change or stats.Estimate(0.0), percent)
+        change = with_interval(nearest.ppl_change or Estimate(0.0), percent)
         return f"No file that fits stays within 1 % of the reference's perplexity; the nearest is {nearest}, {change}"
     sure = [m for m in within if m.ppl_change and m.ppl_change.high is not None and m.ppl_change.high < _KEPT]
     smallest = min(sure or within, key=lambda m: m.n_bytes)
-    change = with_interval(smallest.ppl_change or stats.Estimate(0.0), percent)
+    change = with_interval(smallest.ppl_change or Estimate(0.0), percent)
     doubt = (
         ""
         if sure
@@ -175,7 +179,9 @@ def _kept(files: Sequence[Measured]) -> str:
 
 def _fastest(run: Run, files: Sequence[Measured]) -> str:
     first = min(files, key=lambda m: m.window_seconds or 0.0)
-    told = [stats.time_ratio(*run.same_sitting(first.recipe, m.recipe)).excludes(1) for m in files if m != first]
+    told = [
+        stats.time_ratio(*windows_of(run).same_sitting(first.recipe, m.recipe)).excludes(1) for m in files if m != first
+    ]
     unclear = sum(1 for t in told if not t)
     doubt = f"; {unclear} of {len(told)} others cannot be told apart from it" if unclear else ""
     return f"By the run, fastest prompt processing by its median: {first}, {seconds(first.window_seconds or 0.0)} for {run.identity.settings.window} tokens{doubt}"

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from bench.core.errors import BenchError, nearest
+from bench.engine.memory import ModelShape
 
 #: The one data file.
 GUIDE = Path(__file__).with_suffix(".toml")
@@ -154,3 +155,9 @@ def guide_sections(of: Guide | None = None, *, level: int = 3) -> str:
             )
         )
     return "\n\n".join(sections)
+
+
+def shape_like(model: GuideModel) -> ModelShape:
+    """The shape of a size of model that the guide knows."""
+    kv_numbers = model.layers * model.kv_heads * 2 * model.head
+    return ModelShape(kv_numbers, model.width, model.feed_forward, model.vocabulary)

@@ -14,8 +14,8 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
+from bench.choose.jobs import Allocation, TypeOption
 from bench.core.errors import MeasurementError
-from bench.execute.jobs import Allocation, TypeOption
 
 #: The solver stops when it is this close to the optimum, relative to the objective, or after some seconds.
 _GAP, _SECONDS = 1e-4, 5.0

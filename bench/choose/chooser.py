@@ -11,31 +11,28 @@ calibration text. The text that recipes are judged by is never seen here.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
-from pathlib import Path
+from functools import cached_property
 
 import gguf
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from bench.choose.jobs import Trial, TypeOption
 from bench.choose.prober import Prober
 from bench.choose.sensitivity import Sensitivity, measure, probe_types, usable
 from bench.core.errors import MeasurementError
-from bench.core.progress import Reporter
-from bench.execute.jobs import LibraryInfo, PlanJob, PlanResult, Trial, TypeOption
-from bench.execute.local import run_job
+from bench.core.files import complete_or_absent, short_hash
+from bench.execute.content import Content
 from bench.gguf_files.header import align, read_header
-from bench.gguf_files.info import UNQUANTIZED, TensorInfo, complete_or_absent
-from bench.models.reference import Reference
+from bench.gguf_files.info import UNQUANTIZED, TensorInfo
 from bench.quantize import imatrix
+from bench.quantize.jobs import PlanJob, PlanResult
 from bench.recipes.recipe import AUTOMATIC, Recipe, Rule, choices, find_recipe, kind_of, standard_formats
 from bench.recipes.sizes import parse_size
-from bench.records.run import ChoiceRecord
-from bench.texts import prompts
-from bench.workbench.files import short_hash, token_stream
-from bench.workbench.options import Options
+from bench.records.record import ChoiceRecord
+from bench.workbench.work import Work
 
 #: Part of every key: raise it when this program chooses differently.
 _VERSION = 1
@@ -68,8 +65,7 @@ class Resolved:
 class Chooser:
     """Chooses for recipes of one model. refinements: how many assignments to try beyond the predicted one."""
 
-    prober: Prober
-    reporter: Reporter
+    work: Work
     refinements: int = field(default_factory=lambda: _REFINEMENTS)
     _plans: dict[tuple[str, bool], PlanResult] = field(default_factory=dict)
 
@@ -85,7 +81,7 @@ class Chooser:
         record = ChoiceRecord(
             limit=chosen.limit,
             against=_against(recipe),
-            text=self.prober.stream.name,
+            text=self.work.calibration.name,
             prediction=best.prediction,
             predicted_kl=best.predicted,
             calibration_kl=best.kl,
@@ -98,7 +94,8 @@ class Chooser:
         """The choice for a recipe with a size; out of the cache when the same was chosen before."""
         plan, limit = self._plan(recipe), self.limit(recipe)
         key = short_hash(_VERSION, recipe.fingerprint, recipe.plain, limit, self.prober.key, self.refinements)
-        path = self.prober.cache / "sensitivity" / f"{self.prober.reference.path.stem}-{recipe.name}-{key}.choice.json"
+        stem = self.work.reference.path.stem
+        path = self.work.executor.site.path(Content(name=f"sensitivity/{stem}-{recipe.name}-{key}.choice.json"))
         try:
             return Chosen.model_validate_json(path.read_bytes())
         except (OSError, ValidationError):
@@ -120,11 +117,16 @@ class Chooser:
         if size.n_bytes is not None:
             return size.n_bytes
         if size.bits is not None:
-            return int(size.bits * self.prober.reference.info.n_weights / 8) + self._head(self._plan(recipe))
+            return int(size.bits * self.work.reference.info.n_weights / 8) + self._head(self._plan(recipe))
         if size.over is not None:
             return int(self._plan(find_recipe(recipe.base)).n_bytes * (1 + size.over))
         other = find_recipe(size.recipe or "")
         return self._plan(self.resolve(other).recipe).n_bytes
+
+    @cached_property
+    def prober(self) -> Prober:
+        """What choices are made by."""
+        return Prober(self.work)
 
     # --- what a choice is made from ----------------------------------------------------------------------------------
 
@@ -132,19 +134,17 @@ class Chooser:
         """Types and size of the recipe without its choice."""
         key = recipe.fingerprint, recipe.plain
         if key not in self._plans:
-            job = PlanJob(
-                model=self.prober.reference.path, recipe=recipe, with_importance=self.prober.importance is not None
-            )
-            self._plans[key] = run_job(job, PlanResult)
+            job = PlanJob(model=self.work.model, recipe=recipe, with_importance=self.work.importance is not None)
+            self._plans[key] = self.work.executor.do(job)
         return self._plans[key]
 
     @cached_property
     def _alignment(self) -> int:
-        return read_header(self.prober.reference.path).alignment
+        return read_header(self.work.reference.path).alignment
 
     @cached_property
     def _tensors(self) -> dict[str, TensorInfo]:
-        return {t.name: t for t in self.prober.reference.info.tensors}
+        return {t.name: t for t in self.work.reference.info.tensors}
 
     @cached_property
     def _shapes(self) -> dict[str, int]:
@@ -152,8 +152,10 @@ class Chooser:
 
     @cached_property
     def with_importance(self) -> set[str]:
-        path = self.prober.importance
-        return set() if path is None else set(imatrix.read(path).fitted(self.prober.reference.info, path).entries)
+        matrix = self.work.importance
+        if matrix is None:
+            return set()
+        return set(imatrix.read(matrix.path).fitted(self.work.reference.info, matrix.path).entries)
 
     def _bytes(self, tensor: str, kind: str) -> int:
         """What a tensor takes in the file, with what it is padded by."""
@@ -170,12 +172,12 @@ class Chooser:
         return [self._tensors[name] for name, t in plan.types.items() if t not in UNQUANTIZED]
 
     def sensitivity(self) -> Sensitivity:
-        return measure(self.prober, probe_types(self.quantized(), self.with_importance), self.reporter)
+        return measure(self.prober, probe_types(self.quantized(), self.with_importance))
 
     # --- choosing ----------------------------------------------------------------------------------------------------
 
     def _choose(self, recipe: Recipe, plan: PlanResult, limit: int) -> Chosen:
-        allowed = choices(recipe, plan.types, self.prober.reference.info.n_layers)
+        allowed = choices(recipe, plan.types, self.work.reference.info.n_layers)
         allowed = {n: usable(self._tensors[n], t, n in self.with_importance) for n, t in allowed.items()}
         for name, types in allowed.items():
             if not types:
@@ -192,14 +194,13 @@ class Chooser:
             )
         sensitivity = self.sensitivity()
         wanted = {n: tuple({*t, sensitivity.probes[n]}) for n, t in allowed.items()}
-        errors = self.prober.errors(wanted, self.reporter)
+        errors = self.prober.errors(wanted)
         factors = {n: sensitivity.means[n] / max(errors[n][sensitivity.probes[n]], 1e-12) for n in allowed}
         prediction, others = "measured", self._others(recipe, allowed)
         if recipe.seed is not None:
             factors, prediction = _shuffled(factors, self._shapes, recipe.seed), f"random {recipe.seed}"
         found = self.prober.search(
             f"Choosing {recipe.name}",
-            self.reporter,
             prediction=prediction,
             options={
                 n: tuple(TypeOption(type=t, cost=factors[n] * errors[n][t], n_bytes=self._bytes(n, t)) for t in types)
@@ -223,7 +224,7 @@ class Chooser:
     def _groups(self, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """Groups of tensors whose factors are tried, those first that have most to gain: what is unlike a layer's matrices
         (its input is no activation, its loss no neighbour's), then the outer layers, then the kinds in between."""
-        n_layers = self.prober.reference.info.n_layers
+        n_layers = self.work.reference.info.n_layers
         groups: dict[str, list[str]] = {"embeddings": [], "output": [], "first layers": [], "last layers": []}
         for name in names:
             groups.setdefault(kind_of(name), []).append(name)
@@ -258,22 +259,3 @@ def _mostly(types: dict[str, str], sizes: dict[str, int]) -> str:
         return "Q8_0"  # any format whose mix touches every tensor
     kind = max(quantized, key=lambda k: quantized[k])
     return kind if kind in standard_formats() else f"{kind}_M"
-
-
-def chooser(
-    options: Options,
-    reference: Reference,
-    importance: Path | None,
-    library: LibraryInfo,
-    threads: int,
-    cpus: list[int],
-    reporter: Reporter,
-) -> Callable[[], Chooser]:
-    """A chooser that is made when a recipe asks for one: what follows from the options is looked up then."""
-
-    @cache
-    def make() -> Chooser:
-        stream = token_stream(reference.info, options.calibration or prompts.CALIBRATION, options.cache)
-        return Chooser(Prober(reference, importance, stream, library, options.cache, threads, tuple(cpus)), reporter)
-
-    return make

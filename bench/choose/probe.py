@@ -6,7 +6,6 @@ computed, and every assignment's result is added to a log before the next begins
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
@@ -14,34 +13,38 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.choose.jobs import Probed, ProbeJob, ProbeResult, ProbeSetting, assignment_key
 from bench.choose.probe_log import read_log
 from bench.core.errors import MeasurementError
 from bench.engine.llama import Context, Model
 from bench.engine.scoring import ReferenceLogits, score
-from bench.execute.jobs import Probed, ProbeJob, ProbeResult, ProbeSetting, assignment_key
-from bench.measures.windows.score import TokenStream
+from bench.execute.content import Site
+from bench.execute.job import Share
 from bench.quantize.block_cache import BlockCache
 from bench.quantize.build import fitted_importance
 from bench.quantize.live_weights import LiveWeights
+from bench.texts.stream import TokenStream
 
 
 class ProbedModel:
     """A loaded model that assignments are tried on. Use as a context manager."""
 
-    def __init__(self, setting: ProbeSetting) -> None:
-        self._setting, self._stream, n = setting, TokenStream.load(setting.stream), setting.window
-        setting.log.parent.mkdir(parents=True, exist_ok=True)
-        self._cache, self._known = BlockCache(setting.blocks, setting.origin), read_log(setting.log)
+    def __init__(self, setting: ProbeSetting, site: Site) -> None:
+        self._setting, n = setting, setting.window
+        self._stream = TokenStream.load(site.path(setting.stream))
+        path, log = site.path(setting.model), site.path(setting.log)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self._cache, self._known = BlockCache.of(site, setting.origin), read_log(log)
         with ExitStack() as stack:
-            model = stack.enter_context(Model(setting.model, own_memory=True))
-            importance = fitted_importance(setting.model, setting.importance)
+            model = stack.enter_context(Model(path, own_memory=True))
+            importance = fitted_importance(path, site.optional(setting.importance))
             self._live = LiveWeights(model, importance, self._cache, setting.threads)
             self._context = stack.enter_context(
                 Context(model, n_ctx=n, n_batch=n, n_ubatch=min(512, n), threads=setting.threads)
             )
-            self._log = stack.enter_context(setting.log.open("a", encoding="utf-8"))
+            self._log = stack.enter_context(log.open("a", encoding="utf-8"))
             self._stack = stack.pop_all()
-        self._references = {w: ReferenceLogits(setting.logits / f"{w}.logits", model.n_vocab) for w in setting.windows}
+        self._references = {w: ReferenceLogits(site.path(setting.logits_of(w)), model.n_vocab) for w in setting.windows}
         for window, reference in self._references.items():
             if not reference.path.exists():
                 reference.write(self._logits(window))
@@ -83,9 +86,9 @@ class ProbedModel:
         return self._context.logits()[:-1]
 
 
-def probe(job: ProbeJob, progress: Callable[[float], None]) -> ProbeResult:
+def probe(job: ProbeJob, site: Site, progress: Share) -> ProbeResult:
     """Measure the job's assignments in order."""
-    with ProbedModel(job.setting) as model:
+    with ProbedModel(job.setting, site) as model:
         for i, assignment in enumerate(job.assignments):
             model.divergence(assignment)
             progress((i + 1) / len(job.assignments))

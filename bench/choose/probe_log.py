@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from bench.execute.jobs import Probed
+from bench.choose.jobs import Probed
 
 
 def read_log(path: Path) -> dict[str, Probed]:

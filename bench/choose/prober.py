@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import json
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,26 +20,14 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from bench.choose.jobs import ProbeJob, ProbeSetting, SearchJob, SearchResult, TypeOption, assignment_key
 from bench.choose.probe_log import read_log
 from bench.core.errors import BenchError, MeasurementError
-from bench.core.progress import Reporter
+from bench.core.files import complete_or_absent, short_hash
 from bench.engine.memory import machine_memory
-from bench.execute.jobs import (
-    LibraryInfo,
-    ProbeJob,
-    ProbeResult,
-    ProbeSetting,
-    SearchJob,
-    SearchResult,
-    TypeOption,
-    WeightErrorJob,
-    WeightErrorResult,
-    assignment_key,
-)
-from bench.execute.local import run_job
-from bench.gguf_files.info import complete_or_absent, file_sha256
-from bench.models.reference import Reference
-from bench.workbench.files import Stream, blocks_origin, short_hash
+from bench.execute.content import Content
+from bench.quantize.jobs import WeightErrorJob
+from bench.workbench.work import Work
 
 #: Tokens of a window that assignments are measured on, all of them scored.
 WINDOW = 512
@@ -53,30 +40,22 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class Prober:
-    """A model with its importance matrix and calibration text, to try types on.
+    """A model with its importance matrix and calibration text, to try types on."""
 
-    importance: the matrix file, or None; stream: the calibration text's tokens.
-    """
-
-    reference: Reference
-    importance: Path | None
-    stream: Stream
-    library: LibraryInfo
-    cache: Path
-    threads: int
-    cpus: tuple[int, ...]
+    work: Work
 
     def __post_init__(self) -> None:
         if self._available < 2:
+            stream = self.work.calibration
             raise BenchError(
-                f"{self.stream.name}: has {self.stream.tokens:,} tokens; choosing types takes two windows of {WINDOW} at least, "
+                f"{stream.name}: has {stream.tokens:,} tokens; choosing types takes two windows of {WINDOW} at least, "
                 "give a longer --calibration text"
             )
 
     @property
     def _available(self) -> int:
         """Windows of the text."""
-        return self.stream.tokens // WINDOW
+        return self.work.calibration.tokens // WINDOW
 
     @property
     def probe_windows(self) -> tuple[int, ...]:
@@ -94,11 +73,15 @@ class Prober:
     @cached_property
     def origin(self) -> str:
         """Names all that quantized blocks depend on, beside tensor and type."""
-        matrix = file_sha256(self.importance) if self.importance else None
-        return blocks_origin(self.reference, matrix, self.library)
+        return self.work.origin(self.work.importance)
+
+    @property
+    def _importance(self) -> Content | None:
+        matrix = self.work.importance
+        return matrix.content if matrix else None
 
     @contextmanager
-    def _alone(self, reporter: Reporter) -> Iterator[None]:
+    def _alone(self) -> Iterator[None]:
         """One process at a time measures a model: another would do the same again, and both slower."""
         lock = FileLock(self._file("lock"))
         lock_file = Path(lock.lock_file)
@@ -106,7 +89,7 @@ class Prober:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            reporter.warn(f"waiting for another process that measures {self.reference.info.name}")
+            self.work.reporter.warn(f"waiting for another process that measures {self.work.reference.info.name}")
             lock.acquire()
         try:
             yield
@@ -115,7 +98,7 @@ class Prober:
 
     def _check_room(self, windows: tuple[int, ...]) -> None:
         """Raise MeasurementError where memory or disk cannot hold what probing takes."""
-        info = self.reference.info
+        info = self.work.reference.info
         logits = 4 * WINDOW * info.vocabulary
         # the model, unmapped; logits of a window, twice; a tenth for the rest
         needed, available = 1.1 * info.n_bytes + 2 * logits, machine_memory().available
@@ -124,38 +107,43 @@ class Prober:
                 f"measuring the sensitivity of {info.name} takes {needed / 1e9:.1f} GB of memory and {available / 1e9:.1f} GB are "
                 "available; free some, or leave out recipes with a size (DG-, auto@)"
             )
-        free = shutil.disk_usage(self._scratch).free
+        free = shutil.disk_usage(self.work.executor.site.path(Content(name=self._logits))).free
         if len(windows) * logits > free:
             raise MeasurementError(
-                f"{self.cache}: the reference's logits take {len(windows) * logits / 1e6:,.0f} MB and {free / 1e6:,.0f} MB are free; "
+                f"{self.work.options.cache}: the reference's logits take {len(windows) * logits / 1e6:,.0f} MB and {free / 1e6:,.0f} MB are free; "
                 "free some space or choose another directory with --cache"
             )
 
     @cached_property
-    def _scratch(self) -> Path:
-        """Where the reference's logits lie until this process ends. (What a killed one leaves the next run removes.)"""
-        path = self.cache.absolute() / "scratch" / str(os.getpid()) / self.key
+    def _logits(self) -> str:
+        """What names of the reference's logits begin with, which lie there until this process ends. (What a killed one leaves
+        the next run removes.)"""
+        path = self.work.executor.site.path(self.work.scratch(self.key))
         shutil.rmtree(path, ignore_errors=True)  # of a killed process that had this number
         path.mkdir(parents=True)
         atexit.register(shutil.rmtree, path, ignore_errors=True)
-        return path
+        return self.work.scratch(self.key).name
 
     @property
     def key(self) -> str:
         """Names what all that is measured here depends on, beside what is asked for."""
         windows = self.probe_windows, self.trial_windows
-        return short_hash(_VERSION, self.origin, self.stream.path.stem, WINDOW, windows)
+        return short_hash(_VERSION, self.origin, self.work.calibration.key, WINDOW, windows)
 
-    def _file(self, what: str, *parts: object) -> Path:
-        name = f"{self.reference.path.stem}-{short_hash(_VERSION, self.origin, *parts)}.{what}"
-        return self.cache / "sensitivity" / name
+    def _kept(self, what: str, *parts: object) -> Content:
+        """What is kept of measurements. what: as its name ends; parts: what it depends on beside model, matrix and engine."""
+        stem = self.work.reference.path.stem
+        return Content(name=f"sensitivity/{stem}-{short_hash(_VERSION, self.origin, *parts)}.{what}")
 
-    def errors(self, types: dict[str, tuple[str, ...]], reporter: Reporter) -> dict[str, dict[str, float]]:
+    def _file(self, what: str) -> Path:
+        return self.work.executor.site.path(self._kept(what))
+
+    def errors(self, types: dict[str, tuple[str, ...]]) -> dict[str, dict[str, float]]:
         """Relative weighted errors (weight_error.py) of tensors in types."""
-        with self._alone(reporter):
-            return self._errors(types, self._file("errors.json"), reporter)
+        with self._alone():
+            return self._errors(types, self._file("errors.json"))
 
-    def _errors(self, types: dict[str, tuple[str, ...]], path: Path, reporter: Reporter) -> dict[str, dict[str, float]]:
+    def _errors(self, types: dict[str, tuple[str, ...]], path: Path) -> dict[str, dict[str, float]]:
         try:
             known: dict[str, dict[str, float]] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -164,13 +152,13 @@ class Prober:
         missing = {n: wanted for n, wanted in missing.items() if wanted}
         if missing:
             job = WeightErrorJob(
-                model=self.reference.path,
+                model=self.work.model,
                 types=missing,
-                importance=self.importance and self.importance.absolute(),
-                threads=self.threads,
+                importance=self._importance,
+                threads=self.work.threads,
             )
-            with reporter.steps("Weighted error of each tensor and type", 1) as steps:
-                found = run_job(job, WeightErrorResult, cpus=list(self.cpus), progress=steps.share).errors
+            with self.work.reporter.steps("Weighted error of each tensor and type", 1) as steps:
+                found = self.work.executor.do(job, steps.share).errors
             for name, of_types in found.items():
                 known.setdefault(name, {}).update(of_types)
             with complete_or_absent(path) as partial:
@@ -178,27 +166,27 @@ class Prober:
         return known
 
     def divergences(
-        self, assignments: Sequence[dict[str, str]], windows: tuple[int, ...], label: str, reporter: Reporter
+        self, assignments: Sequence[dict[str, str]], windows: tuple[int, ...], label: str
     ) -> list[NDArray[np.float64]]:
         """Mean KL divergence from the model as it is, in nats, by window: one array for each assignment of types, empty
         where the logits were not finite."""
-        with self._alone(reporter):
+        with self._alone():
             setting = self._setting(windows)
-            known = read_log(setting.log)
+            log = self.work.executor.site.path(setting.log)
+            known = read_log(log)
             keys = [assignment_key(a) for a in assignments]
             missing = {k: a for k, a in zip(keys, assignments, strict=True) if k not in known}
             if missing:
                 self._check_room(windows)
                 job, n = ProbeJob(setting=setting, assignments=tuple(missing.values())), len(missing)
-                with reporter.steps(label, n) as steps:
-                    run_job(job, ProbeResult, cpus=list(self.cpus), progress=lambda share: steps.share(share * n))
-                known = read_log(setting.log)
+                with self.work.reporter.steps(label, n) as steps:
+                    self.work.executor.do(job, lambda share: steps.share(share * n))
+                known = read_log(log)
         return [np.array(known[k].kl) for k in keys]
 
     def search(
         self,
         label: str,
-        reporter: Reporter,
         *,
         prediction: str,
         options: dict[str, tuple[TypeOption, ...]],
@@ -208,7 +196,7 @@ class Prober:
         others: dict[str, dict[str, str]],
     ) -> SearchResult:
         """The assignment of least divergence on the trial windows (see search.py), found in one worker."""
-        with self._alone(reporter):
+        with self._alone():
             self._check_room(self.trial_windows)
             job = SearchJob(
                 setting=self._setting(self.trial_windows),
@@ -219,19 +207,18 @@ class Prober:
                 refinements=refinements,
                 others=others,
             )
-            with reporter.steps(label, 1) as steps:
-                return run_job(job, SearchResult, cpus=list(self.cpus), progress=steps.share)
+            with self.work.reporter.steps(label, 1) as steps:
+                return self.work.executor.do(job, steps.share)
 
     def _setting(self, windows: tuple[int, ...]) -> ProbeSetting:
         return ProbeSetting(
-            model=self.reference.path,
-            stream=self.stream.path,
+            model=self.work.model,
+            stream=self.work.calibration.content,
             window=WINDOW,
             windows=windows,
-            importance=self.importance and self.importance.absolute(),
-            threads=self.threads,
-            blocks=self.cache.absolute() / "blocks",
+            importance=self._importance,
+            threads=self.work.threads,
             origin=self.origin,
-            logits=self._scratch,
-            log=self._file("probes.jsonl", self.stream.path.stem, WINDOW, windows).absolute(),
+            logits=self._logits,
+            log=self._kept("probes.jsonl", self.work.calibration.key, WINDOW, windows),
         )

@@ -7,14 +7,15 @@ measured to have on the trial windows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from bench.choose.allocate import allocate
+from bench.choose.jobs import SearchJob, SearchResult, Trial, TypeOption
 from bench.choose.probe import ProbedModel
-from bench.execute.jobs import SearchJob, SearchResult, Trial, TypeOption
+from bench.execute.content import Site
+from bench.execute.job import Share
 from bench.gguf_files.header import read_header
 
 Options = dict[str, tuple[TypeOption, ...]]
@@ -29,12 +30,12 @@ class _Found:
     options: Options
 
 
-def search(job: SearchJob, progress: Callable[[float], None]) -> SearchResult:
+def search(job: SearchJob, site: Site, progress: Share) -> SearchResult:
     """The best of the predicted assignment, those with scaled predictions, and the others that the job names."""
-    stored = {t.name: t.type.name for t in read_header(job.setting.model).tensors}
+    stored = {t.name: t.type.name for t in read_header(site.path(job.setting.model)).tensors}
     trials: dict[tuple[tuple[str, str], ...], Trial] = {}
     expected = 1 + job.refinements + len(job.others)
-    with ProbedModel(job.setting) as model:
+    with ProbedModel(job.setting, site) as model:
 
         def divergence(types: dict[str, str]) -> float:
             kl = model.divergence({n: t for n, t in types.items() if t != stored[n]})

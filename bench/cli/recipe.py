@@ -3,36 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 
-from bench.cli.options import (
-    AllowQuantizedOption,
-    CacheOption,
-    CalibrationOption,
-    ChunksOption,
-    ImatrixOption,
-    JsonOption,
-    ModelOption,
-    NoImatrixOption,
-    ThreadsOption,
-    WidenOption,
-    options_from,
-    print_json,
-)
+from bench.cli.options import JsonOption, print_json, with_options
+from bench.workbench.options import Options
 
 app = typer.Typer(
-    help="What recipes there are, and what one would make of a model.", no_args_is_help=True, rich_markup_mode=None
+    name="recipe",
+    help="What recipes there are, and what one would make of a model.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 
 @app.command("list", short_help="Formats, mixed recipes and suites.")
 def list_command(as_json: JsonOption = False) -> None:
     """Formats of llama.cpp, the mixed recipes that come with the program, and suites, which stand for several recipes."""
-    from bench.sweep import commands
+    from bench.choose.on_request import list_recipes
 
-    found: Any = commands.list_recipes()
+    found: Any = list_recipes()
     if as_json:
         print_json(found)
         return
@@ -46,35 +38,35 @@ def list_command(as_json: JsonOption = False) -> None:
     print("\nSuites, which stand for several recipes:")
     for name, recipes in found["suites"].items():
         print(f"  {name:<17} {', '.join(recipes)}")
-    print("\nA recipe of your own is a TOML file, named by its path: see bench/recipe_files.py.")
+    print("\nA recipe of your own is a TOML file, named by its path: see docs/recipes.md.")
 
 
 @app.command(short_help="The type of every tensor, and the size, before anything is built.")
+@with_options(
+    "model",
+    "imatrix",
+    "no_imatrix",
+    "calibration",
+    "calibration_chunks",
+    "threads",
+    "allow_quantized",
+    "widen",
+    "cache",
+)
 def show(
     recipe: Annotated[str, typer.Argument(help="For instance IQ2_XXS, DG-IQ2_XXS or my-recipe.toml.")],
-    model: ModelOption = None,
-    imatrix: ImatrixOption = None,
-    no_imatrix: NoImatrixOption = False,
-    calibration: CalibrationOption = None,
-    calibration_chunks: ChunksOption = 0,
-    threads: ThreadsOption = None,
-    allow_quantized: AllowQuantizedOption = False,
-    widen: WidenOption = False,
-    cache: CacheOption = None,
+    options: Options,
     as_json: JsonOption = False,
 ) -> None:
     """The type that a recipe gives every tensor of a model, with the size of the file to the byte, before it is built.
 
     A recipe that leaves a choice (DG-..., auto@SIZE) is chosen first, as a run would, which takes minutes the first time.
     """
-    given = locals()
+    from bench.choose.on_request import show_recipe
     from bench.core.progress import Reporter
-    from bench.sweep import commands
+    from bench.workbench.work import Work
 
-    found: Any = commands.show_recipe(
-        options_from(given, recipes=(recipe,)),
-        Reporter(),
-    )
+    found: Any = show_recipe(Work(replace(options, recipes=(recipe,)), Reporter()))
     if as_json:
         print_json(found)
         return

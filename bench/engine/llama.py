@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from bench.core.errors import BenchError, MeasurementError
 from bench.engine.graph import EvalCallback
 from bench.engine.lowlevel import VERSION, lib
-from bench.execute.jobs import LibraryInfo
+from bench.engine.settings import LibraryInfo
 
 _LOG_ERROR = 4
 

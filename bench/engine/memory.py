@@ -17,10 +17,9 @@ from pathlib import Path
 
 import gguf
 import psutil
-from pydantic import BaseModel, ConfigDict
 
-from bench.advise.guide import GuideModel
 from bench.core.errors import BenchError
+from bench.engine.jobs import Buffers
 from bench.gguf_files.header import ArrayLength, read_header
 
 #: Tokens that llama.cpp computes at once unless told otherwise.
@@ -85,16 +84,6 @@ class Memory:
         return self.total - self.repacked
 
 
-class Buffers(BaseModel):
-    """What llama.cpp reserves for a context, as it says itself. kv_cache: with the state of recurrent layers."""
-
-    model_config = ConfigDict(frozen=True)
-
-    kv_cache: int
-    compute: int
-    output: int
-
-
 def shape_of(path: Path) -> ModelShape:
     """The shape that a file states. Raises BenchError for a file that is no model or does not state it."""
     metadata = read_header(path).metadata
@@ -136,12 +125,6 @@ def shape_of(path: Path) -> ModelShape:
     experts = max(number("expert_used_count"), 1)
     feed_forward = (experts > 1 and number("expert_feed_forward_length")) or number("feed_forward_length")
     return ModelShape(kv_numbers, width, feed_forward, vocabulary, experts, state, tuple(notes))
-
-
-def shape_like(model: GuideModel) -> ModelShape:
-    """The shape of a size of model that the guide knows."""
-    kv_numbers = model.layers * model.kv_heads * 2 * model.head
-    return ModelShape(kv_numbers, model.width, model.feed_forward, model.vocabulary)
 
 
 def repacked_types(features: Collection[str]) -> frozenset[str]:

@@ -1,7 +1,8 @@
-"""Running a job in a worker process of its own, from the parent's side.
+"""Doing jobs in worker processes of this machine, from the parent's side.
 
-One process, the server (worker.py), is started once; it imports what jobs need and forks for every job. So each job has a
-fresh process at the price of a fork, and a crash in native code ends that job only.
+A process, the server (worker.py), is started once; it imports what jobs need and forks for every job. So each job has a
+fresh process at the price of a fork, and a crash in native code ends that job only. A server does one job at a time; jobs
+that are under way at once have a server each.
 """
 
 from __future__ import annotations
@@ -14,26 +15,25 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TypeVar
-
-from pydantic import BaseModel
+from typing import IO
 
 from bench.core.errors import BenchError, MeasurementError
-
-Result = TypeVar("Result", bound=BaseModel)
+from bench.execute.content import Content, Site
+from bench.execute.job import Answer, Job, Share
 
 
 class _Server:
-    """The process that forks workers. It ends when this one does, and so do its workers."""
+    """The process that forks workers. It ends when this one does, and so do its workers. preload: modules that it imports first."""
 
-    def __init__(self) -> None:
+    def __init__(self, preload: Sequence[str] = ()) -> None:
         self._socket, theirs = socket.socketpair()
         self.log = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as this object
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.execute.worker", str(theirs.fileno())],
+            [sys.executable, "-m", "bench.execute.worker", str(theirs.fileno()), *preload],
             stdin=subprocess.PIPE,  # held open by this process alone: its end tells workers to end
             stdout=self.log,
             stderr=subprocess.STDOUT,
@@ -46,21 +46,25 @@ class _Server:
         theirs.close()
         self._answers = self._socket.makefile("r", encoding="utf-8")
         self._worker: int | None = None
+        #: Whether this process has ended, and not only a worker of it.
+        self.has_ended = False
 
-    def start(self, job_file: Path, answers: int, log: int, cpus: list[int] | None) -> None:
-        """Have a worker do a job; it writes to the two file descriptors."""
-        request = json.dumps({"job": str(job_file), "cpus": cpus}).encode()
+    def start(self, request: Path, answers: int, log: int) -> None:
+        """Have a worker do what a request's file says; it writes to the two file descriptors."""
         try:
-            socket.send_fds(self._socket, [request], [answers, log])
+            socket.send_fds(self._socket, [str(request).encode()], [answers, log])
             self._worker = json.loads(self._answers.readline())["pid"]
         except (OSError, ValueError):  # it has ended; wait() says how
             self._worker = None
 
-    def wait(self) -> tuple[int, bool]:
-        """Exit code of the worker (negative: the signal that ended it), and whether it was the server that ended."""
+    def wait(self) -> int:
+        """Exit code of the worker, or of the server where that has ended; negative: the signal that ended it."""
         answer = self._answers.readline() if self._worker else ""
         self._worker = None
-        return (json.loads(answer)["code"], False) if answer else (self._process.wait(), True)
+        if answer:
+            return int(json.loads(answer)["code"])
+        self.has_ended = True
+        return self._process.wait()
 
     def stop(self) -> None:
         if self._worker:
@@ -75,70 +79,116 @@ class _Server:
         self.log.close()
 
 
-_server: _Server | None = None
+class _Pool:
+    """Servers that wait for work. One does one job at a time, so as many run as there are jobs under way at once."""
 
+    def __init__(self) -> None:
+        self._idle: list[_Server] = []
+        self._lock = threading.Lock()
 
-def start_server() -> None:
-    """Start the server unless it runs: early, so that its imports and the caller's go on side by side."""
-    global _server
-    if _server is None:
-        _server = _Server()
-        atexit.register(_stop_server)
-
-
-def _stop_server() -> None:
-    global _server
-    if _server is not None:
-        atexit.unregister(_stop_server)
-        _server.stop()
-        _server = None
-
-
-def run_job(
-    job: BaseModel,
-    result_type: type[Result],
-    *,
-    cpus: list[int] | None = None,
-    progress: Callable[[float], None] | None = None,
-) -> Result:
-    """Do a job in a fresh process, pinned to `cpus`; this process sleeps on a pipe meanwhile.
-
-    Raises what the worker raised (BenchError, MeasurementError), and MeasurementError with the signal or exit code
-    when the worker died.
-    """
-    start_server()
-    server = _server
-    assert server is not None
-    with tempfile.TemporaryDirectory(prefix="bench-") as directory, tempfile.TemporaryFile() as log:
-        job_file = Path(directory, "job.json")
-        job_file.write_text(job.model_dump_json(), encoding="utf-8")
-        read_end, write_end = os.pipe()
-        answer: dict[str, object] = {}
-        ended = False
+    @contextmanager
+    def server(self) -> Iterator[_Server]:
+        """A server of one's own for the block. It goes on waiting afterwards, if it still can."""
+        with self._lock:
+            server = self._idle.pop() if self._idle else _Server()
         try:
-            with os.fdopen(read_end) as answers:
-                server.start(job_file, write_end, log.fileno(), cpus)
-                os.close(write_end)
-                for line in answers:
-                    if not line.endswith("\n"):
-                        break  # the worker died while it wrote this
-                    message = json.loads(line)
-                    if "progress" in message:
-                        if progress:
-                            progress(message["progress"])
-                    else:
-                        answer = message
-            code, server_ended = server.wait()
-            ended = not server_ended
-            last_words = _last_words(server.log if server_ended else log)
-        finally:
-            if not ended:  # interrupted, or the server itself is gone: the next job gets a new one
-                _stop_server()
-        if "result" in answer:
-            return result_type.model_validate(answer["result"])
-        if isinstance(error := answer.get("error"), dict):
+            yield server
+        except BaseException:  # interrupted: the next job gets a new one
+            server.stop()
+            raise
+        if server.has_ended:
+            server.stop()
+            return
+        with self._lock:
+            self._idle.append(server)
+
+    def warm_up(self, *modules: str) -> None:
+        """Start a server that imports these modules, unless one waits: early, so that its imports and the caller's go on side
+        by side."""
+        with self._lock:
+            if not self._idle:
+                self._idle.append(_Server(modules))
+
+    def stop(self) -> None:
+        with self._lock:
+            waiting, self._idle = self._idle, []
+        for server in waiting:
+            server.stop()
+
+
+#: Of this process: starting a server takes a second, so executors share those that wait.
+_pool = _Pool()
+atexit.register(_pool.stop)
+warm_up = _pool.warm_up
+
+
+class LocalExecutor:
+    """Does jobs in worker processes of this machine. cache: the site's; cpus: what pinned jobs run on, None for all; known:
+    places of files that lie outside of the cache, by content name.
+
+    `do` may be called from several threads; each call has a worker process of its own.
+    """
+
+    def __init__(self, cache: Path, cpus: Sequence[int] | None = None, known: Mapping[str, Path] | None = None) -> None:
+        self._cache, self._cpus = cache.absolute(), None if cpus is None else list(cpus)
+        self._known = dict(known or {})
+
+    @property
+    def site(self) -> Site:
+        return Site(cache=self._cache, known=dict(self._known))
+
+    def hold(self, path: Path, sha256: str | None = None) -> Content:
+        """Tell of a file that lies anywhere; returns what jobs name it by. sha256: None for a file of this machine alone."""
+        content = Content.of_place(path) if sha256 is None else Content.of_file(sha256)
+        self._known[content.name] = path.absolute()
+        return content
+
+    def do(self, job: Job[Answer], progress: Share | None = None) -> Answer:
+        """Do a job in a fresh process; the calling thread sleeps on a pipe meanwhile.
+
+        Raises what the worker raised (BenchError, MeasurementError), and MeasurementError with the signal or exit code
+        when the worker died.
+        """
+        request = {
+            "type": job.type_name(),
+            "job": job.model_dump(mode="json"),
+            "site": self.site.model_dump(mode="json"),
+            "cpus": self._cpus if job.pinned else None,
+        }
+        with (
+            tempfile.TemporaryDirectory(prefix="bench-") as directory,
+            tempfile.TemporaryFile() as log,
+            _pool.server() as server,
+        ):
+            request_file = Path(directory, "request.json")
+            request_file.write_text(json.dumps(request), encoding="utf-8")
+            said = _ask(server, request_file, log.fileno(), progress)
+            code = server.wait()
+            last_words = _last_words(server.log if server.has_ended else log)
+        if "result" in said:
+            return job.answer_type().model_validate(said["result"])
+        if isinstance(error := said.get("error"), dict):
             raise (MeasurementError if error["measurement"] else BenchError)(error["text"])
         raise MeasurementError(f"the worker process {_ending(code)}{last_words}")
+
+
+def _ask(server: _Server, request: Path, log: int, progress: Share | None) -> dict[str, object]:
+    """Have a server's worker do a job; what it said at last, nothing if it died before."""
+    read_end, write_end = os.pipe()
+    said: dict[str, object] = {}
+    with os.fdopen(read_end) as answers:
+        server.start(request, write_end, log)
+        os.close(write_end)
+        for line in answers:
+            if not line.endswith("\n"):
+                break  # the worker died while it wrote this
+            message = json.loads(line)
+            if "progress" in message:
+                if progress:
+                    progress(message["progress"])
+            else:
+                said = message
+    return said
 
 
 def _ending(code: int) -> str:

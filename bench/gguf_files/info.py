@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import errno
-import glob
-import hashlib
-import os
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 
 import gguf
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
@@ -79,17 +73,6 @@ class ModelInfo(BaseModel):
         return tuple(t.name for t in self.tensors if t.type not in UNQUANTIZED)
 
 
-def file_sha256(path: Path, progress: Callable[[float], None] = lambda share: None) -> str:
-    """Hash of a file's contents. progress is called with the share that is done."""
-    digest, size, done = hashlib.sha256(), path.stat().st_size, 0
-    with path.open("rb") as f:
-        while block := f.read(2**26):
-            digest.update(block)
-            done += len(block)
-            progress(done / size)
-    return digest.hexdigest()
-
-
 def open_gguf(path: Path) -> gguf.GGUFReader:
     """A file with all its metadata and weights, to copy from. Raises BenchError that says what is wrong with it."""
     read_header(path)
@@ -139,35 +122,6 @@ def _number(value: object) -> int:
     if isinstance(value, list):
         return max(value, default=0)
     return int(value) if isinstance(value, int | float) else 0
-
-
-@contextmanager
-def complete_or_absent(target: Path) -> Iterator[Path]:
-    """A temporary path beside `target` that takes its name when the block ends well and is removed otherwise.
-
-    Raises BenchError when the directory cannot be written or the disk is full.
-    """
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        for left_behind in target.parent.glob(f".{glob.escape(target.name)}.*.partial"):
-            pid = left_behind.suffixes[-2].removeprefix(".")
-            if not (pid.isdigit() and psutil.pid_exists(int(pid))):  # its writer was killed
-                left_behind.unlink(missing_ok=True)
-        yield partial
-        with partial.open("rb+") as f:
-            os.fsync(f.fileno())
-        os.replace(partial, target)
-    except OSError as e:
-        remedy = (
-            "free some space or choose another directory"
-            if e.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-            else "check its permissions or choose another directory"
-        )
-        raise BenchError(f"{target}: cannot be written ({e.strerror or e}); {remedy}") from e
-    finally:
-        with suppress(OSError):  # gone already, or its directory never was one
-            partial.unlink()
 
 
 def copy_metadata(

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.core.errors import BenchError
+from bench.core.files import complete_or_absent
 from bench.gguf_files.copy import copy_bytes, file_head, pad
 from bench.gguf_files.header import Header, read_header
-from bench.gguf_files.info import complete_or_absent
 
 #: How llama-gguf-split names the parts of a model.
 _NAME = re.compile(r"^(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf$")

@@ -25,7 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
-from bench.gguf_files.info import TensorToWrite, complete_or_absent, copy_metadata, open_gguf, write_tensors
+from bench.core.files import complete_or_absent
+from bench.gguf_files.info import TensorToWrite, copy_metadata, open_gguf, write_tensors
 
 _MULTIPLE = 256
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from bench.core.errors import BenchError
+from bench.core.files import complete_or_absent
 from bench.core.progress import Reporter
-from bench.gguf_files.info import complete_or_absent
 
 _ENGINE = "llama-cpp-python"
 #: What of the engine's source the converter consists of.

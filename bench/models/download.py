@@ -17,8 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bench.core.errors import BenchError
+from bench.core.files import complete_or_absent, file_sha256
 from bench.core.progress import Reporter
-from bench.gguf_files.info import complete_or_absent, file_sha256
 from bench.models import hub
 from bench.models.hub import HubFile, HubRepo, endpoint, explained, hub_cache
 

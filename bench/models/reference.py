@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -14,8 +13,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.core.errors import BenchError
+from bench.core.files import complete_or_absent, file_sha256
 from bench.core.progress import Reporter
-from bench.gguf_files.info import ModelInfo, complete_or_absent, file_sha256, inspect, open_gguf
+from bench.gguf_files.info import ModelInfo, inspect, open_gguf
 from bench.gguf_files.widen import WIDENING, needs_widening, widen
 from bench.models.sources import local_model
 
@@ -53,13 +53,6 @@ class Reference(BaseModel):
     @property
     def path(self) -> Path:
         return self.info.path
-
-
-def cache_directory(override: Path | None) -> Path:
-    """Where models, quantized files and importance matrices are kept: the override, or a folder of XDG_CACHE_HOME."""
-    return (
-        override or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dynamicgate-bench"
-    ).absolute()
 
 
 def reference(

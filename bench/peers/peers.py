@@ -22,18 +22,19 @@ import typer
 from pydantic import BaseModel, ConfigDict
 
 from bench.core.errors import BenchError, nearest
-from bench.core.machine import cpus_for, this_machine
+from bench.core.files import cache_directory, complete_or_absent
+from bench.core.formats import markdown
+from bench.core.machine import this_machine
 from bench.core.progress import Reporter
-from bench.gguf_files.info import complete_or_absent
-from bench.measures.windows.tables import markdown
-from bench.models.reference import Reference, cache_directory, reference
+from bench.models.reference import Reference
 from bench.peers import values
 from bench.peers.side_by_side import Command, Ran, side_by_side
 from bench.peers.values import Value
 from bench.recipes.recipe import SUITES, find_recipe
 from bench.texts import prompts
-from bench.workbench.files import Built, quantized
-from bench.workbench.options import Options, check_library, check_threads, importance_file
+from bench.workbench.kept import Built
+from bench.workbench.options import Options
+from bench.workbench.work import Work
 
 WINDOW = 2048
 #: Files that both sides build: none that leaves a choice, which the tools do not make.
@@ -123,7 +124,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Work:
+class Comparison:
     """Something both can do. values: what both found, from what they printed and wrote."""
 
     name: str
@@ -133,9 +134,9 @@ class Work:
     values: Callable[[Ran, Ran], list[Value]]
 
 
-def _perplexity(s: Setting, scratch: Path, model: Path, name: str) -> Work:
+def _perplexity(s: Setting, scratch: Path, model: Path, name: str) -> Comparison:
     common = ("-f", s.evaluation, "-c", WINDOW, "--chunks", s.windows)
-    return Work(
+    return Comparison(
         f"perplexity of {s.windows} windows, {name}",
         Targets(wall=1.0, memory=1.1),
         [s.tool("llama-perplexity", "-m", model, *common)],
@@ -144,18 +145,18 @@ def _perplexity(s: Setting, scratch: Path, model: Path, name: str) -> Work:
     )
 
 
-def perplexity(s: Setting, scratch: Path) -> Work:
+def perplexity(s: Setting, scratch: Path) -> Comparison:
     return _perplexity(s, scratch, s.reference.path, "F16")
 
 
-def perplexity_quantized(s: Setting, scratch: Path) -> Work:
+def perplexity_quantized(s: Setting, scratch: Path) -> Comparison:
     return _perplexity(s, scratch, s.built["IQ2_XXS"].path, "IQ2_XXS")
 
 
-def divergence(s: Setting, scratch: Path) -> Work:
+def divergence(s: Setting, scratch: Path) -> Comparison:
     out, base = scratch / "run", scratch / "base.kld"
     models = {name: b.path for name, b in s.built.items()}
-    return Work(
+    return Comparison(
         f"reference and KL statistics of {len(models)} recipes, {s.windows} windows",
         Targets(wall=0.95, disk=0.5),
         s.divergence(models, base),
@@ -169,9 +170,9 @@ def divergence(s: Setting, scratch: Path) -> Work:
     )  # fmt: skip
 
 
-def importance(s: Setting, scratch: Path) -> Work:
+def importance(s: Setting, scratch: Path) -> Comparison:
     theirs, ours = scratch / "tool.gguf", scratch / "ours.gguf"
-    return Work(
+    return Comparison(
         "importance matrix of the calibration prompts",
         Targets(wall=1.05),
         # -b 512: with larger batches the tool drops short remainders; --no-ppl: no logits, which ours does not compute
@@ -183,7 +184,7 @@ def importance(s: Setting, scratch: Path) -> Work:
     )  # fmt: skip
 
 
-def files(s: Setting, scratch: Path) -> Work:
+def files(s: Setting, scratch: Path) -> Comparison:
     out, cache = scratch / "files", scratch / "cache"
     options = ("--model", s.reference.path, "--imatrix", s.importance, "--cache", cache, "--json")
     # every pair of tensor and type of it is in one of the ten
@@ -194,7 +195,7 @@ def files(s: Setting, scratch: Path) -> Work:
         name = "a further recipe whose tensors are quantized already"
         return same + values.answers(name, further.arguments, before=lambda: shutil.rmtree(cache / "quantized"))
 
-    return Work(
+    return Comparison(
         f"{len(s.built)} quantized files",
         Targets(wall=0.6),
         [s.quantize(name, s.importance, scratch) for name in s.built],
@@ -203,13 +204,13 @@ def files(s: Setting, scratch: Path) -> Work:
     )  # fmt: skip
 
 
-def sweep(s: Setting, scratch: Path) -> Work:
+def sweep(s: Setting, scratch: Path) -> Comparison:
     matrix, out = scratch / "imatrix.gguf", scratch / "run"
     models = {name: scratch / f"{name}.gguf" for name in s.built}
     everything = [s.reference.path, *models.values()]
     ours = s.ours("run", "--model", s.reference.path, "--windows", s.windows, "--recipes", ",".join(models),
                   "--cache", scratch / "cache", "--out", out, "--json", watched=scratch / "cache" / "scratch")  # fmt: skip
-    return Work(
+    return Comparison(
         f"the whole sweep with {s.windows} windows",
         Targets(wall=0.7),
         [
@@ -242,15 +243,14 @@ WORKS = {
 
 def prepare(tools: Path, windows: int, scratch: Path, reporter: Reporter) -> tuple[Setting, str]:
     """Reference, importance matrix and the ten files, which the works start from; and what it is measured on."""
-    cache, threads, library = cache_directory(None), check_threads(None), check_library(None)
-    source, cpus = reference(None, cache, reporter=reporter), cpus_for(check_threads(None))
-    matrix = importance_file(Options(cache=cache), source, library, threads, cpus, reporter)
+    work = Work(Options(cache=cache_directory(None)), reporter)
+    threads, library, source, matrix = work.threads, work.library, work.reference, work.importance
     assert matrix is not None
     built = {}
     with reporter.steps("Quantizing", len(RECIPES)) as steps:
         for name in RECIPES:
             steps.name(name)
-            built[name] = quantized(source, find_recipe(name), matrix, cache, library, threads, cpus, steps.share)
+            built[name] = work.quantized(find_recipe(name), steps.share)
             steps.done()
     texts = {part: scratch / f"{part}.txt" for part in (prompts.EVALUATION, prompts.CALIBRATION)}
     for part, path in texts.items():
@@ -258,7 +258,7 @@ def prepare(tools: Path, windows: int, scratch: Path, reporter: Reporter) -> tup
     where = (
         f"{source.info.name}, {this_machine()}, {threads} threads, {library.isa}, llama-cpp-python {library.binding}"
     )
-    setting = Setting(tools, source, matrix, built, texts[prompts.EVALUATION], texts[prompts.CALIBRATION], cache, threads, windows)  # fmt: skip
+    setting = Setting(tools, source, matrix.path, built, texts[prompts.EVALUATION], texts[prompts.CALIBRATION], work.options.cache, threads, windows)  # fmt: skip
     return setting, where
 
 

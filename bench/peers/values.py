@@ -16,9 +16,10 @@ from pydantic import BaseModel, ConfigDict
 
 from bench.core.errors import BenchError
 from bench.gguf_files.header import read_header
+from bench.measures.registry import load_run
+from bench.measures.windows.runs import windows_of
 from bench.peers.side_by_side import Ran
 from bench.quantize import imatrix
-from bench.records.run import Run
 
 _ESTIMATE = re.compile(r"Final estimate: PPL = ([\d.]+) \+/- ([\d.]+)")
 #: A line may begin with the log's time and level.
@@ -70,9 +71,9 @@ def outside_decode(directory: Path) -> list[Value]:
 
     The decode's by its CPU time, since the run stood still in between.
     """
-    run = Run.load(directory)
+    run = load_run(directory)
     threads = run.identity.settings.threads
-    results = [w.result for by_window in run.windows.values() for w in by_window.values()]
+    results = [w.result for by_window in windows_of(run).by_file.values() for w in by_window.values()]
     shares = [r.scoring_seconds / (r.activity.own / threads) for r in results if r.scoring_seconds is not None]
     name = "scoring, share of the time in llama_decode (median)"
     return [Value(name=name, tools="–", ours=f"{100 * median(shares):.1f} %")]

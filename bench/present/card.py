@@ -9,16 +9,22 @@ import math
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from bench.core.errors import BenchError
+from bench.core.files import complete_or_absent
+from bench.core.formats import MISSING, markdown
 from bench.gguf_files.header import read_header
-from bench.gguf_files.info import ModelInfo, complete_or_absent
+from bench.gguf_files.info import ModelInfo
+from bench.measures.registry import all_measures
+from bench.measures.sections import FileColumn
 from bench.models import compared
+from bench.present.files import file_columns
+from bench.present.plots import plot_titles
 from bench.records.run import FILE_NAME, Run
 
 if TYPE_CHECKING:
@@ -27,17 +33,7 @@ if TYPE_CHECKING:
 
 CARD = "README.md"
 _TEMPLATE = Path(__file__).parent / "templates" / "card.md.jinja"
-#: Plots that a card shows, in this order, when the run has them.
-_PLOTS = {
-    "ppl-size": "Perplexity against file size",
-    "kl-size": "Divergence from the reference against file size",
-    "ppl-change": "Change of perplexity from Standard, paired",
-    "speed-size": "Time for one window against file size",
-    "error-propagation": "Error of the hidden states by layer",
-}
-_FILES_KEY = """\
-- BPW: bits per weight; PPL: perplexity, lower is better; KL: mean divergence from the reference in nats, lower is better; same top: share of tokens where both find the same token most likely
-- In brackets: 95 % intervals from resampling the windows"""
+_INTERVALS = "In brackets: 95 % intervals from resampling the windows"
 _NAME = r"[\w.-]+"
 
 
@@ -80,13 +76,11 @@ def write_card(
     quantized_by: str | None,
     license: str | None,
     repo: str | None,
-    infill: bool = False,
 ) -> Path:
     """Write the card and the plots that it shows into `out`; returns the card's path.
 
     directory: of the run. model: the run's reference, whose header tells license and base model where they are not given.
-    repo: owner/name that the card is for, whose owner is the one who quantized unless told. infill: show how to fill in
-    the middle. Raises BenchError when no base model is known, names are malformed, or the model is not that of the run.
+    repo: owner/name that the card is for, whose owner is the one who quantized unless told. Raises BenchError when no base model is known, names are malformed, or the model is not that of the run.
     """
     from huggingface_hub import ModelCard
 
@@ -103,7 +97,7 @@ def write_card(
         quantized_by = quantized_by or repository(repo, "--upload").partition("/")[0]
     data = _card_data(run, base_model, quantized_by, _license(metadata, license))
     plots = _copy_plots(run, directory, out)
-    body = _render(_variables(run, data, plots, repo, metadata, infill))
+    body = _render(_variables(run, data, plots, repo, metadata))
     path = out / CARD
     with complete_or_absent(path) as partial:
         partial.write_text(f"---\n{data.to_yaml()}\n---\n\n{body}", encoding="utf-8")
@@ -199,28 +193,29 @@ def _card_data(run: Run, base_model: str, quantized_by: str | None, license: dic
 
 
 def _evaluations(run: Run) -> list[EvalResult]:
-    """Perplexity of every published file that was measured in full, to llama-perplexity's four decimals."""
+    """What measures tell of every published file, to llama-perplexity's four decimals."""
     from huggingface_hub import EvalResult
 
     text, found = run.identity.prompts, []
-    for recipe, name in file_names(run).items():
-        ppl = _perplexity(run, recipe)
-        if ppl is not None and math.isfinite(ppl):
-            found.append(
-                EvalResult(
-                    task_type="text-generation",
-                    dataset_type=_plain(text.name).lower(),
-                    dataset_name=text.name,
-                    dataset_args={
-                        "sha256": text.sha256,
-                        "windows": run.identity.windows,
-                        "window": run.identity.settings.window,
-                    },
-                    metric_type="perplexity",
-                    metric_name=f"Perplexity of {name}",
-                    metric_value=round(ppl, 4),
+    for measure in all_measures():
+        told = measure.evaluations(run)
+        for recipe, name in file_names(run).items():
+            if recipe in told and math.isfinite(told[recipe].value):
+                found.append(
+                    EvalResult(
+                        task_type="text-generation",
+                        dataset_type=_plain(text.name).lower(),
+                        dataset_name=text.name,
+                        dataset_args={
+                            "sha256": text.sha256,
+                            "windows": run.identity.windows,
+                            "window": run.identity.settings.window,
+                        },
+                        metric_type=told[recipe].metric,
+                        metric_name=f"{told[recipe].name} of {name}",
+                        metric_value=round(told[recipe].value, 4),
+                    )
                 )
-            )
     return found
 
 
@@ -231,11 +226,11 @@ def _copy_plots(run: Run, directory: Path, out: Path) -> list[Plot]:
     with tempfile.TemporaryDirectory() as scratch:
         source = directory / "plots"
         if not (drawn.is_file() and drawn.stat().st_mtime >= (directory / FILE_NAME).stat().st_mtime):
-            from bench.present.plots import write_plots  # matplotlib takes a second to import
+            from bench.present.plots import write_plots
 
             source = Path(scratch)
             write_plots(run, source)
-        for name, title in _PLOTS.items():
+        for name, title in plot_titles().items():
             if (plot := source / f"{name}.png").is_file():
                 with complete_or_absent(out / "plots" / plot.name) as partial:
                     shutil.copyfile(plot, partial)
@@ -244,15 +239,16 @@ def _copy_plots(run: Run, directory: Path, out: Path) -> list[Plot]:
 
 
 def _variables(
-    run: Run, data: ModelCardData, plots: list[Plot], repo: str | None, metadata: Mapping[str, object], infill: bool
+    run: Run, data: ModelCardData, plots: list[Plot], repo: str | None, metadata: Mapping[str, object]
 ) -> dict[str, object]:
     """What the template fills in."""
     from bench.advise.guide import guide_table
-    from bench.measures.windows import tables
     from bench.present.output import summarize
 
     names, summary = file_names(run), summarize(run)
-    scored = {recipe: ppl for recipe in names if (ppl := _perplexity(run, recipe)) is not None}
+    scored = {recipe: score for recipe, score in _scores(run).items() if recipe in names}
+    columns = [c for c in file_columns(run) if c.card or c.title == "Size"]
+    figures = "; ".join(c.card for c in columns if c.card)
     chat = "tokenizer.chat_template" in metadata
     recipes: dict[str, dict[str, str]] = {}
     for recipe in names:
@@ -264,15 +260,15 @@ def _variables(
         "quantized_by": data.get("quantized_by"),
         "repo": repo,
         "files": list(names.values()),
-        "files_table": tables.markdown(_files_table(run)),
-        "files_key": _FILES_KEY,
+        "files_table": markdown(_files_table(run, columns)),
+        "files_key": f"- {figures}\n- {_INTERVALS}",
         "controls": any("random" in f.family for f in run.files.values()),
         "best": names[min(scored or names, key=lambda recipe: scored.get(recipe, 0.0))],
         "plots": plots,
         "window": run.identity.settings.window,
         "chat": chat,
         "prompt": "Why is the sky blue?" if chat else "The sky is blue because",
-        "infill": infill,
+        "infill": "infill" in {a for m in all_measures() for a in m.abilities(run)},
         "guide": guide_table(),
         "headline": summary.headline.replace("\n## ", "\n### "),
         "details": summary.details,
@@ -285,29 +281,20 @@ def _variables(
     }
 
 
-def _perplexity(run: Run, recipe: str) -> float | None:
-    from bench.measures.windows import statistics as stats
+def _scores(run: Run) -> dict[str, float]:
+    """What files are put in order by, lower is better: the first figure that a measure tells programs of."""
+    told = next((e for m in all_measures() if (e := m.evaluations(run))), {})
+    return {recipe: evaluation.value for recipe, evaluation in told.items()}
 
-    windows = run.results(recipe)
-    return stats.perplexity(windows).ppl.value if windows else None
 
-
-def _files_table(run: Run) -> pd.DataFrame:
+def _files_table(run: Run, columns: Sequence[FileColumn]) -> pd.DataFrame:
     """The published files with the figures that one chooses by, smallest first."""
     import pandas as pd
 
-    from bench.measures.windows import tables
-
-    full = {row["Recipe"]: row for row in tables.full_table(run).to_dict("records")}
-    distance = {row["Recipe"]: row for row in tables.reference_table(run).to_dict("records")}
-    rows = []
-    for recipe, name in file_names(run).items():
-        row = {"File": name, **{column: full[recipe][column] for column in ("Size", "BPW", "PPL [95 %]")}}
-        if distance:
-            found = distance.get(recipe, {})
-            row |= {column: found.get(column, tables.MISSING) for column in ("KL [95 %]", "Same top [95 %]")}
-        rows.append(row)
-    return pd.DataFrame(rows)
+    names = file_names(run)
+    return pd.DataFrame(
+        {"File": list(names.values())} | {c.title: [c.cells.get(n, MISSING) for n in names] for c in columns}
+    )
 
 
 def _render(variables: Mapping[str, object]) -> str:

@@ -15,7 +15,7 @@ from bench.core.errors import BenchError
 from bench.core.progress import Reporter
 from bench.present.card import CARD, file_names, repository
 from bench.records.run import Run
-from bench.workbench.files import Built
+from bench.workbench.kept import Built
 
 
 def files_of(run: Run, cache: Path) -> dict[str, Path]:

@@ -18,21 +18,15 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.core.errors import BenchError, nearest
-from bench.execute.jobs import WindowResult
+from bench.core.formats import MISSING, divergence_text, perplexity_text, size
 from bench.measures.windows import statistics as stats
 from bench.measures.windows.agreement import kl_change
-from bench.measures.windows.statistics import Estimate
-from bench.measures.windows.tables import (
-    MISSING,
-    divergence_text,
-    floor_kl,
-    full_frame,
-    perplexity_text,
-    size,
-    time_verdict,
-    with_interval,
-)
+from bench.measures.windows.jobs import WindowResult
+from bench.measures.windows.runs import windows_of
+from bench.measures.windows.tables import floor_kl, full_frame
 from bench.records.run import Run
+from bench.statistics.estimates import MIN_FOR_INTERVAL, Estimate
+from bench.statistics.verdicts import time_verdict, with_interval
 
 DEFAULT = Path(__file__).with_name("thresholds.toml")
 
@@ -166,7 +160,7 @@ class Report:
         if named:
             return f"Worse: {len(self.worse)} of {len(self.rows)} figures ({named})"
         undecided = sum(r.verdict == _UNDECIDED for r in self.rows)
-        few = f"; but {undecided} of {len(self.rows)} figures are over it and undecided, since that takes {stats.MIN_FOR_INTERVAL} windows"
+        few = f"; but {undecided} of {len(self.rows)} figures are over it and undecided, since that takes {MIN_FOR_INTERVAL} windows"
         return f"Nothing got worse beyond its limit{few if undecided else ''}"
 
 
@@ -214,7 +208,7 @@ def check(
     floor = max(floor_kl(r) or 0.0 for r in (baseline, run)) + _ROUNDING
     rows: list[Row] = []
     for name in baseline.files:
-        before, after = baseline.results(name), run.results(name)
+        before, after = windows_of(baseline).results(name), windows_of(run).results(name)
         if before is None:
             told.append(f"{name}: not complete in the baseline, so not checked")
         elif after is None:
@@ -234,7 +228,7 @@ def check(
 
 def _missing(run: Run, name: str) -> Row:
     reason = next((f.reason for f in run.failures if f.recipe == name), None)
-    measured = len(run.windows.get(name, {}))
+    measured = len(windows_of(run).by_file.get(name, {}))
     said = reason or (f"{measured} of {run.identity.windows} windows" if name in run.files else "not in the run")
     return Row(name, None, None, None, None, None, f"missing: {' '.join(said.replace('|', ' ').split())}", worse=True)
 
@@ -314,11 +308,15 @@ class _Times:
     @property
     def reference(self) -> str | None:
         found = self.baseline.reference
-        return found if found is not None and self.run.windows.get(found) and found == self.run.reference else None
+        return (
+            found
+            if found is not None and windows_of(self.run).by_file.get(found) and found == self.run.reference
+            else None
+        )
 
     def of_reference(self) -> Estimate | None:
         """How much longer the reference itself took; the runs are not interleaved."""
-        before, after = (r.results(self.reference) for r in (self.baseline, self.run))
+        before, after = (windows_of(r).results(self.reference) for r in (self.baseline, self.run))
         return stats.time_ratio(before, after) if before and after else None
 
     def rows(self, name: str, raw: tuple[dict[str, float], dict[str, float]], thresholds: Thresholds) -> list[Row]:
@@ -333,7 +331,10 @@ class _Times:
         self, name: str, of: Callable[[Sequence[WindowResult]], Sequence[WindowResult]] = lambda windows: windows
     ) -> Estimate:
         reference = self.reference or ""
-        (ref_a, a), (ref_b, b) = self.baseline.same_sitting(reference, name), self.run.same_sitting(reference, name)
+        (ref_a, a), (ref_b, b) = (
+            windows_of(self.baseline).same_sitting(reference, name),
+            windows_of(self.run).same_sitting(reference, name),
+        )
         return stats.relative_time_ratio(of(a), of(b), of(ref_a), of(ref_b))
 
 

@@ -5,13 +5,36 @@ from __future__ import annotations
 import pandas as pd
 
 from bench.core.errors import BenchError
+from bench.core.formats import MISSING, percent
+from bench.measures.columns import Column, Columns
 from bench.measures.windows import statistics as stats
 from bench.measures.windows.agreement import kl_change
-from bench.measures.windows.tables import MISSING, percent, time_verdict, verdict, with_interval
+from bench.measures.windows.runs import windows_of
 from bench.records.run import Run
+from bench.statistics.verdicts import time_verdict, verdict, with_interval
 
 #: What may differ between runs that are compared: it is what one compares them for.
 _MAY_DIFFER = ("importance",)
+
+
+COLUMNS = Columns(
+    "compared",
+    "`compare_runs(...)`",
+    "One row a recipe of both runs, as text.",
+    (
+        Column("Recipe", "name of a recipe that both runs have"),
+        Column("Δ PPL [95 %]", "change of perplexity from the first run to the second, paired by window", "%"),
+        Column("Perplexity", "what the interval allows to say: B is the second run"),
+        Column("Δ KL [95 %]", "change of the mean KL divergence from the reference", "nats"),
+        Column("Δ Size", "change of the file's size", "%"),
+        Column(
+            "Time ratio to reference [95 %]",
+            "time for a window, each relative to its run's reference in the same pass: second run / first",
+            "ratio",
+        ),
+        Column("Time", "what that interval allows to say"),
+    ),
+)
 
 
 def check_comparable(a: Run, b: Run) -> None:
@@ -36,12 +59,15 @@ def comparison_table(a: Run, b: Run) -> pd.DataFrame:
             raise BenchError(f"cannot compare: {name} stands for other rules in one run than in the other")
     rows = []
     for name in a.files:
-        first, second = a.results(name), b.results(name)
+        first, second = windows_of(a).results(name), windows_of(b).results(name)
         if not (first and second):
             continue
         change, kl, ratio = stats.perplexity_change(first, second), kl_change(first, second), None
         if a.reference and b.reference and name != a.reference:
-            (ref_a, in_a), (ref_b, in_b) = a.same_sitting(a.reference, name), b.same_sitting(b.reference, name)
+            (ref_a, in_a), (ref_b, in_b) = (
+                windows_of(a).same_sitting(a.reference, name),
+                windows_of(b).same_sitting(b.reference, name),
+            )
             ratio = stats.relative_time_ratio(in_a, in_b, ref_a, ref_b)
         rows.append(
             {

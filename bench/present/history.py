@@ -14,21 +14,12 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from bench.core.errors import BenchError, nearest
-from bench.measures.windows.statistics import Estimate
-from bench.measures.windows.tables import (
-    MISSING,
-    divergence_text,
-    full_frame,
-    markdown,
-    percent,
-    perplexity_text,
-    seconds,
-    share,
-    size,
-    windows_text,
-    with_interval,
-)
+from bench.core.formats import MISSING, divergence_text, markdown, percent, perplexity_text, seconds, share, size
+from bench.measures.windows.tables import full_frame
+from bench.records.describe import windows_text
 from bench.records.run import FILE_NAME, Run
+from bench.statistics.estimates import Estimate
+from bench.statistics.verdicts import with_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -238,7 +229,7 @@ def plot(found: History, path: Path) -> list[Path]:
     """
     import matplotlib.pyplot as plt
 
-    from bench.present.plots import RC, save
+    from bench.measures.plotting import RC, save
 
     written: list[Path] = []
     for lineage in (x for x in found.lineages if len(x.runs) > 1):
@@ -253,7 +244,7 @@ def _drawn(lineage: Lineage, of: Figure) -> Drawing:
     """A line for every recipe, in the colour of its family, its name at the end; a place for every run, whatever time lies between."""
     import matplotlib.pyplot as plt
 
-    from bench.present.plots import GREY, _logarithmic, caption, family_styles
+    from bench.measures.plotting import GREY, caption, family_styles, logarithmic
 
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     axes.set_title(f"{of.title} over {len(lineage.runs)} runs", loc="left", fontweight="bold")
@@ -291,7 +282,7 @@ def _drawn(lineage: Lineage, of: Figure) -> Drawing:
     axes.set_xlim(-0.3, len(place) - 0.5 + 0.2 * len(place))  # room for names on the right
     values = [p.value for p in lineage.points]
     if min(values) > 0 and max(values) / min(values) > 4:
-        _logarithmic(axes)
+        logarithmic(axes)
     axes.set_xlabel("Date, llama-cpp-python and commit of each run")
     interval = any(p.low is not None for p in lineage.points)
     axes.set_ylabel(
@@ -311,7 +302,7 @@ _APART = 13
 
 def _label_lines(axes: Axes, ends: dict[str, tuple[float, float]]) -> None:
     """A recipe's name at the right end of each line, moved up where names would hide each other."""
-    from bench.present.plots import GREY
+    from bench.measures.plotting import GREY
 
     axes.figure.draw_without_rendering()  # type: ignore[union-attr]  # places are pixels, which the layout decides
     points = axes.transData.transform(list(ends.values()))

@@ -11,12 +11,13 @@ import re
 from pathlib import Path
 
 from bench.core.errors import BenchError
-from bench.gguf_files.info import complete_or_absent
+from bench.core.files import complete_or_absent
+from bench.measures.registry import all_measures, load_run
 from bench.peers.peers import write_report
-from bench.present.output import equal_size, summarize, write_outputs
+from bench.present.output import summarize, write_outputs
 from bench.present.pages.report import write_index
 from bench.present.pages.report import write_report as write_page
-from bench.records.run import FILE_NAME, Run
+from bench.records.run import FILE_NAME
 
 _BLOCK = re.compile(r"(<!-- (run|equal-size) ([\w-]+): start -->\n).*?(<!-- \2 \3: end -->)", re.DOTALL)
 
@@ -25,8 +26,9 @@ def readme_with_results(readme: str, results: Path) -> str:
     """README's text with every quoted run filled in from its records."""
 
     def fill(block: re.Match[str]) -> str:
-        run = Run.load(results / block[3])
-        quoted = summarize(run).headline if block[2] == "run" else equal_size(run, against="Standard")
+        run = load_run(results / block[3])
+        told = {word: text for m in all_measures() for word, text in m.quotes(run).items()}
+        quoted = summarize(run).headline if block[2] == "run" else told[block[2]]
         return f"{block[1]}\n{quoted}\n\n{block[4]}"
 
     return _BLOCK.sub(fill, readme)
@@ -36,7 +38,7 @@ def main() -> None:
     root = Path(__file__).parents[2]
     results = root / "results"
     for records in sorted(p for p in results.glob(f"*/{FILE_NAME}") if p.parent.name != "local"):
-        run = Run.load(records.parent)
+        run = load_run(records.parent)
         write_outputs(run, records.parent)
         write_page(run, records.parent)
     if (results / "peers").is_dir():

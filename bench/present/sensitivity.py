@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from pathlib import Path
 
 import gguf
 import numpy as np
 import pandas as pd
 
-from bench.choose.sensitivity import Sensitivity, rank_correlation
-from bench.gguf_files.info import ModelInfo, complete_or_absent
-from bench.measures.windows.tables import divergence_text, markdown
+from bench.choose.sensitivity import Sensitivities, Sensitivity, rank_correlation
+from bench.core.formats import divergence_text, markdown
 from bench.recipes.recipe import kind_of
 
 KEY = """\
@@ -25,15 +22,12 @@ Key
 _LISTED = 20
 
 
-@dataclass(frozen=True)
 class SensitivityReport:
-    """Measured sensitivities of a model with the weighted errors of the same tensors and types."""
+    """Tables of measured sensitivities."""
 
-    model: ModelInfo
-    text: str
-    tokens: int
-    measured: tuple[Sensitivity, ...]
-    errors: dict[str, dict[str, float]]
+    def __init__(self, found: Sensitivities) -> None:
+        self.model, self.text, self.tokens = found.model, found.text, found.tokens
+        self.measured, self.errors = found.measured, found.errors
 
     def frame(self) -> pd.DataFrame:
         """One row for a tensor and the type it was measured in; KL in nats, sizes in bytes."""
@@ -127,18 +121,6 @@ class SensitivityReport:
 def _layers_only(s: Sensitivity) -> Sensitivity:
     """Without embeddings and output, whose inputs are of another kind."""
     return Sensitivity(s.probes, {n: kl for n, kl in s.kl.items() if n.startswith("blk.")})
-
-
-def write_report(report: SensitivityReport, directory: Path) -> list[Path]:
-    """Tables and plot; returns the files a reader starts with."""
-    from bench.present.sensitivity_plot import draw  # matplotlib takes a second to import
-
-    texts = {"sensitivity.csv": report.frame().to_csv(index=False), "sensitivity.md": report.markdown()}
-    for name, text in texts.items():
-        with complete_or_absent(directory / name) as partial:
-            partial.write_text(text, encoding="utf-8")
-    draw(report, directory)
-    return [directory / "sensitivity.md", directory / "sensitivity.png"]
 
 
 def layer_map(frame: pd.DataFrame) -> pd.DataFrame:

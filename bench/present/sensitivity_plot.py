@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import LogNorm
 
-from bench.present.plots import GREY, RC, save
+from bench.measures.plotting import GREY, RC, save
 from bench.present.sensitivity import SensitivityReport, layer_map
 
 

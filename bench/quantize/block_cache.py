@@ -10,14 +10,18 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import gguf
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
+from bench.execute.content import Site
 from bench.gguf_files.header import HeaderTensor
 
+#: Where blocks lie in a site's cache.
+DIRECTORY = "blocks"
 #: What the cache of blocks may hold: the pairs of a dozen recipes of an 8B model.
 DEFAULT_CACHE_BYTES = 32 * 10**9
 _DIGEST = hashlib.sha256().digest_size
@@ -56,6 +60,11 @@ class BlockCache:
 
     origin: names all that blocks depend on: model, importance matrix and library. limit: None for `cache_limit()`.
     """
+
+    @classmethod
+    def of(cls, site: Site, origin: str) -> Self:
+        """The cache of a site."""
+        return cls(site.cache / DIRECTORY, origin)
 
     def __init__(self, directory: Path, origin: str, limit: int | None = None) -> None:
         self._root, self._directory = directory, directory / origin

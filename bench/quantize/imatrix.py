@@ -11,6 +11,7 @@ binary one. Both are read; the GGUF format is written.
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
-from bench.gguf_files.info import ModelInfo, complete_or_absent, open_gguf
+from bench.core.files import complete_or_absent
+from bench.execute.content import Site
+from bench.execute.job import Share
+from bench.gguf_files.info import ModelInfo, open_gguf
+from bench.quantize.jobs import ImportanceJob, ImportanceResult
+from bench.texts.stream import TokenStream
 
 CHUNK_TOKENS = 512
 
@@ -141,6 +147,18 @@ def collect(
     return {
         name: Entry(total.astype(np.float32), counts[name].astype(np.float32)) for name, total in sorted(sums.items())
     }
+
+
+def importance(job: ImportanceJob, site: Site, progress: Share) -> ImportanceResult:
+    """Collect the matrix that the job asks for and write it."""
+    started = time.perf_counter()
+    tokens = TokenStream.load(site.path(job.stream)).tokens
+    chunks = len(tokens) // CHUNK_TOKENS
+    chunks = min(chunks, job.chunks) if job.chunks else chunks
+    tokens = tokens[: max(chunks, 1) * CHUNK_TOKENS]
+    entries = collect(site.path(job.model), tokens, threads=job.threads, progress=progress)
+    write(ImportanceMatrix(entries, (job.dataset,), chunks, CHUNK_TOKENS), site.path(job.out))
+    return ImportanceResult(chunks=chunks, seconds=time.perf_counter() - started)
 
 
 def write(matrix: ImportanceMatrix, path: Path) -> None:

@@ -11,7 +11,6 @@ It is taken over rows at equal distances, enough of them for a percent.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,10 +18,12 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.execute.jobs import WeightErrorJob, WeightErrorResult
+from bench.execute.content import Site
+from bench.execute.job import Share
 from bench.gguf_files.header import HeaderTensor, read_header
 from bench.quantize.blocks import dequantize, quantize_rows, read_weights
 from bench.quantize.build import fitted_importance
+from bench.quantize.jobs import WeightErrorJob, WeightErrorResult
 
 #: Weights of a tensor that are looked at, at least.
 _SAMPLE = 2**17
@@ -37,14 +38,15 @@ def weighted_sums(
     return np.array([np.einsum("rc,rc->c", x, x) @ factor for x in (difference, weights)])
 
 
-def weight_errors(job: WeightErrorJob, progress: Callable[[float], None]) -> WeightErrorResult:
+def weight_errors(job: WeightErrorJob, site: Site, progress: Share) -> WeightErrorResult:
     """The relative weighted error of every tensor in every type that is asked for."""
-    header, importance = read_header(job.model), fitted_importance(job.model, job.importance)
+    model = site.path(job.model)
+    header, importance = read_header(model), fitted_importance(model, site.optional(job.importance))
     tensors = {t.name: t for t in header.tensors}
     found: dict[str, dict[str, float]] = {}
     with ThreadPoolExecutor(job.threads) as pool:
         tasks = {
-            name: pool.submit(_errors_of, job.model, tensors[name], types, importance.get(name))
+            name: pool.submit(_errors_of, model, tensors[name], types, importance.get(name))
             for name, types in job.types.items()
         }
         for i, (name, task) in enumerate(tasks.items()):

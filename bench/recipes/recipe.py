@@ -155,9 +155,16 @@ SUITES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
-def find_recipes(names: tuple[str, ...]) -> list[Recipe]:
-    """The recipes of names, suites among them, each once, in order. Raises BenchError with near names."""
-    expanded = [recipe for name in names for recipe in SUITES.get(name.casefold(), (name,))]
+DEFAULT_RECIPES = SUITES["dynamicgate"]
+
+
+def find_recipes(names: tuple[str, ...] | None) -> list[Recipe]:
+    """The recipes of names, suites among them, each once, in order; None for the default suite. Raises BenchError with near names."""
+    expanded = [
+        recipe
+        for name in (DEFAULT_RECIPES if names is None else names)
+        for recipe in SUITES.get(name.casefold(), (name,))
+    ]
     found: dict[str, Recipe] = {}
     for recipe in map(find_recipe, expanded):
         if found.setdefault(recipe.name, recipe) != recipe:

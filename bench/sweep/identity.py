@@ -8,11 +8,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bench.choose.chooser import Resolved
-from bench.execute.jobs import LibraryInfo
+from bench.engine.settings import LibraryInfo
 from bench.models.compared import FAMILY, Compared
 from bench.models.reference import Reference
-from bench.records.run import FileRecord, Identity, ModelIdentity
-from bench.workbench import files
+from bench.records.identity import Identity, ModelIdentity
+from bench.records.record import FileRecord
+from bench.workbench.kept import Built
 
 
 def reference_record(run_id: str, label: str, reference: Reference) -> FileRecord:
@@ -48,7 +49,7 @@ def compared_record(run_id: str, compared: Compared) -> FileRecord:
     return record.model_copy(update=told)
 
 
-def file_record(run_id: str, resolved: Resolved, built: files.Built) -> FileRecord:
+def file_record(run_id: str, resolved: Resolved, built: Built) -> FileRecord:
     recipe = resolved.recipe
     return FileRecord(
         run=run_id,

@@ -23,8 +23,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.core.errors import BenchError
+from bench.core.files import complete_or_absent
 from bench.core.progress import Reporter
-from bench.gguf_files.info import complete_or_absent
 from bench.texts.rows import BUILDERS, WIKITEXT, FileDataset, HubDataset, open_file, open_hub
 
 #: Part of every key: raise it when the code that makes texts changes what it makes.

@@ -19,11 +19,15 @@ import tomllib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from bench.core.errors import BenchError
 
 _SEPARATOR = "\n"
-EVALUATION, CALIBRATION = "evaluation", "calibration"
+#: The parts of the prompt set that windows are taken of.
+Part = Literal["evaluation", "calibration"]
+EVALUATION: Part = "evaluation"
+CALIBRATION: Part = "calibration"
 
 
 def prompts_directory() -> Path:
@@ -163,12 +167,12 @@ def write_manifest() -> str:
                 for path in files[i * len(files) // rounds : (i + 1) * len(files) // rounds]:
                     digest = hashlib.sha256(path.read_bytes()).hexdigest()
                     lines += ["", f"[[{part}]]", f'file = "{path.name}"', f'kind = "{kind}"', f'sha256 = "{digest}"']
-    for part in ("fim", "chat"):
-        for path in sorted(p for p in (prompts_directory() / part).iterdir() if p.suffix in (".txt", ".toml")):
+    for folder in ("fim", "chat"):
+        for path in sorted(p for p in (prompts_directory() / folder).iterdir() if p.suffix in (".txt", ".toml")):
             text = path.read_text(encoding="utf-8")
             kind = tomllib.loads(text)["kind"] if path.suffix == ".toml" else path.stem.split("-")[0]
             digest = hashlib.sha256(text.encode()).hexdigest()
-            lines += ["", f"[[{part}]]", f'file = "{path.name}"', f'kind = "{kind}"', f'sha256 = "{digest}"']
+            lines += ["", f"[[{folder}]]", f'file = "{path.name}"', f'kind = "{kind}"', f'sha256 = "{digest}"']
     return "\n".join(lines) + "\n"
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import BenchError, nearest
-from bench.gguf_files.info import file_sha256
+from bench.core.files import file_sha256
 from bench.texts import prompts
 
 #: How `datasets` reads a file, by its ending; a text is read as it is.

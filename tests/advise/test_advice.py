@@ -13,7 +13,8 @@ from bench.advise.fitting import fit, plan_guide
 from bench.advise.guide import GUIDE, guide, guide_sections, guide_table, read_guide
 from bench.core.errors import BenchError
 from bench.engine.memory import MachineMemory, Memory
-from bench.execute.jobs import LibraryInfo
+from bench.engine.settings import LibraryInfo
+from bench.execute.local import LocalExecutor
 from bench.gguf_files.info import inspect
 from bench.recipes.recipe import find_recipe
 from bench.records.run import Record, Run
@@ -149,8 +150,9 @@ def test_headroom_decides_what_fits() -> None:
     assert fit(copied, machine) == "fits"  # pages of the file that were copied can go
 
 
-def test_formats_of_a_model_have_the_sizes_of_their_plans(tiny: Path) -> None:
-    plans = plan_guide(tiny)
+def test_formats_of_a_model_have_the_sizes_of_their_plans(tiny: Path, tmp_path: Path) -> None:
+    executor = LocalExecutor(tmp_path)
+    plans = plan_guide(executor.hold(tiny), executor)
     advice = advise(inspect(tiny), library=LIBRARY, plans=plans, window=512, machine=ROOMY, cpu=("AVX2",))
     sizes = {r.recipe: r.n_bytes for r in advice.rows}
     assert [r.format for r in advice.rows] == [f.name for f in guide().formats]

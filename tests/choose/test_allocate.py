@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from bench.choose.allocate import allocate, undominated
+from bench.choose.jobs import TypeOption
 from bench.core.errors import MeasurementError
-from bench.execute.jobs import TypeOption
 
 
 def options(seed: int, tensors: int = 6) -> dict[str, tuple[TypeOption, ...]]:

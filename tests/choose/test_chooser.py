@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,53 +15,47 @@ from bench.choose.sensitivity import measure, rank_correlation, usable
 from bench.core.errors import BenchError, MeasurementError
 from bench.core.progress import Reporter
 from bench.engine.scoring import ReferenceLogits
-from bench.execute.jobs import (
-    LibraryInfo,
-    LibraryJob,
-    MeasureJob,
-    MeasureResult,
-    PlanJob,
-    PlanResult,
-    QuantizeJob,
-    Settings,
-)
-from bench.execute.local import run_job
+from bench.engine.settings import Settings
 from bench.gguf_files.info import inspect
-from bench.models.reference import Reference, reference
+from bench.measures.windows.jobs import MeasureJob
 from bench.quantize.build import build
+from bench.quantize.jobs import PlanJob, PlanResult, QuantizeJob
 from bench.recipes.recipe import choices, find_recipe
-from bench.workbench.files import Stream, token_stream
-from bench.workbench.options import Options, importance_file
+from bench.workbench.kept import Stream
+from bench.workbench.options import Options
+from bench.workbench.work import Work
+from tests.support.held import Held, quiet
 from tests.support.tiny import write_model, write_text
 
 REPORTER = Reporter()
 
 
 @pytest.fixture(scope="module")
-def prober(tiny: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Prober:
+def work(tiny: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Work:
     text = write_text(tmp_path_factory.mktemp("text") / "long.txt", 4200, seed=11)
-    source = reference(tiny, cache, reporter=REPORTER)
-    library = run_job(LibraryJob(), LibraryInfo)
-    matrix = importance_file(
-        Options(cache=cache, calibration=text, calibration_chunks=2), source, library, 1, [0], REPORTER
-    )
-    return Prober(source, matrix, token_stream(source.info, text, cache), library, cache, 1, (0,))
+    asked = Options(model=str(tiny), cache=cache, calibration=text, calibration_chunks=2, threads=1)
+    return Work(asked, REPORTER)
 
 
 @pytest.fixture(scope="module")
-def chooser(prober: Prober) -> Chooser:
-    return Chooser(prober, REPORTER, refinements=2)
+def chooser(work: Work) -> Chooser:
+    return Chooser(work, refinements=2)
+
+
+@pytest.fixture(scope="module")
+def prober(chooser: Chooser) -> Prober:
+    return chooser.prober
 
 
 def planned(prober: Prober, chooser: Chooser, name: str) -> PlanResult:
     resolved = chooser.resolve(find_recipe(name)).recipe
-    return run_job(PlanJob(model=prober.reference.path, recipe=resolved, with_importance=True), PlanResult)
+    return prober.work.executor.do(PlanJob(model=prober.work.model, recipe=resolved, with_importance=True))
 
 
 def test_nothing_changed_is_no_divergence_and_what_was_changed_is_put_back(prober: Prober) -> None:
     first = {"blk.0.attn_v.weight": "IQ2_XXS", "token_embd.weight": "Q2_K"}
     changed, unchanged, again = prober.divergences(
-        [first, {}, {"blk.0.attn_v.weight": "IQ3_S"}], prober.probe_windows, "test", REPORTER
+        [first, {}, {"blk.0.attn_v.weight": "IQ3_S"}], prober.probe_windows, "test"
     )
     assert (changed > 1e-4).all() and (again > 1e-6).all()
     assert np.abs(unchanged).max() < 1e-9
@@ -69,19 +64,22 @@ def test_nothing_changed_is_no_divergence_and_what_was_changed_is_put_back(probe
 def test_weights_in_memory_lose_what_the_file_loses(prober: Prober, tmp_path: Path) -> None:
     """The same divergence as scoring the quantized file finds, but for the activations that its kernels round."""
     recipe, window = find_recipe("IQ3_XXS"), prober.probe_windows[0]
-    model, out = prober.reference.path, tmp_path / "iq3_xxs.gguf"
-    job = QuantizeJob(model=model, recipe=recipe, importance=prober.importance, threads=1, out=out, blocks=tmp_path / "b", origin="o")  # fmt: skip
-    types = build(job, lambda share: None)[0].types
-    stored = {t.name: t.type for t in inspect(model).tensors}
-    [[in_memory]] = prober.divergences(
-        [{n: t for n, t in types.items() if t != stored[n]}], (window,), "test", REPORTER
+    work, model, out = prober.work, prober.work.reference.path, tmp_path / "iq3_xxs.gguf"
+    held = Held(tmp_path)
+    matrix, stream = work.importance, work.executor.site.path(work.calibration.content)
+    assert matrix is not None
+    job = QuantizeJob(
+        model=held(model), recipe=recipe, importance=held(matrix.path), threads=1, out=held(out), origin="o"
     )
+    types = build(job, held.site, quiet).types
+    stored = {t.name: t.type for t in inspect(model).tensors}
+    [[in_memory]] = prober.divergences([{n: t for n, t in types.items() if t != stored[n]}], (window,), "test")
 
     settings = Settings(window=WINDOW, batch=WINDOW, ubatch=WINDOW, threads=1, generate=0)
     logits = tmp_path / "logits"
-    common = {"stream": prober.stream.path, "windows": (window,), "settings": settings, "timed": False}
-    run_job(MeasureJob(model=model, write_logits=logits, **common), MeasureResult)
-    [scored] = run_job(MeasureJob(model=out, reference_logits=logits, **common), MeasureResult).windows
+    common = {"stream": held(stream), "windows": (window,), "settings": settings, "timed": False}
+    held.do(MeasureJob(model=held(model), write_logits=held(logits), **common))
+    [scored] = held.do(MeasureJob(model=held(out), reference_logits=held(logits), **common)).windows
     assert ReferenceLogits(logits, inspect(model).vocabulary).path.exists()
     from bench.measures.windows.agreement import mean_kl
 
@@ -94,28 +92,29 @@ def test_weights_in_memory_lose_what_the_file_loses(prober: Prober, tmp_path: Pa
 def test_what_was_probed_is_not_probed_again(prober: Prober, monkeypatch: pytest.MonkeyPatch) -> None:
     several = [{"blk.1.attn_k.weight": t} for t in ("Q3_K", "IQ3_S")]
     windows = prober.probe_windows
-    first = prober.divergences(several, windows, "test", REPORTER)
-    monkeypatch.setattr("bench.choose.prober.run_job", None)
-    assert np.array_equal(first, prober.divergences(several, windows, "test", REPORTER))
-    log = max(prober.cache.glob("sensitivity/*.probes.jsonl"), key=lambda p: p.stat().st_mtime)
+    first = prober.divergences(several, windows, "test")
+    monkeypatch.setattr("bench.execute.local.LocalExecutor.do", None)
+    assert np.array_equal(first, prober.divergences(several, windows, "test"))
+    log = max(prober.work.options.cache.glob("sensitivity/*.probes.jsonl"), key=lambda p: p.stat().st_mtime)
     with log.open("a") as f:
         f.write('{"key": "cut o')  # as a power cut leaves it
-    assert np.array_equal(first, prober.divergences(several, windows, "test", REPORTER))
+    assert np.array_equal(first, prober.divergences(several, windows, "test"))
     assert log.read_bytes().endswith(b"}\n")
 
 
 def test_a_quantized_model_has_no_weights_to_exchange(prober: Prober, tmp_path: Path) -> None:
     quantized = write_model(tmp_path / "q8.gguf", weight_type="Q8_0")
-    source = Reference(info=inspect(quantized), sha256="0" * 64)
-    other = Prober(source, None, prober.stream, prober.library, tmp_path, 1, (0,))
+    asked = replace(prober.work.options, model=str(quantized), allow_quantized=True, no_imatrix=True, cache=tmp_path)
+    other = Prober(Work(asked, REPORTER))
     with pytest.raises(BenchError, match="is quantized already"):
-        other.divergences([{"blk.0.attn_v.weight": "Q4_K"}], (0,), "test", REPORTER)
+        other.divergences([{"blk.0.attn_v.weight": "Q4_K"}], (0,), "test")
 
 
 def test_a_calibration_text_too_short_to_choose_on(prober: Prober) -> None:
-    short = Stream("short.txt", prober.stream.path, 2 * WINDOW - 1)
+    short = Work(prober.work.options, REPORTER)
+    short.calibration = Stream("short.txt", prober.work.calibration.key, 2 * WINDOW - 1)
     with pytest.raises(BenchError, match=r"short.txt: has 1,023 tokens; choosing types takes two windows"):
-        Prober(prober.reference, None, short, prober.library, prober.cache, 1, (0,))
+        Prober(short)
 
 
 def test_probes_and_trials_are_on_different_windows(prober: Prober) -> None:
@@ -129,15 +128,12 @@ def test_every_tensor_is_probed_in_what_it_can_be_stored_in(chooser: Chooser, pr
     assert found.probes["token_embd.weight"] == "Q2_K"  # no importance data
     assert set(found.probes.values()) == {"IQ2_XXS", "Q2_K"} and found.label == "IQ2_XXS"
     assert all((kl > 0).all() for kl in found.kl.values())
-    errors = prober.errors({n: (t,) for n, t in found.probes.items()}, REPORTER)
+    errors = prober.errors({n: (t,) for n, t in found.probes.items()})
     assert -1 <= rank_correlation(found, errors) <= 1
 
 
 def test_more_bits_for_one_tensor_lose_less(prober: Prober) -> None:
-    found = [
-        measure(prober, {"blk.0.ffn_down.weight": t}, REPORTER).means["blk.0.ffn_down.weight"]
-        for t in ("IQ2_XXS", "Q4_K")
-    ]
+    found = [measure(prober, {"blk.0.ffn_down.weight": t}).means["blk.0.ffn_down.weight"] for t in ("IQ2_XXS", "Q4_K")]
     assert found[0] > found[1] > 0
 
 
@@ -147,9 +143,9 @@ def test_chosen_types_keep_the_size_and_beat_the_format_of_that_size(
     name = f"{free_choice}@Q3_K_S"
     standard, free = planned(prober, chooser, "Q3_K_S"), planned(prober, chooser, name)
     assert 0.97 * standard.n_bytes < free.n_bytes <= standard.n_bytes
-    stored = {t.name: t.type for t in prober.reference.info.tensors}
+    stored = {t.name: t.type for t in prober.work.reference.info.tensors}
     changed = [{n: t for n, t in p.types.items() if t != stored[n]} for p in (standard, free)]
-    theirs, ours = prober.divergences(changed, prober.trial_windows, "test", REPORTER)
+    theirs, ours = prober.divergences(changed, prober.trial_windows, "test")
     assert ours.mean() < theirs.mean()
     chosen = chooser.choose(find_recipe(name))
     assert chosen.best.kl == pytest.approx(ours.mean()) and chosen.best.gap <= 1e-4
@@ -162,7 +158,7 @@ def test_an_automatic_recipe_may_take_any_type(chooser: Chooser, prober: Prober)
     allowed = choices(recipe, mix, 4)
     assert allowed.keys() == {"blk.0.attn_v.weight", "token_embd.weight"}
     assert {"IQ1_S", "IQ2_XXS", "Q4_K", "F16"} <= set(allowed["blk.0.attn_v.weight"])
-    tensors = {t.name: t for t in prober.reference.info.tensors}
+    tensors = {t.name: t for t in prober.work.reference.info.tensors}
     without = usable(tensors["token_embd.weight"], allowed["token_embd.weight"], False)
     assert "IQ1_S" not in without and "Q2_K" in without, "no importance data"
 
@@ -214,7 +210,7 @@ def test_sizes_in_bits_and_bytes(chooser: Chooser, prober: Prober, free_choice: 
 
 def test_a_choice_is_made_once(chooser: Chooser, free_choice: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = chooser.choose(find_recipe(str(free_choice)))
-    monkeypatch.setattr("bench.choose.prober.run_job", None)
+    monkeypatch.setattr("bench.execute.local.LocalExecutor.do", None)
     assert chooser.choose(find_recipe(str(free_choice))) == first
-    [file] = chooser.prober.cache.glob("sensitivity/*-FREE-*.choice.json")
+    [file] = chooser.prober.work.options.cache.glob("sensitivity/*-FREE-*.choice.json")
     assert json.loads(file.read_text())["limit"] == first.limit

@@ -10,11 +10,13 @@ import pytest
 
 from bench.api import RunFrames, load_run
 from bench.cli import docs
-from bench.measures.problems.jobs import Completion, ProblemResult
+from bench.measures.problems.jobs import ProblemResult
+from bench.measures.problems.records import ProblemRecord, ProblemSetIdentity
+from bench.measures.samples.jobs import Completion
+from bench.measures.samples.records import SampleRecord
 from bench.measures.windows.tables import PUBLISHED_COLUMNS
 from bench.present import columns
 from bench.present.compare import comparison_table
-from bench.records.run import ProblemRecord, ProblemSetIdentity, SampleRecord
 from tests.support.records import file_record, run_of, window_record
 from tests.support.tiny import write_model
 
@@ -87,7 +89,7 @@ def actual_columns(name: str) -> list[str]:
     return [c for c in run.types if c not in ("recipe", "family")]  # test_api.py has the frame itself
 
 
-@pytest.mark.parametrize("table", columns.TABLES, ids=lambda t: t.name)
+@pytest.mark.parametrize("table", columns.tables(), ids=lambda t: t.name)
 def test_every_column_is_documented_and_every_documented_one_is_there(table: columns.Table) -> None:
     assert list(table.names) == actual_columns(table.name)
     assert all(c.meaning for c in table.columns)

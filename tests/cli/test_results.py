@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.present.export import TABLES
+from bench.present.export import exported
 from tests.conftest import Outcome
 from tests.present.test_check import run as run_like
 from tests.present.test_history import run as run_of_day
@@ -100,7 +100,7 @@ def test_export_prints_or_writes(bench: Callable[..., Outcome], tmp_path: Path, 
 
 def test_help_names_every_table(bench: Callable[..., Outcome]) -> None:
     said = "".join(bench("export", "--help").out.split())
-    assert not [name for name in TABLES if name not in said]
+    assert not [name for name in exported() if name not in said]
 
 
 def test_history_of_all_runs_below_results(

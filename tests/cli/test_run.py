@@ -389,7 +389,7 @@ def test_help_does_not_load_the_engine() -> None:
     assert done.stdout.strip().endswith("[]")
 
 
-@pytest.mark.parametrize("module", ["bench.sweep.commands", "bench.sweep.sweep"])
+@pytest.mark.parametrize("module", ["bench.choose.on_request", "bench.sweep.sweep"])
 def test_what_only_some_commands_need_is_not_imported_by_all(module: str) -> None:
     """Each of these takes a third of a second or more, which `ppl` and a finished run would pay for nothing."""
     heavy = ("pandas", "scipy.stats", "scipy.optimize", "matplotlib", "datasets", "huggingface_hub", "jinja2")

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from bench.core.errors import BenchError
+from bench.engine.jobs import Buffers
 from bench.engine.memory import (
-    Buffers,
     MachineMemory,
     ModelShape,
     machine_memory,
@@ -21,7 +21,8 @@ from bench.engine.memory import (
     repacked_types,
     shape_of,
 )
-from bench.records.run import Run
+from bench.measures.registry import load_run
+from bench.measures.windows.runs import windows_of
 from tests.support.architectures import mixture, refact, starcoder
 from tests.support.tiny import write_model
 
@@ -59,12 +60,12 @@ def reserved(path: Path, window: int, ubatch: int = 512) -> Buffers:
 
 @pytest.mark.parametrize("directory", PUBLISHED, ids=lambda p: p.name)
 def test_estimates_agree_with_the_peaks_that_published_runs_measured(directory: Path) -> None:
-    run = Run.load(directory)
+    run = load_run(directory)
     model, settings = run.identity.model, run.identity.settings
     assert (model.n_weights, model.n_layers) == (191149824, 30) or pytest.fail(f"state the shape of {model.name} here")
     off = {}
     for name, file in run.files.items():
-        peaks = [w.result.peak_memory_bytes for w in run.windows[name].values()]
+        peaks = [w.result.peak_memory_bytes for w in windows_of(run).by_file[name].values()]
         copied = repacked_bytes({t: default_tensor(t) for t in file.types}, file.types, run.identity.library.features)
         needed = memory_needed(
             DEFAULT,
@@ -83,7 +84,7 @@ def test_estimates_agree_with_the_peaks_that_published_runs_measured(directory: 
 
 def test_the_published_runs_hold_a_file_whose_copies_matter() -> None:
     """Without the copies the estimate of Q4_K_M would be 75 MB short: the test above does see them."""
-    run = Run.load(next(p for p in PUBLISHED if p.name.endswith("-sizes")))
+    run = load_run(next(p for p in PUBLISHED if p.name.endswith("-sizes")))
     file = run.files["Q4_K_M"]
     # Q4_K takes 144 bytes for 256 weights; the embeddings are in Q6_K
     assert repacked_bytes({t: default_tensor(t) for t in file.types}, file.types, AVX2) == (

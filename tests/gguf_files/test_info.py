@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from bench.core.errors import BenchError
-from bench.gguf_files.info import complete_or_absent, file_sha256, inspect
+from bench.core.files import complete_or_absent, file_sha256
+from bench.gguf_files.info import inspect
 from tests.support.tiny import Shape, write_model
 
 

@@ -9,9 +9,10 @@ import pytest
 
 from bench.core.errors import BenchError
 from bench.core.progress import Reporter
+from bench.measures.registry import load_run
+from bench.measures.windows.runs import windows_of
 from bench.models.compared import compared_files
 from bench.models.reference import Reference, describe
-from bench.records.run import Run
 from tests.conftest import Outcome
 from tests.support.hub_server import HubServer, hub  # noqa: F401
 from tests.support.tiny import write_model
@@ -37,11 +38,13 @@ def test_beside_the_recipes(bench: Callable[..., Outcome], files: Path, text: Pa
     done = bench("run", "--model", files / "Tiny.gguf", "--text", text, "--window", 64, "--windows", 2, "--generate", 0, "--no-imatrix",
                  "--recipes", "Q8_0", "--compare", str(files / "Tiny?Q*.gguf"), "--cache", tmp_path / "cache", "--out", tmp_path / "run")  # fmt: skip
     assert done.code == 0, done.err
-    run = Run.load(tmp_path / "run")
+    run = load_run(tmp_path / "run")
     assert list(run.files) == ["F16", "Q8_0", "file:Q8_0", "file:Q4_0"]
     ours, theirs = run.files["Q8_0"], run.files["file:Q8_0"]
     assert theirs.types == ours.types  # and the same values, so the same scores
-    assert [w.by_kind for w in run.results("file:Q8_0") or ()] == [w.by_kind for w in run.results("Q8_0") or ()]
+    assert [w.by_kind for w in windows_of(run).results("file:Q8_0") or ()] == [
+        w.by_kind for w in windows_of(run).results("Q8_0") or ()
+    ]
     assert theirs.told == {"made by": "somebody", "importance matrix": "tiny.dat"} and theirs.base == "Q8_0"
     tables = (tmp_path / "run" / "tables" / "tables.md").read_text()
     assert "## Files of others" in tables and "made by: somebody; importance matrix: tiny.dat" in tables
@@ -83,8 +86,8 @@ def test_a_longer_vocabulary_is_scored_for_perplexity_only(
     done = bench("run", "--model", files / "Tiny.gguf", "--text", text, "--window", 64, "--windows", 1, "--generate", 0, "--no-imatrix",
                  "--recipes", "Q8_0", "--compare", longer, "--cache", tmp_path / "cache", "--out", tmp_path / "run")  # fmt: skip
     assert done.code == 0, done.err
-    run = Run.load(tmp_path / "run")
-    [scored] = run.results("file:longer") or ()
+    run = load_run(tmp_path / "run")
+    [scored] = windows_of(run).results("file:longer") or ()
     assert scored.tokens is not None and scored.tokens.kl is None
     assert (
         "its vocabulary has 276 tokens and the reference's 274"
@@ -110,7 +113,7 @@ def test_a_publishers_repository(
                  "--generate", 0, "--no-imatrix", "--recipes", "Q8_0", "--cache", tmp_path / "cache", "--out", tmp_path / "run"]  # fmt: skip
     done = bench(*arguments)
     assert done.code == 0, done.err
-    run = Run.load(tmp_path / "run")
+    run = load_run(tmp_path / "run")
     assert set(run.files) == {"F16", "Q8_0", "b:Q8_0", "b:Q4_0"}
     assert run.files["F16"].origin == f"hf:a/base@{commit}:Tiny-F16.gguf"
     assert run.files["b:Q4_0"].origin is not None and run.files["b:Q4_0"].origin.endswith(
@@ -180,13 +183,13 @@ def test_a_file_that_was_replaced_is_measured_anew(
     arguments = ["run", "--model", files / "Tiny.gguf", "--text", text, "--window", 64, "--windows", 1, "--generate", 0, "--no-imatrix",
                  "--recipes", "Q8_0", "--compare", other, "--cache", tmp_path / "cache", "--out", tmp_path / "run"]  # fmt: skip
     assert bench(*arguments).code == 0
-    before = Run.load(tmp_path / "run").files["file:Q8_0"]
+    before = load_run(tmp_path / "run").files["file:Q8_0"]
     other.unlink()
     write_model(other, weight_type="Q4_0")
     done = bench(*arguments)
     assert done.code == 0 and "file:Q8_0: is another file than the one on record" in done.err
-    after = Run.load(tmp_path / "run")
-    assert after.files["file:Q8_0"].sha256 != before.sha256 and after.results("file:Q8_0")
+    after = load_run(tmp_path / "run")
+    assert after.files["file:Q8_0"].sha256 != before.sha256 and windows_of(after).results("file:Q8_0")
 
 
 def test_what_is_no_language_model_costs_itself(
@@ -199,4 +202,4 @@ def test_what_is_no_language_model_costs_itself(
     done = bench("run", "--model", files / "Tiny.gguf", "--text", text, "--window", 64, "--windows", 1, "--generate", 0, "--no-imatrix",
                  "--recipes", "Q8_0", "--compare", broken, "--cache", tmp_path / "cache", "--out", tmp_path / "run")  # fmt: skip
     assert done.code == 1 and "file:broken, window 0:" in done.err
-    assert Run.load(tmp_path / "run").results("Q8_0")
+    assert windows_of(load_run(tmp_path / "run")).results("Q8_0")

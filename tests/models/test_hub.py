@@ -17,8 +17,8 @@ import pytest
 import bench.models.download
 import bench.models.hub
 from bench.core.errors import BenchError
+from bench.core.files import file_sha256
 from bench.core.progress import Reporter
-from bench.gguf_files.info import file_sha256
 from bench.gguf_files.shards import shard_names
 from bench.models.download import download
 from bench.models.hub import HubFile, HubName, HubRepo, find, parse_hub_name, shards

@@ -18,14 +18,20 @@ from huggingface_hub import ModelCard
 
 from bench.advise.guide import guide_table
 from bench.core.errors import BenchError
+from bench.core.files import file_sha256
+from bench.core.formats import markdown
 from bench.core.progress import Reporter
-from bench.execute.jobs import QuantizeResult
-from bench.gguf_files.info import ModelInfo, copy_metadata, file_sha256, inspect, open_gguf
+from bench.gguf_files.info import ModelInfo, copy_metadata, inspect, open_gguf
+from bench.measures.problems.jobs import ProblemResult
+from bench.measures.problems.records import ProblemRecord, ProblemSetIdentity
+from bench.measures.registry import load_run
 from bench.measures.windows import tables
+from bench.measures.windows.runs import windows_of
 from bench.present.card import base_model_of, file_names, write_card
 from bench.present.card_upload import files_of, listing, send, to_send
+from bench.quantize.jobs import QuantizeResult
 from bench.records.run import Run
-from bench.workbench.files import Built
+from bench.workbench.kept import Built
 from tests.support.hub_server import HubServer, hub  # noqa: F401
 from tests.support.records import file_record, run_of, window_record
 
@@ -55,7 +61,7 @@ def write(run: Run, out: Path, **options: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def published() -> Run:
-    return Run.load(PUBLISHED)
+    return load_run(PUBLISHED)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +86,7 @@ def card(published: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def perplexity(run: Run, recipe: str) -> float:
     """exp(sum of NLL / tokens), straight from the records."""
-    kinds = [k for w in run.windows[recipe].values() for k in w.result.by_kind.values()]
+    kinds = [k for w in windows_of(run).by_file[recipe].values() for k in w.result.by_kind.values()]
     return math.exp(sum(k.nll for k in kinds) / sum(k.tokens for k in kinds))
 
 
@@ -104,7 +110,7 @@ def test_evaluation_results_are_the_records(card: Path, published: Run) -> None:
 def test_tables_are_those_of_the_run(card: Path, published: Run) -> None:
     text = card.read_text()
     for table in (tables.published_table, tables.full_table, tables.paired_table, tables.reference_table):
-        assert tables.markdown(table(published)) in text
+        assert markdown(table(published)) in text
     assert guide_table() in text
     for recipe, name in file_names(published).items():
         (row,) = [line for line in text.splitlines() if line.startswith(f"| {name} ")]
@@ -163,8 +169,18 @@ def with_infill_tokens(source: Path, out: Path) -> Path:
     return out
 
 
+def with_infill(run: Run) -> Run:
+    """A run that scored infill problems, which its model therefore can."""
+    asked = ProblemSetIdentity(name="fim", problem_kind="fim", sha256="0", assistant_only=False, key="f")
+    solved = ProblemResult(name="a", group="python", tokens=2, nll=1.0, correct=1)
+    record = ProblemRecord(
+        run="r", recipe="F16", sha256="F16", problem_set=asked, batch=0, batches=1, results=(solved,)
+    )
+    return Run(run.header, (*run.records, record))
+
+
 def test_the_snippets_run(tiny: Path, tmp_path: Path) -> None:
-    text = write(small_run(), tmp_path / "card", infill=True).read_text()
+    text = write(with_infill(small_run()), tmp_path / "card").read_text()
     with_infill_tokens(tiny, tmp_path / "Tiny-model-auto-IQ2_S.gguf")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(blocks) == 2 and "llama_vocab_fim_mid" in blocks[1]

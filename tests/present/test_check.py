@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from bench.core.errors import BenchError
-from bench.execute.jobs import TokenData, pack
+from bench.measures.windows.jobs import TokenData, pack
+from bench.measures.windows.records import WindowRecord
 from bench.present.check import Report, Thresholds, check, read_thresholds
-from bench.records.run import Run, WindowRecord
+from bench.records.run import Run
 from tests.support.records import file_record, run_of, window_record
 
 #: By how much perplexity differs from its trend in each window; they sum to nothing.

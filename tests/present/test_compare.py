@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from bench.core.errors import BenchError
+from bench.measures.windows.notes import surprises
 from bench.present.compare import comparison_table
-from bench.present.notes import notes, surprises
+from bench.present.notes import notes
 from bench.records.run import Run
 from tests.support.records import file_record, run_of, window_record
 

@@ -13,19 +13,11 @@ import pandas as pd
 import pytest
 
 from bench.core.errors import BenchError
+from bench.measures.registry import load_run
+from bench.measures.windows.rounds import benchmark_json, read_rounds, write_benchmark_json
+from bench.measures.windows.runs import windows_of
 from bench.present.check import check, read_thresholds
-from bench.present.export import (
-    FORMATS,
-    TABLES,
-    benchmark_json,
-    export_table,
-    format_of,
-    latex,
-    latex_text,
-    read_rounds,
-    units_in_header,
-    write_benchmark_json,
-)
+from bench.present.export import FORMATS, export_table, exported, format_of, latex, latex_text, units_in_header
 from bench.records.run import Run
 from tests.support.records import file_record, published_run, run_of, window_record
 
@@ -41,12 +33,12 @@ def run(seconds: float = 2.0, windows: int = 6) -> Run:
 
 @pytest.fixture(scope="module")
 def published() -> Run:
-    return Run.load(RESULTS / "smollm2-135m-instruct-sizes")
+    return load_run(RESULTS / "smollm2-135m-instruct-sizes")
 
 
 def test_every_table_comes_in_every_format(published: Run, tmp_path: Path) -> None:
     """Those that the published run has; what it lacks is said in words."""
-    for name in TABLES:
+    for name in exported():
         try:
             forms = FORMATS if name != "tokens" else ("parquet", "csv")
             rows = {form: _rows(published, name, form, tmp_path / f"{name}.{form}") for form in forms}
@@ -195,7 +187,7 @@ def test_pytest_benchmark_compares_two_files(tmp_path: Path) -> None:
 def test_rounds_come_back_as_they_were(tmp_path: Path) -> None:
     write_benchmark_json(run(), tmp_path / "b.json")
     again = read_rounds(tmp_path / "b.json", run())
-    assert again.windows == run().windows and again.files == run().files
+    assert windows_of(again).by_file == windows_of(run()).by_file and again.files == run().files
 
 
 def test_check_takes_the_speed_from_the_file(tmp_path: Path) -> None:

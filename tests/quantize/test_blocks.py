@@ -11,7 +11,6 @@ import pytest
 
 from bench.core.errors import BenchError
 from bench.engine.quantizer import QuantizeRequest, run_quantizer
-from bench.execute.jobs import QuantizeJob
 from bench.gguf_files.header import read_header
 from bench.gguf_files.info import inspect
 from bench.quantize import imatrix
@@ -19,7 +18,9 @@ from bench.quantize.block_cache import BlockCache, Pair, cache_limit
 from bench.quantize.blocks import dequantize, quantize_pairs
 from bench.quantize.build import build
 from bench.quantize.imatrix import Entry, ImportanceMatrix
+from bench.quantize.jobs import QuantizeJob, QuantizeResult
 from bench.recipes.recipe import find_recipe
+from tests.support.held import Held, quiet
 from tests.support.tiny import write_model
 
 TYPES = ("F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q5_0", "Q5_1", "Q4_K", "Q4_0", "Q4_1", "IQ4_XS", "IQ4_NL",
@@ -45,16 +46,18 @@ def stored(path: Path) -> dict[str, tuple[str, bytes]]:
     return {t.name: (t.type.name, raw[t.start : t.start + t.n_bytes]) for t in read_header(path).tensors}
 
 
-def job(model: Path, recipe: str, matrix: Path | None, out: Path, blocks: Path) -> QuantizeJob:
-    return QuantizeJob(
-        model=model,
+def built(model: Path, recipe: str, matrix: Path | None, out: Path, cache: Path) -> QuantizeResult:
+    """The file of a recipe, with the blocks of a cache."""
+    held = Held(cache)
+    job = QuantizeJob(
+        model=held(model),
         recipe=find_recipe(recipe),
-        importance=matrix,
+        importance=matrix and held(matrix),
         threads=2,
-        out=out,
-        blocks=blocks,
+        out=held(out),
         origin="o",
     )
+    return build(job, held.site, quiet)
 
 
 @pytest.mark.parametrize("source", ["F16", "BF16", "F32", "Q8_0"])
@@ -113,9 +116,9 @@ def test_dequantizing_is_llama_cpps_reading(tiny: Path) -> None:
 
 def test_what_is_kept_is_used_and_changes_nothing(tiny: Path, matrix: Path, tmp_path: Path) -> None:
     blocks = tmp_path / "blocks"
-    build(job(tiny, "DG-FULL-IQ2_XXS", matrix, tmp_path / "alone.gguf", tmp_path / "other"), lambda share: None)
-    build(job(tiny, "IQ2_XXS", matrix, tmp_path / "standard.gguf", blocks), lambda share: None)
-    build(job(tiny, "DG-FULL-IQ2_XXS", matrix, tmp_path / "helped.gguf", blocks), lambda share: None)
+    built(tiny, "DG-FULL-IQ2_XXS", matrix, tmp_path / "alone.gguf", tmp_path / "other")
+    built(tiny, "IQ2_XXS", matrix, tmp_path / "standard.gguf", tmp_path)
+    built(tiny, "DG-FULL-IQ2_XXS", matrix, tmp_path / "helped.gguf", tmp_path)
     assert (tmp_path / "helped.gguf").read_bytes() == (tmp_path / "alone.gguf").read_bytes()
     # and they really are used: blocks that differ (with the right checksum) show in the file
     cache = BlockCache(blocks, "o", 10**9)
@@ -126,21 +129,21 @@ def test_what_is_kept_is_used_and_changes_nothing(tiny: Path, matrix: Path, tmp_
     changed = data.copy()
     changed[8] ^= 1
     cache.store(pair, changed)
-    build(job(tiny, "DG-FULL-IQ2_XXS", matrix, tmp_path / "differs.gguf", blocks), lambda share: None)
+    built(tiny, "DG-FULL-IQ2_XXS", matrix, tmp_path / "differs.gguf", tmp_path)
     assert stored(tmp_path / "differs.gguf")["blk.1.ffn_up.weight"][1] == changed.tobytes()
 
 
 def test_damaged_blocks_are_made_anew_and_told(tiny: Path, matrix: Path, tmp_path: Path) -> None:
     blocks = tmp_path / "blocks"
-    build(job(tiny, "IQ2_XXS", matrix, tmp_path / "first.gguf", blocks), lambda share: None)
+    built(tiny, "IQ2_XXS", matrix, tmp_path / "first.gguf", tmp_path)
     [victim] = blocks.glob("*/blk.2.attn_k.weight.*")
     raw = bytearray(victim.read_bytes())
     raw[-1] ^= 255
     victim.write_bytes(raw)
-    _, damaged = build(job(tiny, "IQ2_XXS", matrix, tmp_path / "second.gguf", blocks), lambda share: None)
+    damaged = built(tiny, "IQ2_XXS", matrix, tmp_path / "second.gguf", tmp_path).damaged
     assert damaged == ("blk.2.attn_k.weight",)
     assert (tmp_path / "second.gguf").read_bytes() == (tmp_path / "first.gguf").read_bytes()
-    _, damaged = build(job(tiny, "IQ2_XXS", matrix, tmp_path / "third.gguf", blocks), lambda share: None)
+    damaged = built(tiny, "IQ2_XXS", matrix, tmp_path / "third.gguf", tmp_path).damaged
     assert damaged == ()
 
 
@@ -163,7 +166,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     tensor.data[3, 5] = np.inf  # NaN would pass unseen: quantizers compare, and comparisons with it are false
     tensor.data.flush()
     with pytest.raises(BenchError, match="not finite; the model is broken"):
-        build(job(model, "Q4_0", None, tmp_path / "q.gguf", tmp_path / "blocks"), lambda share: None)
+        built(model, "Q4_0", None, tmp_path / "q.gguf", tmp_path)
     assert not (tmp_path / "q.gguf").exists()
     assert not list((tmp_path / "blocks").glob("*/blk.1.ffn_up.weight.*"))
 

@@ -8,11 +8,12 @@ import pytest
 
 from bench.core.errors import BenchError
 from bench.engine.quantizer import QuantizeRequest, plan
-from bench.execute.jobs import PlanJob, QuantizeJob
 from bench.gguf_files.info import inspect
 from bench.quantize import imatrix
 from bench.quantize.build import build, planned_file
+from bench.quantize.jobs import QuantizeJob
 from bench.recipes.recipe import apply_rules, find_recipe, find_recipes, kinds_of, layer_boundary
+from tests.support.held import Held, quiet
 from tests.support.tiny import Shape, write_model
 
 
@@ -194,7 +195,7 @@ def test_ablations_differ_from_dynamicgate_in_what_they_are_named_for(prefix: st
 @pytest.mark.parametrize("recipe", ["Q4_K_M", "IQ2_XXS", "DG-FULL-IQ1_M", "Q8_0"])
 def test_the_plan_states_the_file_to_the_byte(tiny: Path, matrix: Path, tmp_path: Path, recipe: str) -> None:
     types = built(tiny, recipe, matrix, tmp_path / "q.gguf")
-    found = planned_file(PlanJob(model=tiny, recipe=find_recipe(recipe), with_importance=True))
+    found = planned_file(tiny, find_recipe(recipe), with_importance=True)
     assert found.types == types and found.n_bytes == (tmp_path / "q.gguf").stat().st_size
     assert found.bits_per_weight == inspect(tmp_path / "q.gguf").bits_per_weight
 
@@ -216,11 +217,16 @@ def matrix(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def built(model: Path, recipe: str, matrix: Path | None, out: Path) -> dict[str, str]:
     """Types in the file of a recipe, read from the file."""
-    blocks = out.parent / "blocks"
+    held = Held(out.parent)
     job = QuantizeJob(
-        model=model, recipe=find_recipe(recipe), importance=matrix, threads=2, out=out, blocks=blocks, origin="test"
+        model=held(model),
+        recipe=find_recipe(recipe),
+        importance=matrix and held(matrix),
+        threads=2,
+        out=held(out),
+        origin="test",
     )
-    said, _ = build(job, lambda share: None)
+    said = build(job, held.site, quiet)
     stored = {t.name: t.type for t in inspect(out).tensors}
     assert stored == said.types, "the plan must be what is stored"
     return stored

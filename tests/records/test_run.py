@@ -9,14 +9,21 @@ import pytest
 
 from bench.core.errors import BenchError
 from bench.measures.problems.jobs import ProblemResult
+from bench.measures.problems.records import ProblemRecord, ProblemSetIdentity
+from bench.measures.problems.runs import problem_sets
 from bench.measures.problems.tables import problem_results
-from bench.records.run import FILE_NAME, FORMAT, FailureRecord, ProblemRecord, ProblemSetIdentity, Run, RunStore
+from bench.measures.registry import load_run, record_types
+from bench.measures.windows.runs import windows_of
+from bench.records.identity import FORMAT
+from bench.records.record import FailureRecord
+from bench.records.run import FILE_NAME
+from bench.records.store import RunStore
 from tests.support.records import file_record, identity, run_of, window_record
 
 
 def filled(directory: Path) -> str:
     """A run with one file and two windows; returns its id."""
-    with RunStore(directory, identity(windows=2), {"python": "3"}) as store:
+    with RunStore(directory, identity(windows=2), {"python": "3"}, record_types()) as store:
         run = store.run.header.id
         store.append(file_record("F16", "Reference", 100, run=run))
         store.append(window_record("F16", 0, 10, 1, run=run))
@@ -26,9 +33,9 @@ def filled(directory: Path) -> str:
 
 def test_what_was_appended_is_read_back(tmp_path: Path) -> None:
     filled(tmp_path)
-    run = Run.load(tmp_path)
-    assert list(run.windows["F16"]) == [0, 1]
-    assert run.is_complete
+    run = load_run(tmp_path)
+    assert list(windows_of(run).by_file["F16"]) == [0, 1]
+    assert windows_of(run).is_complete
     assert run.identity == identity(windows=2)
     assert run.header.format == FORMAT
 
@@ -39,10 +46,10 @@ def test_a_half_written_last_line_is_removed_and_said(tmp_path: Path, cut: int) 
     path = tmp_path / FILE_NAME
     whole = path.read_bytes()
     path.write_bytes(whole[:-cut])
-    assert list(Run.load(tmp_path).windows["F16"]) == [0], "reading alone passes it over"
-    with RunStore(tmp_path, identity(windows=2), {}) as store:
+    assert list(windows_of(load_run(tmp_path)).by_file["F16"]) == [0], "reading alone passes it over"
+    with RunStore(tmp_path, identity(windows=2), {}, record_types()) as store:
         assert store.repaired is not None and "half written" in store.repaired
-        assert list(store.run.windows["F16"]) == [0]
+        assert list(windows_of(store.run).by_file["F16"]) == [0]
     assert whole.startswith(path.read_bytes()) and path.read_bytes().endswith(b"\n")
 
 
@@ -50,15 +57,15 @@ def test_a_half_written_header_starts_over(tmp_path: Path) -> None:
     filled(tmp_path)
     path = tmp_path / FILE_NAME
     path.write_bytes(path.read_bytes()[:50])
-    with RunStore(tmp_path, identity(windows=2), {}) as store:
+    with RunStore(tmp_path, identity(windows=2), {}, record_types()) as store:
         assert store.repaired and store.run.records == ()
 
 
 def test_a_second_run_at_the_same_time_is_refused(tmp_path: Path) -> None:
     with (
-        RunStore(tmp_path, identity(), {}),
+        RunStore(tmp_path, identity(), {}, record_types()),
         pytest.raises(BenchError, match="another run is writing here"),
-        RunStore(tmp_path, identity(), {}),
+        RunStore(tmp_path, identity(), {}, record_types()),
     ):
         pass
 
@@ -68,7 +75,7 @@ def test_another_run_is_refused_with_both_values(tmp_path: Path) -> None:
     before = (tmp_path / FILE_NAME).read_bytes()
     with (
         pytest.raises(BenchError, match=r"settings\.threads is 2 in one and 8 in the other"),
-        RunStore(tmp_path, identity(windows=2, threads=8), {}),
+        RunStore(tmp_path, identity(windows=2, threads=8), {}, record_types()),
     ):
         pass
     assert (tmp_path / FILE_NAME).read_bytes() == before
@@ -86,17 +93,20 @@ def test_another_run_is_refused_with_both_values(tmp_path: Path) -> None:
 def test_foreign_files_are_refused_and_left_alone(tmp_path: Path, line: str, said: str) -> None:
     path = tmp_path / FILE_NAME
     path.write_text(line)
-    with pytest.raises(BenchError, match=said), RunStore(tmp_path, identity(), {}):
+    with pytest.raises(BenchError, match=said), RunStore(tmp_path, identity(), {}, record_types()):
         pass
     with pytest.raises(BenchError, match=said):
-        Run.load(tmp_path)
+        load_run(tmp_path)
     assert path.read_text() == line
 
 
 def test_a_foreign_file_without_a_line_end_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / FILE_NAME
     path.write_text("my notes")
-    with pytest.raises(BenchError, match="does not start with the header of a run"), RunStore(tmp_path, identity(), {}):
+    with (
+        pytest.raises(BenchError, match="does not start with the header of a run"),
+        RunStore(tmp_path, identity(), {}, record_types()),
+    ):
         pass
     assert path.read_text() == "my notes"
 
@@ -106,7 +116,10 @@ def test_another_runs_half_written_line_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / FILE_NAME
     path.write_bytes(path.read_bytes()[:-9])
     before = path.read_bytes()
-    with pytest.raises(BenchError, match="holds another run"), RunStore(tmp_path, identity(threads=8), {}):
+    with (
+        pytest.raises(BenchError, match="holds another run"),
+        RunStore(tmp_path, identity(threads=8), {}, record_types()),
+    ):
         pass
     assert path.read_bytes() == before
 
@@ -117,7 +130,7 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     header, *rest = path.read_text().splitlines(keepends=True)
     path.write_text(json.dumps(json.loads(header) | {"format": FORMAT + 1}) + "\n" + "".join(rest))
     with pytest.raises(BenchError, match=f"format {FORMAT + 1} .* reads up to {FORMAT}; update the program"):
-        Run.load(tmp_path)
+        load_run(tmp_path)
 
 
 def test_records_of_another_run_are_refused(tmp_path: Path) -> None:
@@ -125,30 +138,30 @@ def test_records_of_another_run_are_refused(tmp_path: Path) -> None:
     with (tmp_path / FILE_NAME).open("a") as f:
         f.write(window_record("F16", 1, 9, 1, run="other").model_dump_json() + "\n")
     with pytest.raises(BenchError, match=r"records\.jsonl:5: belongs to another run"):
-        Run.load(tmp_path)
+        load_run(tmp_path)
 
 
 def test_a_full_disk_is_said(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).symlink_to("/dev/full")
     with (
         pytest.raises(BenchError, match=r"cannot be written \(No space left on device\); free some space"),
-        RunStore(tmp_path, identity(), {}),
+        RunStore(tmp_path, identity(), {}, record_types()),
     ):
         pass
 
 
 def test_windows_of_an_older_file_of_the_same_name_do_not_count(tmp_path: Path) -> None:
     run = filled(tmp_path)
-    with RunStore(tmp_path, identity(windows=2), {}) as store:
+    with RunStore(tmp_path, identity(windows=2), {}, record_types()) as store:
         store.append(file_record("F16", "Reference", 100, run=run).model_copy(update={"sha256": "rebuilt"}))
-        assert store.run.windows["F16"] == {}
-        assert not store.run.is_complete
+        assert windows_of(store.run).by_file["F16"] == {}
+        assert not windows_of(store.run).is_complete
 
 
 def test_a_build_that_fails_after_it_went_well_is_a_failure_until_it_goes_well_again(tmp_path: Path) -> None:
     run = filled(tmp_path)
     file = file_record("IQ1_S", "Standard", 50, run=run)
-    with RunStore(tmp_path, identity(windows=2), {}) as store:
+    with RunStore(tmp_path, identity(windows=2), {}, record_types()) as store:
         store.append(file)
         store.append(FailureRecord(run=run, recipe="IQ1_S", window=None, reason="killed"))
         assert [f.reason for f in store.run.failures] == ["killed"]
@@ -168,5 +181,5 @@ def test_problem_records_of_the_first_version_still_load(tmp_path: Path) -> None
     run = run_of([*files, record("F16", 0), record("F16", 1), record("Q8_0", 1)])
     lines = [run.header.model_dump_json(), *(r.model_dump_json(exclude={"batches"}) for r in run.records)]
     (tmp_path / "records.jsonl").write_text("\n".join(lines) + "\n")
-    loaded = Run.load(tmp_path)
-    assert problem_results(loaded, loaded.problem_sets[0]).keys() == {"F16"}
+    loaded = load_run(tmp_path)
+    assert problem_results(loaded, problem_sets(loaded)[0]).keys() == {"F16"}

@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 
 from bench.core.machine import Activity, Machine
-from bench.execute.jobs import KindSums, LibraryInfo, Settings, WindowResult
-from bench.records.run import FileRecord, Header, Identity, ModelIdentity, Record, Run, TextIdentity, WindowRecord
+from bench.engine.settings import LibraryInfo, Settings
+from bench.measures.windows.jobs import KindSums, WindowResult
+from bench.measures.windows.records import WindowRecord
+from bench.records.identity import Header, Identity, ModelIdentity, TextIdentity
+from bench.records.record import FileRecord
+from bench.records.run import Record, Run
 
 
 def identity(*, model: str = "Test model", windows: int = 1, threads: int = 2, window: int = 2048) -> Identity:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.records.run import Run
+from bench.measures.registry import load_run
+from bench.measures.windows.runs import windows_of
 from tests.conftest import Outcome
 from tests.support import architectures
 
@@ -31,9 +32,9 @@ def test_the_whole_chain(
     done = bench("run", "--model", model, "--text", text, "--calibration", calibration, "--cache", tmp_path / "cache",
                  "--recipes", ",".join(asked), "--window", 64, "--windows", 2, "--generate", 2, "--out", tmp_path / "run", "--json")  # fmt: skip
     assert done.code == 0, done.err
-    run = Run.load(tmp_path / "run")
+    run = load_run(tmp_path / "run")
     assert run.files.keys() == {"F16", *RECIPES}
-    assert all(len(run.results(name)) == 2 for name in run.files)
+    assert all(len(windows_of(run).results(name)) == 2 for name in run.files)
     standard, full, free = (run.files[name] for name in RECIPES)
     assert free.n_bytes <= standard.n_bytes < full.n_bytes
     changed = {n for n, t in full.types.items() if t != standard.types[n]}

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.records.run import Run
+from bench.measures.registry import load_run
+from bench.measures.windows.runs import windows_of
 from tests.conftest import Outcome
 from tests.support.tiny import write_text
 
@@ -33,9 +34,9 @@ def test_choices_in_a_sweep(
     sweep = ["run", *arguments, "--text", text, "--window", 64, "--windows", 2, "--generate", 0, "--out", tmp_path / "run", "--recipes"]  # fmt: skip
     done = bench(*sweep, ",".join(asked), "--json")
     assert done.code == 1 and "FREE@1bpw was not built: FREE@1bpw: " in done.err
-    run = Run.load(tmp_path / "run")
+    run = load_run(tmp_path / "run")
     assert list(run.files) == ["F16", *names[:-1]]
-    assert all(len(run.results(name)) == 2 for name in run.files)
+    assert all(len(windows_of(run).results(name)) == 2 for name in run.files)
     standard, gated, auto, control = (run.files[n] for n in names[:-1])
     assert max(auto.n_bytes, control.n_bytes) <= standard.n_bytes < gated.n_bytes <= 1.2 * standard.n_bytes
     assert (auto.family, control.family) == ("Own, IQ3_XXS", "Own, IQ3_XXS, random")
@@ -103,4 +104,4 @@ def test_a_calibration_text_that_is_too_short_costs_only_what_is_chosen(
     done = bench("run", "--model", tiny, "--cache", cache, "--text", text, "--calibration", short, "--window", 64,
                  "--windows", 1, "--generate", 0, "--out", tmp_path / "run", "--recipes", "Q4_0,auto@3bpw")  # fmt: skip
     assert done.code == 1 and "give a longer --calibration text" in done.err
-    assert len(Run.load(tmp_path / "run").results("Q4_0")) == 1
+    assert len(windows_of(load_run(tmp_path / "run")).results("Q4_0")) == 1

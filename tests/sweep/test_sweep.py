@@ -16,7 +16,10 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from bench.records.run import FILE_NAME, Run, WindowRecord
+from bench.measures.registry import load_run
+from bench.measures.windows.records import WindowRecord
+from bench.measures.windows.runs import windows_of
+from bench.records.run import FILE_NAME, Run
 from tests.conftest import Outcome
 
 RECIPES = ("IQ2_XXS", "DG-FULL-IQ2_XXS")
@@ -52,6 +55,12 @@ def start(arguments: list[str]) -> subprocess.Popen[str]:
     )
 
 
+def began(out: Path, stage: str) -> bool:
+    """Whether a stage of the run is under way, as its records tell."""
+    path = out / FILE_NAME
+    return path.is_file() and f'"stage":"{stage}","event":"began"' in path.read_text(encoding="utf-8")
+
+
 def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
     """Return as soon as the condition holds or the process has ended."""
     deadline = time.monotonic() + 120
@@ -67,7 +76,9 @@ def lines(directory: Path) -> int:
 
 def nll(run: Run) -> dict[tuple[str, int], float]:
     return {
-        (name, w): r.result.by_kind["text"].nll for name, windows in run.windows.items() for w, r in windows.items()
+        (name, w): r.result.by_kind["text"].nll
+        for name, windows in windows_of(run).by_file.items()
+        for w, r in windows.items()
     }
 
 
@@ -92,8 +103,8 @@ def test_whole_chain(bench: Callable[..., Outcome], arguments: list[str], tmp_pa
 
     assert standard["kl"] > gated["kl"] > 0 and 0 <= standard["same_top"] <= 1
     assert not list((cache / "scratch").iterdir()), "the reference's logits are gone"
-    run = Run.load(out)
-    assert run.floor is not None
+    run = load_run(out)
+    assert windows_of(run).floor is not None
     assert run.identity.library.isa == said["identity"]["library"]["isa"]
     for record in run.records:
         assert record.run == run.header.id
@@ -117,7 +128,7 @@ def divergences(run: Run) -> dict[tuple[str, int], str | None]:
     """KL of every token of every window of every recipe, as it is on record."""
     return {
         (name, w): r.result.tokens.kl if r.result.tokens else None
-        for name, windows in run.windows.items()
+        for name, windows in windows_of(run).by_file.items()
         if name != run.reference
         for w, r in windows.items()
     }
@@ -142,13 +153,13 @@ def test_killed_at_any_point_it_goes_on(
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert "half written" in err
-    run = Run.load(out)
-    assert run.is_complete
+    run = load_run(out)
+    assert windows_of(run).is_complete
     measured = Counter((r.recipe, r.result.window) for r in run.records if isinstance(r, WindowRecord))
     assert set(measured.values()) == {1}, "nothing was measured twice"
     assert len(measured) == 3 * WINDOWS
     assert not list((tmp_path / "cache" / "scratch").iterdir()), "nor left behind by those that were killed"
-    undisturbed = Run.load(tmp_path / "undisturbed")
+    undisturbed = load_run(tmp_path / "undisturbed")
     assert nll(run) == nll(undisturbed) and divergences(run) == divergences(undisturbed)
     assert all(divergences(run).values())
 
@@ -180,8 +191,8 @@ def test_a_crash_costs_one_measurement(arguments: list[str], tmp_path: Path, vic
     # windows long enough to be hit while they are measured
     arguments[arguments.index("--generate") + 1] = "64"
     process = start([*arguments, "--out", str(out)])
-    # header and three files, then the first window, the reference's, is under way
-    wait_for(lambda: lines(out) >= 4 and len(workers_of(process)) == 2, process)
+    # the three files are there, and the first window, the reference's, is under way
+    wait_for(lambda: began(out, "Scoring and timing") and len(workers_of(process)) == 2, process)
     server, worker = workers_of(process)
     (worker if victim == "worker" else server).send_signal(signal.SIGSEGV)
     if victim == "server":
@@ -189,17 +200,17 @@ def test_a_crash_costs_one_measurement(arguments: list[str], tmp_path: Path, vic
     stdout, err = process.communicate(timeout=120)
     assert process.returncode == 1, err
     assert "SIGSEGV" in err and "Traceback" not in err
-    run = Run.load(out)
+    run = load_run(out)
     [failure] = run.failures
     assert "SIGSEGV" in failure.reason and failure.window is not None
-    assert sum(len(w) for w in run.windows.values()) == 3 * WINDOWS - 1, "the rest was measured"
+    assert sum(len(w) for w in windows_of(run).by_file.values()) == 3 * WINDOWS - 1, "the rest was measured"
     assert failure.reason in stdout, "and the summary says so"
 
     mended = start([*arguments, "--out", str(out)])
     stdout, err = mended.communicate(timeout=120)
     assert mended.returncode == 0, err
-    after = Run.load(out)
-    assert after.is_complete and after.failures == []
+    after = load_run(out)
+    assert windows_of(after).is_complete and after.failures == []
     assert all(divergences(after).values()), "what was scored without the reference is compared after all"
     assert {k: v for k, v in nll(after).items() if k in nll(run)} == nll(run), "what was there has not changed"
 
@@ -224,10 +235,10 @@ def test_failures_of_the_model_are_recorded_and_the_sweep_goes_on(
         built.write_bytes(whole)
         os.utime(built, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert broken.code == 1
-    run = Run.load(tmp_path / "second")
+    run = load_run(tmp_path / "second")
     assert {(f.recipe, f.window) for f in run.failures} == {("IQ2_XXS", 0), ("IQ2_XXS", 1)}
     assert all("NaN or Inf" in f.reason for f in run.failures)
-    assert len(run.windows["DG-FULL-IQ2_XXS"]) == len(run.windows["F16"]) == WINDOWS
+    assert len(windows_of(run).by_file["DG-FULL-IQ2_XXS"]) == len(windows_of(run).by_file["F16"]) == WINDOWS
     assert "IQ2_XXS: 0 of 2 windows measured" in broken.out
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from bench.core.errors import BenchError
-from bench.measures.windows.score import TokenStream
 from bench.texts import prompts
+from bench.texts.stream import TokenStream
 
 KINDS = {"code", "dialogue", "encyclopedic", "letter", "mathematics", "narrative", "report", "technical"}
 

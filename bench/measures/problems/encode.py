@@ -6,8 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
+from bench.core.files import complete_or_absent
 from bench.engine.llama import Model
-from bench.gguf_files.info import complete_or_absent
+from bench.execute.content import Site
+from bench.execute.job import Share
 from bench.measures.problems.jobs import EncodedProblem, EncodedSet, EncodedStop, EncodeJob, EncodeResult
 from bench.measures.problems.sets import FIM, Conversation, Infill, Stop, problem_set
 from bench.texts.chat import ChatTemplate
@@ -16,12 +18,12 @@ from bench.texts.chat import ChatTemplate
 _BATCH = 1024
 
 
-def encode(job: EncodeJob) -> EncodeResult:
+def encode(job: EncodeJob, site: Site, progress: Share) -> EncodeResult:
     """Write the encoded set to `job.out`. Raises BenchError for a model that lacks what the kind of problem needs."""
-    found = problem_set(job.problems)
+    found = problem_set(job.problems if isinstance(job.problems, str) else str(site.path(job.problems)))
     encoded: list[EncodedProblem] = []
     left_out: dict[str, str] = {}
-    with Model(job.model, vocab_only=True) as model:
+    with Model(site.path(job.model), vocab_only=True) as model:
         encoder = _Infills(model) if found.kind == FIM else _Conversations(model, job)
         for problem in found.problems:
             try:
@@ -41,7 +43,7 @@ def encode(job: EncodeJob) -> EncodeResult:
     if not encoded:
         raise BenchError(next(iter(left_out.values())))
     batches = _batches(encoded)
-    with complete_or_absent(job.out) as partial:
+    with complete_or_absent(site.path(job.out)) as partial:
         partial.write_text(EncodedSet(batches=batches).model_dump_json(), encoding="utf-8")
     return EncodeResult(
         batches=len(batches),

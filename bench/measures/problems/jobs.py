@@ -1,18 +1,14 @@
-"""Jobs about problems and samples, and what workers answer. Part of jobs.py, which has the rest."""
+"""What a worker is asked about infill problems and conversations, and what it answers."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal
+from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True)
+from bench.execute.content import Content
+from bench.execute.job import Frozen, Job
 
 
-class EncodedStop(_Frozen):
+class EncodedStop(Frozen):
     """Where a completion ends: see problems.Stop."""
 
     single_line: bool
@@ -21,7 +17,7 @@ class EncodedStop(_Frozen):
     lines: int
 
 
-class EncodedProblem(_Frozen):
+class EncodedProblem(Frozen):
     """A problem as tokens. scored: ranges of token indices that are scored, each by the logits before it.
 
     prompt: how many tokens a completion goes on from, with `expected` as the text that is wanted and `stop`; None for
@@ -41,28 +37,13 @@ class EncodedProblem(_Frozen):
         return sum(end - start for start, end in self.scored)
 
 
-class EncodedSet(_Frozen):
+class EncodedSet(Frozen):
     """Problems in batches, of which one at a time has its logits kept."""
 
     batches: tuple[tuple[EncodedProblem, ...], ...]
 
 
-class EncodeJob(_Frozen):
-    """Turn a set of problems (problems.problem_set) into tokens under a model's vocabulary and chat template.
-
-    context: tokens that a problem may have with its completion; assistant_only: score the assistant's tokens only.
-    """
-
-    kind: Literal["encode"] = "encode"
-    model: Path
-    problems: str
-    template: str | None
-    context: int
-    assistant_only: bool
-    out: Path
-
-
-class EncodeResult(_Frozen):
+class EncodeResult(Frozen):
     """rows: scored tokens of the largest batch; left_out: why, by name of the problem."""
 
     batches: int
@@ -71,22 +52,24 @@ class EncodeResult(_Frozen):
     left_out: dict[str, str]
 
 
-class SolveJob(_Frozen):
-    """Score a batch of encoded problems, and complete those that ask for it, token by token and always the likeliest.
+class EncodeJob(Job[EncodeResult]):
+    """Turn a set of problems into tokens under a model's vocabulary and chat template.
 
-    write_logits, reference_logits: as in MeasureJob, for all scored tokens of the batch.
+    problems: the name of a fixed set, or the user's own file of JSON lines; context: tokens that a problem may have with its
+    completion; assistant_only: score the assistant's tokens only; out: an EncodedSet as JSON.
     """
 
-    kind: Literal["solve"] = "solve"
-    model: Path
-    problems: Path
-    batch: int
-    threads: int
-    write_logits: Path | None = None
-    reference_logits: Path | None = None
+    done_by: ClassVar[str] = "bench.measures.problems.encode:encode"
+
+    model: Content
+    problems: str | Content
+    template: str | None
+    context: int
+    assistant_only: bool
+    out: Content
 
 
-class ProblemResult(_Frozen):
+class ProblemResult(Frozen):
     """Raw values of one problem. tokens: scored; nll, kl: sums over them, nats, kl None without a comparison.
 
     correct, same_top: tokens whose likeliest token is the right one, and the reference's. completion: what the model wrote up to
@@ -104,27 +87,23 @@ class ProblemResult(_Frozen):
     expected: str | None = None
 
 
-class SolveResult(_Frozen):
+class SolveResult(Frozen):
     results: tuple[ProblemResult, ...]
 
 
-class SampleJob(_Frozen):
-    """Complete texts, always with the likeliest token. limit: tokens of a completion."""
+class SolveJob(Job[SolveResult]):
+    """Score a batch of encoded problems, and complete those that ask for it, token by token and always the likeliest.
 
-    kind: Literal["sample"] = "sample"
-    model: Path
-    prompts: tuple[str, ...]
-    limit: int
+    problems: the encoded set. write_logits: keep the logits of all scored tokens of the batch there; reference_logits: compare
+    with those.
+    """
+
+    done_by: ClassVar[str] = "bench.measures.problems.solve:solve"
+    pinned: ClassVar[bool] = True
+
+    model: Content
+    problems: Content
+    batch: int
     threads: int
-
-
-class Completion(_Frozen):
-    """What a model wrote after a prompt. ended: whether it said so itself, before the limit."""
-
-    tokens: tuple[int, ...]
-    text: str
-    ended: bool
-
-
-class SampleResult(_Frozen):
-    completions: tuple[Completion, ...]
+    write_logits: Content | None = None
+    reference_logits: Content | None = None

@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
+from bench.engine.greedy import greedy
 from bench.engine.llama import Context, Model
 from bench.engine.scoring import Divergence, ReferenceLogits, TokenScores, score
-from bench.measures.problems.jobs import (
-    Completion,
-    EncodedProblem,
-    EncodedSet,
-    ProblemResult,
-    SampleJob,
-    SampleResult,
-    SolveJob,
-    SolveResult,
-)
+from bench.execute.content import Site
+from bench.execute.job import Share
+from bench.measures.problems.jobs import EncodedProblem, EncodedSet, ProblemResult, SolveJob, SolveResult
 from bench.measures.problems.sets import Stop
 
 _UBATCH = 512
 
 
-def solve(job: SolveJob, progress: Callable[[float], None]) -> SolveResult:
+def solve(job: SolveJob, site: Site, progress: Share) -> SolveResult:
     """Score the batch's problems. All their logits are compared at once, so the reference's stand in one file."""
-    batch = EncodedSet.model_validate_json(job.problems.read_bytes()).batches[job.batch]
+    batch = EncodedSet.model_validate_json(site.path(job.problems).read_bytes()).batches[job.batch]
     n_ctx = max(max(len(p.tokens), (p.prompt or 0) + (p.stop.limit if p.stop else 0)) for p in batch)
     rows = sum(p.n_scored for p in batch)
     completions: list[str | None] = []
-    with Model(job.model) as model:
+    path = site.path(job.model)
+    with Model(path) as model:
         if max(max(p.tokens) for p in batch) >= model.n_vocab:
-            raise BenchError(f"{job.model}: its vocabulary of {model.n_vocab} is smaller than the reference's")
+            raise BenchError(f"{path}: its vocabulary of {model.n_vocab} is smaller than the reference's")
         logits = np.empty((rows, model.n_vocab), np.float32)
         with Context(model, n_ctx=n_ctx, n_batch=n_ctx, n_ubatch=min(_UBATCH, n_ctx), threads=job.threads) as context:
             filled = 0
@@ -43,8 +36,8 @@ def solve(job: SolveJob, progress: Callable[[float], None]) -> SolveResult:
                 progress((i + 1) / len(batch))
         targets = np.concatenate([np.asarray(p.tokens[a:b], np.int32) for p in batch for a, b in p.scored])
         if job.write_logits:
-            ReferenceLogits(job.write_logits, model.n_vocab).write(logits)
-        reference = ReferenceLogits(job.reference_logits, model.n_vocab) if job.reference_logits else None
+            ReferenceLogits(site.path(job.write_logits), model.n_vocab).write(logits)
+        reference = ReferenceLogits(site.path(job.reference_logits), model.n_vocab) if job.reference_logits else None
         scores, divergence = score(logits, targets, threads=job.threads, reference=reference)
     return SolveResult(results=tuple(_results(batch, scores, divergence, completions)))
 
@@ -77,44 +70,13 @@ def _complete(context: Context, problem: EncodedProblem) -> str | None:
     context.prepare(tokens[start : problem.prompt], problem.prompt - 1 - start)
     context.decode()
     written, ended = b"", None
-    for token in _greedy(context, stop.limit):
+    for token in greedy(context, stop.limit):
         written += context.model.piece(token)
         if (ended := stop.cut(written.decode("utf-8", "replace"))) is not None:
             break
     else:
         ended = written.decode("utf-8", "replace")
     return stop.without_rest(ended, problem.expected or "")
-
-
-def _greedy(context: Context, limit: int) -> Iterator[int]:
-    """The likeliest token after the last decode, and so on up to the limit or where the model says that it has finished."""
-    model = context.model
-    infill = model.infill_tokens() or ()
-    for _ in range(limit):
-        token = int(context.logits()[-1].argmax())
-        if model.is_end(token) or token in infill:
-            return
-        yield token
-        context.prepare(np.array([token], np.int32), 0)
-        context.decode()
-
-
-def sample(job: SampleJob, progress: Callable[[float], None]) -> SampleResult:
-    """Complete every prompt from an empty context."""
-    completions = []
-    with Model(job.model) as model:
-        prompts = [model.tokenize(p) for p in job.prompts]
-        n_ctx = max(len(p) for p in prompts) + job.limit
-        with Context(model, n_ctx=n_ctx, n_batch=n_ctx, n_ubatch=min(_UBATCH, n_ctx), threads=job.threads) as context:
-            for i, prompt in enumerate(prompts):
-                context.clear()
-                context.prepare(prompt, len(prompt) - 1)
-                context.decode()
-                tokens = tuple(_greedy(context, job.limit))
-                text = b"".join(model.piece(t) for t in tokens).decode("utf-8", "replace")
-                completions.append(Completion(tokens=tokens, text=text, ended=len(tokens) < job.limit))
-                progress((i + 1) / len(prompts))
-    return SampleResult(completions=tuple(completions))
 
 
 def _results(

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from bench.core.errors import BenchError, MeasurementError
-from bench.core.progress import Reporter
+from bench.core.files import complete_or_absent, file_sha256, short_hash
 from bench.engine.memory import machine_memory
 from bench.engine.scoring import ReferenceLogits
-from bench.execute.jobs import LibraryInfo
-from bench.execute.local import run_job
+from bench.execute.content import Content
 from bench.gguf_files.header import read_header
-from bench.gguf_files.info import complete_or_absent
+from bench.measures.plan import File, Plan
 from bench.measures.problems.jobs import EncodeJob, EncodeResult, SolveJob, SolveResult
-from bench.measures.problems.sets import CHAT, FIM, problem_set
-from bench.models.reference import Reference
-from bench.records.run import ProblemRecord, ProblemSetIdentity, Run, RunStore
+from bench.measures.problems.records import ProblemRecord, ProblemSetIdentity
+from bench.measures.problems.runs import problems_of
+from bench.measures.problems.sets import CHAT, FIM, KINDS, problem_set
+from bench.records.run import Run
+from bench.records.store import RunStore
 from bench.texts.chat import template_for
-from bench.workbench.files import short_hash
+from bench.workbench.work import Work
 
 #: Part of every key: raise it when problems are turned into other tokens.
 _ENCODING = 3
@@ -31,32 +31,29 @@ _CONTEXT = 8192
 
 
 @dataclass(frozen=True)
-class Problems:
-    """A set as it is asked of one model. identity: what its figures belong to; path: the encoded set; rows: scored tokens of the
-    largest batch."""
+class Encoded:
+    """A set as it is asked of one model. identity: what its figures belong to; content: the encoded set; rows: scored tokens of
+    the largest batch."""
 
     identity: ProblemSetIdentity
-    path: Path
+    content: Content
     batches: int
     rows: int
 
+    @property
+    def label(self) -> str:
+        return {FIM: "Infill problems", CHAT: "Conversations"}[self.identity.problem_kind]
 
-def prepare(
-    named: Sequence[str],
-    reference: Reference,
-    library: LibraryInfo,
-    assistant_only: bool,
-    cache: Path,
-    reporter: Reporter,
-) -> list[Problems]:
+
+def encoded_sets(named: Sequence[str], work: Work, *, assistant_only: bool) -> list[Encoded]:
     """The sets, encoded for the reference's vocabulary. What the model lacks is told, and that set left out.
 
     Raises BenchError for a set that cannot be read.
     """
     if assistant_only and not any(problem_set(n).kind == CHAT for n in named):
         raise BenchError("--assistant-only says how conversations are scored; ask for them with --kinds chat")
-    header = read_header(reference.path)
-    embedded = header.metadata.get("tokenizer.chat_template")
+    reference = work.reference
+    embedded = read_header(reference.path).metadata.get("tokenizer.chat_template")
     template = template_for(str(embedded) if embedded else None, reference.info.architecture)
     found = []
     for name in named:
@@ -64,124 +61,138 @@ def prepare(
         only = assistant_only and wanted.kind == CHAT
         asked = [wanted.sha256, reference.info.vocabulary_sha256, wanted.kind == CHAT and template, only]
         context = min(_CONTEXT, reference.info.context_length or _CONTEXT)
-        key = short_hash(_ENCODING, library.binding, context, *asked)
+        key = short_hash(_ENCODING, work.library.binding, context, *asked)
         identity = ProblemSetIdentity(
             name=wanted.name, problem_kind=wanted.kind, sha256=wanted.sha256, assistant_only=only, key=key
         )
         job = EncodeJob(
-            model=reference.path,
-            problems=name,
+            model=work.model,
+            problems=name if name in KINDS else work.executor.hold(Path(name), file_sha256(Path(name))),
             template=template,
             context=context,
             assistant_only=only,
-            out=(cache / "tokens" / f"problems-{key}.json").absolute(),
+            out=Content(name=f"tokens/problems-{key}.json"),
         )
         try:
-            encoded = _encoded(job)
+            encoded = _encoded(job, work)
         except MeasurementError:
             raise
         except BenchError as e:
-            reporter.warn(f"{reference.info.name}: {e}")
+            work.reporter.warn(f"{reference.info.name}: {e}")
             continue
         if encoded.left_out:
             problem, why = next(iter(encoded.left_out.items()))
-            reporter.warn(
+            work.reporter.warn(
                 f"{name}: {len(encoded.left_out)} of {len(wanted.problems)} are left out, such as {problem}: {why}"
             )
-        found.append(Problems(identity, job.out, encoded.batches, encoded.rows))
+        found.append(Encoded(identity, job.out, encoded.batches, encoded.rows))
     return found
 
 
-def _encoded(job: EncodeJob) -> EncodeResult:
-    note = job.out.with_suffix(".note")
+def _encoded(job: EncodeJob, work: Work) -> EncodeResult:
+    out = work.executor.site.path(job.out)
+    note = out.with_suffix(".note")
     try:
-        if job.out.is_file():
+        if out.is_file():
             return EncodeResult.model_validate_json(note.read_bytes())
     except (OSError, ValidationError):
         pass  # not encoded yet, or by another version of this program
-    result = run_job(job, EncodeResult)
+    result = work.executor.do(job)
     with complete_or_absent(note) as partial:
         partial.write_text(result.model_dump_json(), encoding="utf-8")
     return result
 
 
-def pending_batches(
-    problems: Problems, run: Run, names: Collection[str], alone: Collection[str], reference: str
-) -> dict[int, list[str]]:
-    """Files that are still to be scored on a set, by batch. alone: those that are not compared with the reference."""
-    on_record = run.problems(problems.identity.key)
+@dataclass(frozen=True)
+class Problems:
+    """Sets of problems, scored and completed by all files of a plan."""
 
-    def has(name: str, batch: int) -> bool:
-        found = on_record.get(name, {}).get(batch)
-        return found is not None and (
-            name == reference or name in alone or all(r.kl is not None for r in found.results)
-        )
+    plan: Plan
+    sets: tuple[Encoded, ...]
 
-    missing = {b: [n for n in names if not has(n, b)] for b in range(problems.batches)}
-    return {b: left for b, left in missing.items() if left}
+    @property
+    def title(self) -> str:
+        return " and ".join(dict.fromkeys(s.label for s in self.sets)).capitalize()
 
+    def pending(self, run: Run) -> set[str]:
+        return {n for s in self.sets for names in self._pending(s, run).values() for n in names}
 
-def solve_problems(
-    problems: Problems,
-    store: RunStore,
-    paths: dict[str, Path],
-    alone: Collection[str],
-    reference: str,
-    *,
-    threads: int,
-    cpus: list[int],
-    scratch: Path,
-    vocabulary: int,
-    reporter: Reporter,
-) -> None:
-    """Put the results of every file on record. paths: the files, the reference's among them. A failure costs one batch of one file."""
-    todo = pending_batches(problems, store.run, list(paths), alone, reference)
-    logits = ReferenceLogits(scratch / "problems.logits", vocabulary)
-    # of a batch: as llama.cpp computes them, the rows that are scored, and the system's copy of the reference's
-    needed, available = 3 * logits.n_bytes(problems.rows, vocabulary), machine_memory().available
-    if todo and needed > available:
-        reporter.warn(
-            f"{problems.identity.name}: its longest problems take {needed / 1e9:.1f} GB of memory and {available / 1e9:.1f} GB are available; "
-            "end other programs or give shorter ones"
-        )
-        return
-    label = {FIM: "Infill problems", CHAT: "Conversations"}[problems.identity.problem_kind]
-    try:
-        with reporter.steps(label, sum(map(len, todo.values()))) as steps:
+    def progress(self, run: Run) -> tuple[int, int]:
+        total = len(self.plan.names) * sum(s.batches for s in self.sets)
+        return total - sum(len(names) for s in self.sets for names in self._pending(s, run).values()), total
+
+    def _pending(self, wanted: Encoded, run: Run) -> dict[int, list[str]]:
+        """Files that are still to be scored on a set, by batch."""
+        plan, on_record = self.plan, problems_of(run, wanted.identity.key)
+
+        def has(name: str, batch: int) -> bool:
+            found = on_record.get(name, {}).get(batch)
+            return found is not None and (
+                name == plan.reference or name in plan.alone or all(r.kl is not None for r in found.results)
+            )
+
+        missing = {b: [n for n in plan.names if not has(n, b)] for b in range(wanted.batches)}
+        return {b: left for b, left in missing.items() if left}
+
+    def check_room(self) -> None:
+        """What a set takes is told, and it is left out, when its turn comes: the windows are measured all the same."""
+
+    def measure(self, store: RunStore, files: Mapping[str, File]) -> None:
+        """Put the results of every file on record, set by set. A failure costs one batch of one file."""
+        for wanted in self.sets:
+            self._solve(wanted, store, files)
+
+    def _solve(self, wanted: Encoded, store: RunStore, files: Mapping[str, File]) -> None:
+        plan, work = self.plan, self.plan.work
+        todo = {
+            b: there
+            for b, names in self._pending(wanted, store.run).items()
+            if (there := [n for n in names if n in files])
+        }
+        # of a batch: as llama.cpp computes them, the rows that are scored, and the system's copy of the reference's
+        needed = 3 * ReferenceLogits.n_bytes(wanted.rows, work.reference.info.vocabulary)
+        available = machine_memory().available
+        if todo and needed > available:
+            work.reporter.warn(
+                f"{wanted.identity.name}: its longest problems take {needed / 1e9:.1f} GB of memory and {available / 1e9:.1f} GB are available; "
+                "end other programs or give shorter ones"
+            )
+            return
+        kept = work.scratch("problems.logits")
+        logits = work.executor.site.path(kept)
+        with work.scratch_files(), work.reporter.steps(wanted.label, sum(map(len, todo.values()))) as steps:
             for batch, names in todo.items():
-                logits.path.unlink(missing_ok=True)
-                for name in dict.fromkeys([reference, *names]):
-                    steps.name(f"batch {batch + 1} of {problems.batches}, {name}")
-                    is_reference = name == reference
-                    compared = not is_reference and name not in alone and logits.path.exists()
+                logits.unlink(missing_ok=True)
+                for name in dict.fromkeys([plan.reference, *names]):
+                    steps.name(f"batch {batch + 1} of {wanted.batches}, {name}")
+                    is_reference = name == plan.reference
+                    compared = not is_reference and name not in plan.alone and logits.exists()
                     job = SolveJob(
-                        model=paths[name],
-                        problems=problems.path,
+                        model=files[name].content,
+                        problems=wanted.content,
                         batch=batch,
-                        threads=threads,
-                        write_logits=logits.path.absolute() if is_reference else None,
-                        reference_logits=logits.path.absolute() if compared else None,
+                        threads=work.threads,
+                        write_logits=kept if is_reference else None,
+                        reference_logits=kept if compared else None,
                     )
                     try:
-                        solved = run_job(job, SolveResult, cpus=cpus)
+                        solved = work.executor.do(job)
                     except BenchError as e:
-                        reporter.warn(f"{name}, {label.lower()}, batch {batch + 1}: {e}")
+                        work.reporter.warn(f"{name}, {wanted.label.lower()}, batch {batch + 1}: {e}")
                     else:
                         if name in names:
-                            store.append(_record(store.run, name, problems, batch, solved))
+                            store.append(_record(store.run, name, wanted, batch, solved))
                     if name in names:
                         steps.done()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _record(run: Run, name: str, problems: Problems, batch: int, solved: SolveResult) -> ProblemRecord:
+def _record(run: Run, name: str, wanted: Encoded, batch: int, solved: SolveResult) -> ProblemRecord:
     return ProblemRecord(
         run=run.header.id,
         recipe=name,
         sha256=run.files[name].sha256,
-        problem_set=problems.identity,
+        problem_set=wanted.identity,
         batch=batch,
-        batches=problems.batches,
+        batches=wanted.batches,
         results=solved.results,
     )

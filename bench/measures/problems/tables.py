@@ -9,20 +9,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.core.formats import MISSING, divergence_text, percent, perplexity_text, share
 from bench.measures.problems.jobs import ProblemResult
+from bench.measures.problems.records import ProblemSetIdentity
+from bench.measures.problems.runs import problems_of
 from bench.measures.problems.sets import FIM
-from bench.measures.windows import statistics as stats
-from bench.measures.windows.statistics import Estimate
-from bench.measures.windows.tables import (
-    MISSING,
-    divergence_text,
-    percent,
-    perplexity_text,
-    share,
-    verdict,
-    with_interval,
-)
-from bench.records.run import ProblemSetIdentity, Run
+from bench.records.run import Run
+from bench.statistics.estimates import Estimate, exp, ratio_of_sums, share_of
+from bench.statistics.verdicts import verdict, with_interval
 
 FIM_KEY = """\
 Key
@@ -55,7 +49,7 @@ class Scores:
 
 def problem_results(run: Run, problems: ProblemSetIdentity) -> dict[str, list[ProblemResult]]:
     """Results, problem by problem, of files that have all of the set: figures over fewer problems would not compare."""
-    on_record = run.problems(problems.key)
+    on_record = problems_of(run, problems.key)
     most = max((len(b) for b in on_record.values()), default=0)
     return {
         n: [r for record in b.values() for r in record.results]
@@ -76,18 +70,18 @@ def scores(results: Sequence[ProblemResult], reference: Sequence[ProblemResult] 
     if reference is not None:
         by_name = {r.name: r for r in reference}
         theirs = _array(by_name[r.name].nll for r in results)
-        change = stats.ratio_of_sums(nll - theirs, tokens).map(lambda x: stats.exp(x) - 1)
+        change = ratio_of_sums(nll - theirs, tokens).map(lambda x: exp(x) - 1)
         if written:
             before = _array(edit_similarity(by_name[r.name].completion or "", r.expected or "") for r in results)
-            similarity_change = stats.ratio_of_sums(similarity - before, np.ones(len(written)))
+            similarity_change = ratio_of_sums(similarity - before, np.ones(len(written)))
     return Scores(
         problems=len(results),
-        ppl=stats.ratio_of_sums(nll, tokens).map(stats.exp),
+        ppl=ratio_of_sums(nll, tokens).map(exp),
         change=change,
-        kl=stats.ratio_of_sums(_array(kl), tokens) if all(x is not None for x in kl) else None,
-        same_top=stats.ratio_of_sums(_array(same), tokens) if all(x is not None for x in same) else None,
-        exact=stats.share_of(sum(is_exact(c, e) for c, e in written), len(written)) if written else None,
-        similarity=stats.ratio_of_sums(similarity, np.ones(len(written))) if written else None,
+        kl=ratio_of_sums(_array(kl), tokens) if all(x is not None for x in kl) else None,
+        same_top=ratio_of_sums(_array(same), tokens) if all(x is not None for x in same) else None,
+        exact=share_of(sum(is_exact(c, e) for c, e in written), len(written)) if written else None,
+        similarity=ratio_of_sums(similarity, np.ones(len(written))) if written else None,
         similarity_change=similarity_change,
     )
 

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from bench.core.errors import BenchError, MeasurementError
 from bench.engine.graph import tensor_callback
 from bench.engine.llama import Context, Model
-from bench.execute.jobs import PropagationJob, PropagationResult
-from bench.measures.windows.score import TokenStream
+from bench.execute.content import Site
+from bench.execute.job import Share
+from bench.measures.propagation.jobs import PropagationJob, PropagationResult
+from bench.texts.stream import TokenStream
 
 _STATE = re.compile(r"^(ffn_inp|l_out)-(\d+)$")
 _EMBEDDING = ("embd", "inp_embd")
@@ -39,19 +41,20 @@ def relative_error(states: NDArray[np.float32], reference: NDArray[np.float32]) 
     return float((difference / np.maximum(scale, 1e-30)).mean())
 
 
-def propagate(job: PropagationJob) -> PropagationResult:
+def propagate(job: PropagationJob, site: Site, progress: Share) -> PropagationResult:
     """Write the reference's states to `job.states`, or compare with those that are there.
 
     Raises BenchError for an architecture whose graph does not name its states, MeasurementError for states that are not
     finite.
     """
-    stream, length = TokenStream.load(job.stream), job.tokens
+    stream, length = TokenStream.load(site.path(job.stream)), job.tokens
+    path, at = site.path(job.model), site.path(job.states)
     tokens = stream.window(job.window, job.settings.window)[:length]
     previous: dict[str, NDArray[np.float32]] = {}
     states: dict[int, float] = {}
     parts: dict[int, float] = {}
     seen: set[int] = set()
-    stored: NDArray[np.float32] | None = None if job.write else np.load(job.states, mmap_mode="r")
+    stored: NDArray[np.float32] | None = None if job.write else np.load(at, mmap_mode="r")
 
     def observe(name: str, values: NDArray[np.float32]) -> None:
         nonlocal stored
@@ -60,7 +63,7 @@ def propagate(job: PropagationJob) -> PropagationResult:
             return
         if stored is None:
             shape = (2 * model.n_layers + 1, *values.shape)
-            stored = np.lib.format.open_memmap(job.states, mode="w+", dtype=np.float32, shape=shape)
+            stored = np.lib.format.open_memmap(at, mode="w+", dtype=np.float32, shape=shape)
         seen.add(index)
         if job.write:
             stored[index] = values
@@ -73,7 +76,7 @@ def propagate(job: PropagationJob) -> PropagationResult:
 
     callback = tensor_callback(observe, lambda name: _index(name) is not None)
     with (
-        Model(job.model) as model,
+        Model(path) as model,
         Context(
             model, n_ctx=length, n_batch=length, n_ubatch=length, threads=job.settings.threads, callback=callback
         ) as context,
@@ -84,7 +87,7 @@ def propagate(job: PropagationJob) -> PropagationResult:
         n_layers = model.n_layers
     if not set(range(1, 2 * n_layers + 1)) <= seen:
         raise BenchError(
-            f"{job.model.name}: llama.cpp does not name the hidden states of this architecture (l_out, ffn_inp), so their error "
+            f"{path.name}: llama.cpp does not name the hidden states of this architecture (l_out, ffn_inp), so their error "
             "cannot be measured; leave --propagation out"
         )
     if job.write:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
-from bench.core.errors import MeasurementError
-from bench.core.progress import Reporter
-from bench.execute.jobs import PropagationJob, PropagationResult, Settings
-from bench.execute.local import run_job
-from bench.records.run import PropagationRecord, Run, RunStore
+from bench.core.errors import BenchError, MeasurementError
+from bench.measures.plan import File, Plan
+from bench.measures.propagation.jobs import PropagationJob, PropagationResult
+from bench.measures.propagation.records import PropagationRecord
+from bench.measures.propagation.runs import propagation_of
+from bench.records.run import Run
+from bench.records.store import RunStore
 
 #: Hidden states are compared on this many tokens from the beginning of every window.
 TOKENS = 512
@@ -19,65 +20,79 @@ TOKENS = 512
 
 @dataclass(frozen=True)
 class HiddenStates:
-    """What is to be compared: recipes against the reference on windows of a token stream."""
+    """Hidden states of a plan's recipes, compared with the reference's on the same windows."""
 
-    reference_label: str
-    recipes: tuple[str, ...]
-    stream: Path
-    windows: int
-    settings: Settings
-    cpus: tuple[int, ...]
+    plan: Plan
+    title: str = "Hidden states"
 
-    def pending(self, run: Run) -> dict[int, list[str]]:
+    @property
+    def _recipes(self) -> list[str]:
+        return [n for n in self.plan.names if n != self.plan.reference]
+
+    @property
+    def _tokens(self) -> int:
+        return min(TOKENS, self.plan.work.settings.window)
+
+    def pending(self, run: Run) -> set[str]:
+        """Recipes that are still to be compared on a window."""
+        return {name for names in self._pending(run).values() for name in names}
+
+    def progress(self, run: Run) -> tuple[int, int]:
+        total = len(self._recipes) * self.plan.windows
+        return total - sum(map(len, self._pending(run).values())), total
+
+    def _pending(self, run: Run) -> dict[int, list[str]]:
         """Recipes that are still to be compared, by window."""
-        missing = {w: [n for n in self.recipes if w not in run.propagation.get(n, {})] for w in range(self.windows)}
+        known = propagation_of(run)
+        missing = {w: [n for n in self._recipes if w not in known.get(n, {})] for w in range(self.plan.windows)}
         return {w: names for w, names in missing.items() if names}
 
+    def check_room(self) -> None:
+        """States of a window are small beside its logits."""
 
-def compare_hidden_states(
-    stage: HiddenStates, store: RunStore, paths: dict[str, Path], scratch: Path, reporter: Reporter
-) -> None:
-    """Put the errors of every recipe's hidden states on record. paths: the files that were built, the reference's among them.
+    def measure(self, store: RunStore, files: Mapping[str, File]) -> None:
+        """Put the errors of every recipe's hidden states on record.
 
-    What cannot be compared is told and stays pending: the sweep before it keeps its results. Raises BenchError for an
-    architecture whose states llama.cpp does not name.
-    """
-    pending = stage.pending(store.run)
-    scratch.mkdir(parents=True, exist_ok=True)
-    job = partial(
-        PropagationJob,
-        stream=stage.stream,
-        tokens=min(TOKENS, stage.settings.window),
-        settings=stage.settings,
-        states=scratch / "states.npy",
-    )
-    cpus = list(stage.cpus)
-    try:
-        with reporter.steps("Hidden states", sum(map(len, pending.values()))) as steps:
+        What cannot be compared is told and stays pending; so does all of it where llama.cpp does not name the states of the
+        architecture: what else was measured gets its tables all the same.
+        """
+        pending = self._pending(store.run)
+        try:
+            self._compare(pending, store, files)
+        except MeasurementError:
+            raise
+        except BenchError as e:
+            self.plan.work.reporter.warn(str(e))
+
+    def _compare(self, pending: dict[int, list[str]], store: RunStore, files: Mapping[str, File]) -> None:
+        plan, work = self.plan, self.plan.work
+        job = partial(
+            PropagationJob,
+            stream=plan.stream.content,
+            tokens=self._tokens,
+            settings=work.settings,
+            states=work.scratch("states.npy"),
+        )
+        with work.scratch_files(), work.reporter.steps(self.title, sum(map(len, pending.values()))) as steps:
             for window, wanted in pending.items():
-                names = [n for n in wanted if n in paths]
-                reference = [stage.reference_label] if names else []
+                names = [n for n in wanted if n in files]
+                reference = [plan.reference] if names else []
                 for name in reference + names:
-                    steps.name(f"window {window + 1} of {stage.windows}, {name}")
-                    model = paths[name]
+                    steps.name(f"window {window + 1} of {plan.windows}, {name}")
                     try:
-                        result = run_job(
-                            job(model=model, window=window, write=name in reference), PropagationResult, cpus=cpus
+                        result = work.executor.do(
+                            job(model=files[name].content, window=window, write=name in reference)
                         )
                     except MeasurementError as e:
-                        reporter.warn(f"{name}, window {window}: its hidden states were not compared: {e}")
+                        work.reporter.warn(f"{name}, window {window}: its hidden states were not compared: {e}")
                         if name in reference:
                             break
                     else:
                         if name not in reference:
-                            store.append(_record(store.run, name, result, stage))
+                            store.append(self._record(store.run, name, result))
                             steps.done()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
-
-def _record(run: Run, name: str, result: PropagationResult, stage: HiddenStates) -> PropagationRecord:
-    tokens = min(TOKENS, stage.settings.window)
-    return PropagationRecord(
-        run=run.header.id, recipe=name, sha256=run.files[name].sha256, tokens=tokens, result=result
-    )
+    def _record(self, run: Run, name: str, result: PropagationResult) -> PropagationRecord:
+        return PropagationRecord(
+            run=run.header.id, recipe=name, sha256=run.files[name].sha256, tokens=self._tokens, result=result
+        )

@@ -8,9 +8,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.measures.windows.statistics import Estimate, mean_over_windows
-from bench.measures.windows.tables import mixed_pairs, percent, verdict, with_interval
+from bench.core.formats import percent
+from bench.measures.propagation.runs import propagation_of
+from bench.records.families import mixed_pairs
 from bench.records.run import Run
+from bench.statistics.estimates import Estimate, mean_over_windows
+from bench.statistics.verdicts import verdict, with_interval
 
 KEY = """\
 Key
@@ -21,7 +24,7 @@ Key
 
 def errors(run: Run, recipe: str, part: str = "residual") -> NDArray[np.float64]:
     """(windows, layers) relative errors of a recipe, NaN where there is none; no row when not all windows are there."""
-    found = run.propagation.get(recipe, {})
+    found = propagation_of(run).get(recipe, {})
     if len(found) < run.identity.windows:
         return np.empty((0, 0))
     return np.array([getattr(r, part) for r in found.values()], np.float64)

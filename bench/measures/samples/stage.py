@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from bench.core.errors import BenchError
-from bench.core.progress import Reporter
-from bench.execute.local import run_job
-from bench.measures.problems.jobs import SampleJob, SampleResult
-from bench.records.run import Run, RunStore, SampleRecord
+from bench.measures.plan import File, Plan
+from bench.measures.samples.jobs import SampleJob
+from bench.measures.samples.records import SampleRecord
+from bench.measures.samples.runs import samples_for
+from bench.records.run import Run
+from bench.records.store import RunStore
 from bench.texts import prompts
 
 #: Characters of the beginning of a fixed text, cut at the last blank.
@@ -27,40 +29,53 @@ def sample_prompts(own: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 
 @dataclass(frozen=True)
 class Samples:
-    """What is asked of every file."""
+    """Completions of the same prompts by every file of a plan. prompts: (name, text) of each; limit: tokens of a completion."""
 
+    plan: Plan
     prompts: tuple[tuple[str, str], ...]
     limit: int
+    title: str = "Samples"
 
-    def pending(self, run: Run, names: list[str]) -> list[str]:
-        on_record = run.samples_of(self.prompts, self.limit)
-        return [n for n in names if n not in on_record]
+    def pending(self, run: Run) -> set[str]:
+        return set(self._pending(run))
 
+    def progress(self, run: Run) -> tuple[int, int]:
+        total = len(self.plan.names)
+        return total - len(self._pending(run)), total
 
-def write_samples(
-    samples: Samples, store: RunStore, paths: dict[str, Path], *, threads: int, cpus: list[int], reporter: Reporter
-) -> None:
-    """Put every file's completions on record. A failure costs one file."""
-    names = samples.pending(store.run, list(paths))
-    with reporter.steps("Samples", len(names)) as steps:
-        for name in names:
-            steps.name(name)
-            job = SampleJob(
-                model=paths[name], prompts=tuple(t for _, t in samples.prompts), limit=samples.limit, threads=threads
-            )
-            try:
-                found = run_job(job, SampleResult, cpus=cpus, progress=steps.share)
-            except BenchError as e:
-                reporter.warn(f"{name}, samples: {e}")
-            else:
-                store.append(
-                    SampleRecord(
-                        run=store.run.header.id,
-                        recipe=name,
-                        sha256=store.run.files[name].sha256,
-                        prompts=samples.prompts,
-                        limit=samples.limit,
-                        completions=found.completions,
-                    )
+    def _pending(self, run: Run) -> list[str]:
+        on_record = samples_for(run, self.prompts, self.limit)
+        return [n for n in self.plan.names if n not in on_record]
+
+    def check_room(self) -> None:
+        """A context of a few hundred tokens is no matter."""
+
+    def measure(self, store: RunStore, files: Mapping[str, File]) -> None:
+        """Put every file's completions on record. A failure costs one file."""
+        work = self.plan.work
+        names = [n for n in self._pending(store.run) if n in files]
+        with work.reporter.steps(self.title, len(names)) as steps:
+            for name in names:
+                steps.name(name)
+                job = SampleJob(
+                    model=files[name].content,
+                    prompts=tuple(t for _, t in self.prompts),
+                    limit=self.limit,
+                    threads=work.threads,
                 )
-            steps.done()
+                try:
+                    found = work.executor.do(job, steps.share)
+                except BenchError as e:
+                    work.reporter.warn(f"{name}, samples: {e}")
+                else:
+                    store.append(
+                        SampleRecord(
+                            run=store.run.header.id,
+                            recipe=name,
+                            sha256=store.run.files[name].sha256,
+                            prompts=self.prompts,
+                            limit=self.limit,
+                            completions=found.completions,
+                        )
+                    )
+                steps.done()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 import pandas as pd
 
-from bench.measures.problems.jobs import Completion
-from bench.measures.windows.tables import MISSING, markdown, share
+from bench.core.formats import MISSING, share
+from bench.measures.samples.jobs import Completion
+from bench.measures.samples.runs import samples_of
+from bench.measures.sections import Section, Table
 from bench.records.run import Run
 
 KEY = """\
@@ -31,16 +31,14 @@ def agreeing(reference: tuple[int, ...], other: tuple[int, ...]) -> float | None
     return sum(a == b for a, b in zip(reference, other, strict=False)) / len(reference)
 
 
-def samples_table(run: Run, index: int, *, markdown: bool = True) -> pd.DataFrame:
-    """Every file's completion of one prompt, the reference's first. markdown: escape what that would take for its own."""
+def samples_table(run: Run, index: int) -> pd.DataFrame:
+    """Every file's completion of one prompt, the reference's first."""
     rows = []
-    reference = run.samples[run.reference].completions[index] if run.reference in run.samples else None
-    for name, record in run.samples.items():
+    reference = samples_of(run)[run.reference].completions[index] if run.reference in samples_of(run) else None
+    for name, record in samples_of(run).items():
         found = record.completions[index]
         same, agree = _against(reference, found) if name != run.reference else (MISSING, MISSING)
-        rows.append(
-            {"Recipe": name, "Same until": same, "Agreeing": agree, "Completion": one_line(found, markdown=markdown)}
-        )
+        rows.append({"Recipe": name, "Same until": same, "Agreeing": agree, "Completion": one_line(found)})
     return pd.DataFrame(rows)
 
 
@@ -51,19 +49,16 @@ def _against(reference: Completion | None, found: Completion) -> tuple[str, str]
     return "the end" if until is None else str(until), MISSING if agree is None else share(agree)
 
 
-def one_line(completion: Completion, *, markdown: bool = True) -> str:
+def one_line(completion: Completion) -> str:
     """A completion as it can stand in a table."""
-    text = completion.text.replace("\n", "⏎")
-    if markdown:
-        text = re.sub(r"([|`<\\*_])", r"\\\1", text)
-    return (text or "(nothing)") + (" ∎" if completion.ended else "")
+    return (completion.text.replace("\n", "⏎") or "(nothing)") + (" ∎" if completion.ended else "")
 
 
 def agreement_table(run: Run) -> pd.DataFrame:
     """Over all prompts: how long a file writes what the reference writes."""
     rows = []
-    reference = run.samples.get(run.reference or "")
-    for name, record in run.samples.items():
+    reference = samples_of(run).get(run.reference or "")
+    for name, record in samples_of(run).items():
         if reference is None or name == run.reference:
             continue
         pairs = list(zip(reference.completions, record.completions, strict=True))
@@ -82,17 +77,24 @@ def agreement_table(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def samples_text(run: Run) -> str:
-    """All prompts with every file's completion, as Markdown; empty for a run without samples."""
-    if not run.samples:
-        return ""
-    any_record = next(iter(run.samples.values()))
-    parts = []
+def section(run: Run) -> list[Section]:
+    """How far files agree over all prompts, and what each wrote after every prompt; empty for a run without samples."""
+    samples = samples_of(run)
+    if not samples:
+        return []
+    record = next(iter(samples.values()))
+    made = []
+    key = KEY.format(limit=record.limit) + "; ∎ stands for an end that the model wrote itself"
     if len(summary := agreement_table(run)):
-        parts.append(markdown(summary))
-    parts.append(KEY.format(limit=any_record.limit) + "; ∎ stands for an end that the model wrote itself")
-    for i, (name, prompt) in enumerate(any_record.prompts):
-        quoted = "\n".join(f"> {line}".rstrip() for line in prompt.split("\n"))
-        table = markdown(samples_table(run, i), text="Completion")
-        parts.append(f"### {name}\n\n{quoted}\n\n{table}")
-    return "\n\n".join(parts)
+        made.append(Table("samples-agreement", "Agreement with the reference", summary, key=key))
+    for n, (name, prompt) in enumerate(record.prompts):
+        table = Table(
+            f"samples-{n}-table",
+            f"Completions of {name}",
+            samples_table(run, n),
+            label=name,
+            quote=prompt,
+            text="Completion",
+        )
+        made.append(table)
+    return [Section("Samples", "samples", tuple(made), folded=True)]

@@ -15,8 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.execute.jobs import REFERENCE_TOP_IS_CORRECT, SAME_TOP, TOP_IS_CORRECT, WindowResult, unpack
-from bench.measures.windows.statistics import Estimate, exp, mean_over_windows, paired
+from bench.measures.windows.jobs import REFERENCE_TOP_IS_CORRECT, SAME_TOP, TOP_IS_CORRECT, WindowResult, unpack
+from bench.measures.windows.runs import windows_of
+from bench.measures.windows.statistics import paired
+from bench.records.run import Run
+from bench.statistics.estimates import Estimate, exp, mean_over_windows
 
 KL_PERCENTILES = (99.9, 99, 95, 90, 50, 10, 5, 1, 0.1)
 P_CHANGE_PERCENTILES = (99.9, 99, 95, 90, 75, 50, 25, 10, 5, 1, 0.1)
@@ -207,3 +210,14 @@ def as_llama_prints(a: Agreement) -> list[str]:
         f"RMS Δp    : {100 * a.p_change_rms.value:6.3f} ± {100 * a.p_change_rms_se:5.3f} %",
         f"Same top p: {100 * a.same_top.value:6.3f} ± {100 * a.same_top_se:5.3f} %",
     ]
+
+
+def kl_statistics(run: Run) -> str:
+    """Every recipe's statistics against the reference by the names that llama-perplexity prints them with."""
+    reference = windows_of(run).results(run.reference)
+    parts = []
+    for name in run.files:
+        windows = windows_of(run).results(name)
+        if reference and windows and (found := agreement(reference, windows)):
+            parts.append("\n".join([f"# {name}", "", *as_llama_prints(found)]))
+    return "\n\n".join(parts) + "\n"

@@ -8,10 +8,14 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from bench.core.formats import MISSING, divergence_change, markdown, percent, size
 from bench.measures.windows import statistics as stats
 from bench.measures.windows.agreement import kl_change
-from bench.measures.windows.tables import MISSING, divergence_change, percent, size, verdict, with_interval
-from bench.records.run import FileRecord, Run
+from bench.measures.windows.runs import windows_of
+from bench.records.record import FileRecord
+from bench.records.run import Run
+from bench.statistics.estimates import Estimate
+from bench.statistics.verdicts import verdict, with_interval
 
 KEY = """\
 Key
@@ -26,8 +30,8 @@ class _Comparison:
 
     file: FileRecord
     against: FileRecord
-    kl: stats.Estimate | None
-    ppl: stats.Estimate
+    kl: Estimate | None
+    ppl: Estimate
 
     @property
     def is_control(self) -> bool:
@@ -39,7 +43,7 @@ def _comparisons(run: Run) -> list[_Comparison]:
     for name, file in run.files.items():
         against = file.choice.against if file.choice else None
         if against is not None and against in run.files:
-            this, other = run.results(name), run.results(against)
+            this, other = windows_of(run).results(name), windows_of(run).results(against)
             if this and other:
                 changes = kl_change(other, this), stats.perplexity_change(other, this)
                 found.append(_Comparison(file, run.files[against], *changes))
@@ -80,3 +84,14 @@ def equal_size_summary(run: Run) -> list[str]:
             listed = ", ".join(f"{v} in {n}" for v, n in verdicts.most_common())
             said.append(f"{what}: {listed} of {len(chosen)} comparisons")
     return said
+
+
+def equal_size_text(run: Run, *, against: str | None = None) -> str:
+    """The table of recipes held against others of their size, with what all of it comes to.
+
+    against: show only what is held against recipes of this family, as README does.
+    """
+    summary = "\n".join(f"- {s}" for s in equal_size_summary(run))
+    table = equal_size_table(run, against=against)
+    shown = f"Of these, {len(table)} are against recipes of the family {against}:\n\n" if against else ""
+    return "\n\n".join([summary, shown + markdown(table), KEY])

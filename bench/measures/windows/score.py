@@ -7,60 +7,33 @@ second half. Generation is timed apart, token by token from an empty context.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import BenchError, MeasurementError
 from bench.core.machine import Activity, ActivityMeter, peak_memory
-from bench.engine.llama import Context, Model
+from bench.engine.llama import Context, Model, library
 from bench.engine.scoring import Divergence, ReferenceLogits, TokenScores, score
-from bench.execute.jobs import (
+from bench.execute.content import Site
+from bench.execute.job import Share
+from bench.measures.windows.jobs import (
     REFERENCE_TOP_IS_CORRECT,
     SAME_TOP,
     TOP_IS_CORRECT,
     KindSums,
     MeasureJob,
+    MeasureResult,
     TokenData,
     WindowResult,
     pack,
 )
+from bench.measures.windows.timed import Timed
+from bench.texts.stream import TokenStream
 
 #: Tokens decoded before anything is timed: enough to touch every weight and to start the threads.
 _WARM_UP_TOKENS = 32
-
-
-@dataclass(frozen=True)
-class TokenStream:
-    """Tokens of a prompt set. kinds: index into kind_names of every token; bos: put at the start of a window, or None."""
-
-    tokens: NDArray[np.int32]
-    kinds: NDArray[np.int64]
-    kind_names: tuple[str, ...]
-    bos: int | None
-
-    def save(self, path: Path | IO[bytes]) -> None:
-        bos = -1 if self.bos is None else self.bos
-        np.savez(path, tokens=self.tokens, kinds=self.kinds, kind_names=np.array(self.kind_names), bos=bos)
-
-    @classmethod
-    def load(cls, path: Path) -> TokenStream:
-        with np.load(path) as data:
-            bos = int(data["bos"])
-            return cls(
-                data["tokens"], data["kinds"], tuple(str(n) for n in data["kind_names"]), None if bos < 0 else bos
-            )
-
-    def window(self, index: int, length: int) -> NDArray[np.int32]:
-        """The input tokens of a window, BOS in place."""
-        tokens = self.tokens[index * length : (index + 1) * length].copy()
-        if self.bos is not None:
-            tokens[0] = self.bos
-        return tokens
 
 
 @dataclass
@@ -70,7 +43,8 @@ class _Windows:
     context: Context
     stream: TokenStream
     job: MeasureJob
-    progress: Callable[[float], None]
+    site: Site
+    progress: Share
     name: str = "window"
     tokens: list[TokenData] = field(default_factory=list)
     sums: list[dict[str, KindSums]] = field(default_factory=list)
@@ -107,8 +81,8 @@ class _Windows:
         scored = slice(self._start() + length // 2 + 1, self._start() + length)
         vocabulary = logits.shape[1]
         if job.write_logits:
-            ReferenceLogits(job.write_logits, vocabulary).write(logits)
-        reference = ReferenceLogits(job.reference_logits, vocabulary) if job.reference_logits else None
+            ReferenceLogits(self.site.path(job.write_logits), vocabulary).write(logits)
+        reference = ReferenceLogits(self.site.path(job.reference_logits), vocabulary) if job.reference_logits else None
         targets, kinds = self.stream.tokens[scored], self.stream.kinds[scored]
         scores, divergence = score(logits, targets, threads=job.settings.threads, reference=reference)
         self.scoring_seconds.append(time.perf_counter() - started)
@@ -164,18 +138,6 @@ class _Generation:
             raise MeasurementError(f"only {self.context.n_past} of {len(self.tokens)} generated tokens were processed")
 
 
-class Timed(Protocol):
-    """Something to time. `setup` prepares a round and `teardown` uses its result; neither is timed."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def rounds(self) -> int: ...
-    def setup(self) -> None: ...
-    def target(self) -> None: ...
-    def teardown(self) -> None: ...
-
-
 def time_rounds(subjects: list[Timed]) -> dict[str, list[float]]:
     """Seconds of every round by the subject's name, from pytest-benchmark."""
     from bench.measures.windows import timing as speed  # a third of a second to import
@@ -196,17 +158,17 @@ def _run_rounds(subjects: list[Timed]) -> dict[str, list[float]]:
     return seconds
 
 
-def measure(job: MeasureJob, progress: Callable[[float], None]) -> list[WindowResult]:
+def measure(job: MeasureJob, site: Site, progress: Share) -> list[WindowResult]:
     """Score and time the job's windows, in order. Raises BenchError for a stream too short or a context too small."""
     settings = job.settings
-    stream = TokenStream.load(job.stream)
+    stream, path = TokenStream.load(site.path(job.stream)), site.path(job.model)
     if (max(job.windows) + 1) * settings.window > len(stream.tokens):
         raise BenchError(f"window {max(job.windows)} is beyond the text's {len(stream.tokens)} tokens")
     started = time.perf_counter()
-    with Model(job.model) as model:
+    with Model(path) as model:
         if stream.tokens.max() >= model.n_vocab:
             raise BenchError(
-                f"{job.model}: its vocabulary of {model.n_vocab} is smaller than the reference's; they cannot be compared"
+                f"{path}: its vocabulary of {model.n_vocab} is smaller than the reference's; they cannot be compared"
             )
         with Context(
             model, n_ctx=settings.window, n_batch=settings.batch, n_ubatch=settings.ubatch, threads=settings.threads
@@ -216,7 +178,7 @@ def measure(job: MeasureJob, progress: Callable[[float], None]) -> list[WindowRe
                 warm_up = stream.tokens[: min(_WARM_UP_TOKENS, settings.window)]
                 context.prepare(warm_up, len(warm_up) - 1)
                 context.decode()
-            windows = _Windows(context, stream, job, progress)
+            windows = _Windows(context, stream, job, site, progress)
             generation = _Generation(context, stream.tokens[: settings.generate], len(job.windows))
             subjects: list[Timed] = [windows, generation] if settings.generate else [windows]
             seconds = time_rounds(subjects) if job.timed else _run_rounds(subjects)
@@ -234,3 +196,8 @@ def measure(job: MeasureJob, progress: Callable[[float], None]) -> list[WindowRe
         )
         for i, window in enumerate(job.windows)
     ]
+
+
+def measure_job(job: MeasureJob, site: Site, progress: Share) -> MeasureResult:
+    """Score and time the job's windows, with the engine of this very process."""
+    return MeasureResult(library=library(), windows=tuple(measure(job, site, progress)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
-    from bench.measures.windows.score import Timed
+    from bench.measures.windows.timed import Timed
 
 
 def test_timed(benchmark: BenchmarkFixture, subject: Timed, keep: Callable[[list[float]], None]) -> None:

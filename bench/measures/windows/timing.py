@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from bench.core.errors import MeasurementError
-from bench.measures.windows.score import Timed
+from bench.measures.windows.timed import Timed
 
 
 @dataclass

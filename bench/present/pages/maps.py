@@ -12,7 +12,8 @@ import numpy as np
 
 from bench.gguf_files.info import UNQUANTIZED
 from bench.recipes.recipe import KINDS, kind_of
-from bench.records.run import FileRecord, Run
+from bench.records.record import FileRecord
+from bench.records.run import Run
 
 #: Colours from few bits to many: steps of viridis, whose lightness rises evenly for any kind of colour vision.
 _RAMP = ("#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725")

@@ -7,9 +7,10 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.execute.jobs import Settings
+from bench.core.formats import MISSING
+from bench.engine.settings import Settings
 from bench.gguf_files.info import UNQUANTIZED
-from bench.measures.windows.tables import MISSING
+from bench.measures.registry import all_measures
 from bench.models.compared import FAMILY as COMPARED
 from bench.present.pages.tables import Table, table
 from bench.records.run import Run
@@ -46,7 +47,7 @@ def repeat(run: Run) -> Repeat:
             "SHA-256": i.importance.sha256,
             "chunks": i.importance.chunks or "all",
         },
-        "Problems": {f"{p.name}, SHA-256": p.sha256 for p in run.problem_sets},
+        "Problems": {k: v for m in all_measures() for k, v in m.identities(run).items()},
         "Settings": settings.model_dump(),
         "Library": {
             "llama-cpp-python": library.binding,
@@ -83,7 +84,7 @@ def _readable(fields: Mapping[str, object]) -> dict[str, object]:
 def command(run: Run) -> str:
     """A command that does the run again, as far as records tell: names stand for files of the user's."""
     from bench.models.reference import DEFAULT
-    from bench.workbench.options import DEFAULT_RECIPES
+    from bench.recipes.recipe import DEFAULT_RECIPES
 
     i, reference = run.identity, run.files.get(run.reference or "")
     asked: list[str] = []
@@ -123,11 +124,5 @@ def command(run: Run) -> str:
     ):
         if value != normal:
             asked += [option, str(value)]
-    if run.problem_sets:
-        asked += ["--kinds", ",".join(dict.fromkeys(p.name for p in run.problem_sets))]
-        asked += ["--assistant-only"] if any(p.assistant_only for p in run.problem_sets) else []
-    if any(run.propagation.values()):
-        asked.append("--propagation")
-    if run.samples:
-        asked += ["--samples", str(next(iter(run.samples.values())).limit)]
+    asked += [option for m in sorted(all_measures(), key=lambda m: m.name) for option in m.repeat(run)]
     return f"nox -s bench -- {shlex.join(asked)}"

@@ -5,8 +5,6 @@ The same records give the same bytes: no date but theirs stands in a page.
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,16 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.core.errors import BenchError
-from bench.gguf_files.info import complete_or_absent
-from bench.measures.windows import tables
-from bench.measures.windows.equal_size import KEY as EQUAL_SIZE_KEY
-from bench.measures.windows.equal_size import equal_size_summary, equal_size_table
-from bench.present.notes import notes, surprises
-from bench.present.output import about, write_outputs
+from bench.core.files import complete_or_absent
+from bench.core.formats import markdown
+from bench.measures.registry import all_measures, load_run
+from bench.present.notes import notes
+from bench.present.output import write_outputs
 from bench.present.pages.inline_svg import InlinePlot, inline_svg
 from bench.present.pages.maps import TypeMap, legend, type_maps
 from bench.present.pages.repeat import repeat
-from bench.present.pages.tables import Table, all_files, published, sample_sections, sections, table
+from bench.present.pages.tables import Table, files_table, first_tables, folded_sections, of_table, page_sections
+from bench.present.plots import plot_titles
+from bench.records.describe import about
 from bench.records.run import FILE_NAME, Run
 
 if TYPE_CHECKING:
@@ -31,15 +30,8 @@ if TYPE_CHECKING:
 
 REPORT = "report.html"
 _TEMPLATES = Path(__file__).parent / "templates"
-#: Plots in the order of the report; others of a run follow.
-_PLOTS = {
-    "ppl-size": "Perplexity against file size",
-    "kl-size": "Divergence from the reference against file size",
-    "ppl-change": "Change of perplexity against Standard of the same type",
-    "speed-size": "Time for one window against file size",
-    "error-propagation": "Error of the hidden states by layer",
-    "sensitivity": "Sensitivity by layer and kind of tensor",
-}
+#: The map of a model's sensitivity is measured apart from a run.
+_SENSITIVITY = {"sensitivity": "Sensitivity by layer and kind of tensor"}
 #: A list of more sentences than this is closed until it is opened.
 _FEW_SENTENCES = 12
 
@@ -70,12 +62,12 @@ def write_report(run: Run, directory: Path) -> Path:
         {
             "title": f"Quantizations of {run.identity.model.name}",
             "about": _labelled(about(run)),
-            "published": published(run),
+            "first": first_tables(run),
             "said": said(run),
-            "all_files": all_files(run),
+            "all_files": files_table(run),
             "plots": _plots(directory, run.identity.model.name),
-            "sections": sections(run),
-            "samples": sample_sections(run),
+            "sections": page_sections(run),
+            "folded": folded_sections(run),
             "maps": [(family, list(of)) for family, of in groupby(_by_family(maps), key=lambda m: m.family)],
             "legend": legend(maps),
             "repeat": repeat(run),
@@ -89,26 +81,15 @@ def write_report(run: Run, directory: Path) -> Path:
 
 def said(run: Run) -> list[Said]:
     """What the figures allow to say, what is odd about them, and what a reader must know beside them."""
-    found = {
-        "What differs by more than its uncertainty": _significance(run),
-        "Files that score worse than smaller ones": surprises(run),
-        "Notes": notes(run),
-    }
+    found = {"What differs by more than its uncertainty": _verdicts(run)}
+    found |= {m.surprising: list(m.surprises(run)) for m in all_measures() if m.surprises(run)}
+    found |= {"Notes": notes(run)}
     return [Said(title, tuple(lines)) for title, lines in found.items() if lines]
 
 
-def _significance(run: Run) -> list[str]:
+def _verdicts(run: Run) -> list[str]:
     """How many of the comparisons came out how."""
-    lines = []
-    paired = tables.paired_table(run)
-    if len(paired):
-        for what, column in (("perplexity", "Verdict"), ("time for one window", "Time")):
-            counts = Counter(re.sub(r" \(.*\)", "", verdict) for verdict in paired[column])
-            listed = ", ".join(f"{verdict} in {n}" for verdict, n in counts.most_common())
-            lines.append(
-                f"Mixed recipes against Standard of the same type, {what}: {listed} of {len(paired)} comparisons"
-            )
-    return lines + equal_size_summary(run)
+    return [v for m in all_measures() for v in m.verdicts(run)]
 
 
 def _labelled(lines: list[str]) -> list[tuple[str, str]]:
@@ -123,11 +104,12 @@ def _by_family(maps: list[TypeMap]) -> list[TypeMap]:
 
 def _plots(directory: Path, model: str) -> list[InlinePlot]:
     """The run's plots, and the sensitivity map of its model where one was published beside it."""
-    found = {n: p for n in _PLOTS if (p := directory / "plots" / f"{n}.svg").is_file()}
+    titles = plot_titles() | _SENSITIVITY
+    found = {n: p for n in titles if (p := directory / "plots" / f"{n}.svg").is_file()}
     for text in sorted(directory.absolute().parent.glob("*-sensitivity/sensitivity.md")):
         if _heading(text) == f"Sensitivity of {model}" and (plot := text.with_suffix(".svg")).is_file():
             found["sensitivity"] = plot
-    return [inline_svg(found[n].read_text(encoding="utf-8"), name=n, title=_PLOTS[n]) for n in _PLOTS if n in found]
+    return [inline_svg(found[n].read_text(encoding="utf-8"), name=n, title=titles[n]) for n in titles if n in found]
 
 
 @dataclass(frozen=True)
@@ -152,7 +134,7 @@ class Other:
 
 def write_index(results: Path) -> list[Path]:
     """Write index.html and README.md over all runs in `results`; returns their paths. Raises BenchError for a directory without runs."""
-    entries = [_entry(p.parent.name, Run.load(p.parent)) for p in _published(results, FILE_NAME)]
+    entries = [_entry(p.parent.name, load_run(p.parent)) for p in _published(results, FILE_NAME)]
     if not entries:
         raise BenchError(f"{results}: has no run in it; name the directory that the runs' directories are in")
     others = [Other(_heading(p), p.relative_to(results).as_posix()) for p in _published(results, "*.md")]
@@ -172,21 +154,13 @@ def _published(results: Path, pattern: str) -> list[Path]:
 
 
 def _entry(name: str, run: Run) -> Entry:
-    shown = []
-    if (headline := published(run)) is not None:
-        shown.append((headline, tables.published_table(run)))
-    sizes = equal_size_table(run, against="Standard")
-    if len(sizes):
-        made = table(
-            "equal-size", "Automatic choices held against Standard of the same size", sizes, key=EQUAL_SIZE_KEY
-        )
-        shown.append((made, sizes))
+    shown = [t for m in all_measures() for t in m.summary_tables(run)]
     return Entry(
         name=name,
         about=tuple(_labelled(about(run))),
-        tables=tuple(t for t, _ in shown),
-        frames=tuple(frame for _, frame in shown),
-        said=tuple(_significance(run)),
+        tables=tuple(of_table(t) for t in shown),
+        frames=tuple(t.frame for t in shown),
+        said=tuple(_verdicts(run)),
         files=len(run.files),
     )
 
@@ -207,7 +181,7 @@ def _index_text(entries: list[Entry], others: list[Other]) -> str:
         parts += [f"## {base}", "\n".join(f"- {label}: {text}" for label, text in entry.about)]
         for shown, frame in zip(entry.tables, entry.frames, strict=True):
             key = "\n".join(f"- {line}" for line in shown.key)
-            parts += [f"{shown.caption}:", tables.markdown(frame), f"Key\n{key}"]
+            parts += [f"{shown.caption}:", markdown(frame), f"Key\n{key}"]
         if entry.said:
             parts.append("\n".join(f"- {line}" for line in entry.said))
         parts.append(

@@ -8,13 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.measures.problems import tables as problem_tables
-from bench.measures.propagation import tables as propagation_tables
-from bench.measures.samples import tables as sample_tables
-from bench.measures.windows import tables
-from bench.measures.windows.equal_size import KEY as EQUAL_SIZE_KEY
-from bench.measures.windows.equal_size import equal_size_table
-from bench.measures.windows.tables import MISSING
+from bench.core.formats import MISSING
+from bench.measures import sections
+from bench.measures.registry import all_measures
+from bench.present.files import all_files, others
 from bench.records.run import Run
 
 if TYPE_CHECKING:
@@ -24,21 +21,6 @@ _NUMBER = re.compile(r"^([+-]?(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?|inf))(M|G|s|%)?(?![
 _UNITS = {"M": 1e6, "G": 1e9, "%": 0.01}
 #: A table of more rows than this can be filtered.
 _FEW = 8
-#: Columns of the table of all files with what they are sorted by: the numbers themselves, of which the text is a rounding.
-_RAW = {
-    "Size": "bytes",
-    "BPW": "bits_per_weight",
-    "PPL [95 %]": "ppl",
-    "SE": "ppl_se",
-    "vs reference": "ppl_change_vs_reference",
-    "KL [95 %]": "kl",
-    "Same top [95 %]": "same_top",
-    "Window": "window_seconds",
-    "pp": "prompt_tokens_per_second",
-    "tg": "generation_tokens_per_second",
-    "Memory": "peak_memory_bytes",
-    "Load": "load_seconds",
-}
 
 
 @dataclass(frozen=True)
@@ -145,115 +127,47 @@ def key_lines(key: str) -> tuple[str, ...]:
     return tuple(line.removeprefix("- ") for line in key.splitlines() if line not in ("", "Key"))
 
 
-def published(run: Run) -> Table | None:
-    """The published form; None for a run without the method's files."""
-    frame = tables.published_table(run)
-    gated = [p.gated or "" for p in tables.pairs(run)]
-    key = tables.PUBLISHED_KEY.format(**key_fields(run), gated=", ".join(gated))
-    return (
-        table("published", "Perplexity, size and speed of Standard and DynamicGate", frame, key=key)
-        if len(frame)
-        else None
-    )
+def of_section(section: sections.Section, families: Mapping[str, str]) -> Section:
+    """A measure's section as a page shows it. families: of every file, which its rows can be chosen by."""
+    return Section(section.title, section.name, tuple(of_table(t, families) for t in section.tables))
 
 
-def key_fields(run: Run) -> dict[str, object]:
-    """What the keys of tables name of a run."""
-    i = run.identity
-    return {
-        "window": i.settings.window,
-        "windows": i.windows,
-        "isa": i.library.isa,
-        "threads": i.settings.threads,
-        "prompts": i.prompts.name,
-    }
+def of_table(made: sections.Table, families: Mapping[str, str] | None = None) -> Table:
+    """A measure's table as a page shows it. families: of every file, where its rows are to be chosen by them."""
+    named = families is not None and "Recipe" in made.frame
+    groups = [families[r] for r in made.frame["Recipe"]] if families is not None and named else []
+    return table(made.name, made.caption, made.frame, key=made.page_key or made.key, values=made.values, groups=groups)
 
 
-def all_files(run: Run) -> Table:
-    """Every file with its family and its distance from the reference, sorted by the numbers themselves."""
-    import pandas as pd
-
-    raw, frame, reference = tables.full_frame(run), tables.full_table(run), tables.reference_table(run)
-    frame.insert(1, "Family", raw["family"].to_list())
-    for column in ("KL [95 %]", "Same top [95 %]"):
-        if column in reference:
-            found = dict(zip(reference["Recipe"], reference[column], strict=True))
-            frame.insert(list(frame.columns).index("Window"), column, [found.get(r, MISSING) for r in frame["Recipe"]])
-    values = {
-        column: pd.to_numeric(raw[name]).to_list() for column, name in _RAW.items() if column in frame and name in raw
-    }
-    key = tables.FULL_KEY.format(**key_fields(run))
-    if "KL [95 %]" in frame:
-        key += "".join(f"\n{line.partition('; ')[0]}" for line in tables.REFERENCE_KEY.splitlines()[1:3])
-    return table(
-        "all", "Size, quality and speed of every file", frame, key=key, values=values, groups=raw["family"].to_list()
-    )
-
-
-def sections(run: Run) -> list[Section]:
-    """Every other table that the run has the figures for."""
-    found: list[Section] = []
-
-    def add(title: str, name: str, *made: Table) -> None:
-        if any(t.rows for t in made):
-            found.append(Section(title, name, tuple(t for t in made if t.rows)))
-
+def page_sections(run: Run) -> list[Section]:
+    """Every table but the first ones and the folded, in the order of a page."""
     families = {n: f.family for n, f in run.files.items()}
-
-    def of(name: str, caption: str, frame: pd.DataFrame, key: str = "") -> Table:
-        groups = [families[r] for r in frame["Recipe"]] if "Recipe" in frame else []
-        return table(name, caption, frame, key=key, groups=groups)
-
-    paired = tables.paired_table(run)
-    add("Against Standard of the same type, paired", "paired", of("paired-table", "Paired with Standard", paired))
-    sizes = of("equal-size-table", "Held against a recipe of the same size", equal_size_table(run), EQUAL_SIZE_KEY)
-    add("At equal size", "equal-size", sizes)
-    reference = of("reference-table", "Distance from the reference", tables.reference_table(run), tables.REFERENCE_KEY)
-    add("Against the reference", "reference", reference)
-    add(
-        "By kind of prompt",
-        "kinds",
-        of("kinds-ppl", "Perplexity by kind of prompt", tables.kinds_table(run)),
-        of("kinds-kl", "KL divergence from the reference by kind of prompt, in nats", tables.kl_kinds_table(run)),
-    )
-    for n, problems in enumerate(run.problem_sets):
-        title, key = problem_tables.title(problems), problem_tables.key(run, problems)
-        scored = of(f"problems-{n}-scores", title, problem_tables.problem_table(run, problems), key)
-        groups = of(f"problems-{n}-groups", f"{title}: perplexity by group", problem_tables.groups_table(run, problems))
-        add(title, f"problems-{n}", scored, groups)
-    add(
-        "Error propagation",
-        "propagation",
-        of(
-            "propagation-table",
-            "Error of the hidden states along the depth",
-            propagation_tables.propagation_table(run),
-            propagation_tables.KEY,
-        ),
-        of(
-            "propagation-paired",
-            "Error of the hidden states, paired with Standard",
-            propagation_tables.paired_propagation_table(run),
-        ),
-    )
-    add("Files of others", "others", of("others-table", "Files that were not built here", tables.others_table(run)))
-    return found
+    found: list[sections.Section] = []
+    for measure in all_measures():
+        own = [s for s in measure.headline(run) if not s.bare]
+        own += sorted((s for s in measure.sections(run) if not s.folded), key=lambda s: s.place)
+        found += own
+    return [of_section(s, families) for s in (*found, *others(run))]
 
 
-def sample_sections(run: Run) -> list[Section]:
-    """What every file wrote after each prompt, with how far they agree first; empty without samples."""
-    if not run.samples:
-        return []
-    record = next(iter(run.samples.values()))
-    agreeing = sample_tables.agreement_table(run)
-    key = sample_tables.KEY.format(limit=record.limit) + "; ∎ stands for an end that the model wrote itself"
+def first_tables(run: Run) -> list[Table]:
+    """What a page begins with."""
+    made = [s for m in all_measures() for s in m.headline(run) if s.bare]
+    return [of_table(t) for s in made for t in s.tables]
+
+
+def folded_sections(run: Run) -> list[tuple[str, str, list[Section]]]:
+    """(title, name, parts) of what opens on demand: each quoted table is a part, those before it stand open."""
     found = []
-    if len(agreeing):
-        found.append(
-            Section("Over all prompts", "samples-all", (table("samples-agreement", "Agreement with the reference", agreeing, key=key),))
-        )  # fmt: skip
-    for n, (name, prompt) in enumerate(record.prompts):
-        frame = sample_tables.samples_table(run, n, markdown=False)
-        made = table(f"samples-{n}-table", f"Completions of {name}", frame)
-        found.append(Section(name, f"samples-{n}", (made,), quote=prompt))
+    for section in (s for m in all_measures() for s in m.sections(run) if s.folded):
+        parts = []
+        for n, made in enumerate(section.tables):
+            title = made.label or made.caption
+            parts.append(Section(title, f"{section.name}-{n}", (of_table(made),), quote=made.quote))
+        found.append((section.title, section.name, parts))
     return found
+
+
+def files_table(run: Run) -> Table:
+    """Every file with its family and all its columns, sorted by the numbers themselves."""
+    return of_table(all_files(run, everywhere=False), {n: f.family for n, f in run.files.items()})

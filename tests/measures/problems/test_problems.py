@@ -12,13 +12,15 @@ import pytest
 
 from bench.core.errors import BenchError
 from bench.engine.llama import Context, Model
-from bench.execute.local import run_job
 from bench.measures.problems.jobs import EncodedSet, EncodeJob, EncodeResult, ProblemResult
-from bench.measures.problems.sets import Conversation, Infill, Stop, problem_set
+from bench.measures.problems.runs import problem_sets, problems_of
+from bench.measures.problems.sets import KINDS, Conversation, Infill, Stop, problem_set
 from bench.measures.problems.tables import edit_similarity, is_exact, scores
-from bench.records.run import Run
+from bench.measures.registry import load_run
+from bench.measures.windows.runs import windows_of
 from tests.conftest import Outcome
 from tests.support.architectures import REFACT_TOKENS, refact
+from tests.support.held import Held
 from tests.support.tiny import Shape, vocabulary, write_model
 
 PROBLEMS = [
@@ -108,10 +110,16 @@ def test_a_kind_that_is_none(bench: Callable[..., Outcome], model: Path, text: P
 def encode(
     model: Path, problems: str, out: Path, *, template: str | None = None, assistant_only: bool = False
 ) -> tuple[EncodedSet, EncodeResult]:
+    held = Held(out.parent)
     job = EncodeJob(
-        model=model, problems=problems, template=template, context=1024, assistant_only=assistant_only, out=out
+        model=held(model),
+        problems=problems if problems in KINDS else held(Path(problems)),
+        template=template,
+        context=1024,
+        assistant_only=assistant_only,
+        out=held(out),
     )
-    result = run_job(job, EncodeResult)
+    result = held.do(job)
     return EncodedSet.model_validate_json(out.read_bytes()), result
 
 
@@ -192,9 +200,9 @@ def test_nll_is_that_of_the_gap_alone(
     done = bench("run", "--model", model, "--text", text, "--window", 64, "--windows", 1, "--generate", 0, "--recipes", "Q8_0",
                  "--no-imatrix", "--kinds", problems, "--cache", tmp_path / "cache", "--out", tmp_path / "run")  # fmt: skip
     assert done.code == 0, done.err
-    run = Run.load(tmp_path / "run")
-    [identity] = run.problem_sets
-    found = run.problems(identity.key)["F16"][0].results
+    run = load_run(tmp_path / "run")
+    [identity] = problem_sets(run)
+    found = problems_of(run, identity.key)["F16"][0].results
     [batch] = encode(model, str(problems), tmp_path / "encoded.json")[0].batches
     with Model(model) as m, Context(m, n_ctx=512, n_batch=512, n_ubatch=512, threads=1) as context:
         for problem, result in zip(batch, found, strict=True):
@@ -216,7 +224,7 @@ def test_nll_is_that_of_the_gap_alone(
     assert "/own.jsonl\n" in text_of and "Infill problems: 8 pieces" in text_of
     again = bench("run", "--model", model, "--text", text, "--window", 64, "--windows", 1, "--generate", 0, "--recipes", "Q8_0",
                   "--no-imatrix", "--kinds", problems, "--cache", tmp_path / "cache", "--out", tmp_path / "run")  # fmt: skip
-    assert again.code == 0 and len(Run.load(tmp_path / "run").records) == len(run.records)
+    assert again.code == 0 and len(load_run(tmp_path / "run").records) == len(run.records)
 
 
 def test_a_model_without_what_a_kind_needs_is_told_so(
@@ -226,7 +234,7 @@ def test_a_model_without_what_a_kind_needs_is_told_so(
                  "--no-imatrix", "--kinds", "fim,chat", "--cache", tmp_path / "cache", "--out", tmp_path / "run")  # fmt: skip
     assert done.code == 0, done.err
     assert "the model has no infill tokens" in done.err and "the model has no chat template" in done.err
-    assert Run.load(tmp_path / "run").results("Q8_0") and not Run.load(tmp_path / "run").problem_sets
+    assert windows_of(load_run(tmp_path / "run")).results("Q8_0") and not problem_sets(load_run(tmp_path / "run"))
 
 
 def test_known_spellings_are_found_where_a_file_names_no_tokens(tmp_path: Path) -> None:

@@ -9,13 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.execute.jobs import PropagationJob, PropagationResult, Settings
-from bench.execute.local import run_job
+from bench.engine.settings import Settings
 from bench.measures.propagation.compute import relative_error
+from bench.measures.propagation.jobs import PropagationJob, PropagationResult
+from bench.measures.propagation.records import PropagationRecord
+from bench.measures.propagation.runs import propagation_of
 from bench.measures.propagation.tables import paired_propagation_table, propagation_table
-from bench.measures.windows.score import TokenStream
-from bench.records.run import PropagationRecord, Record, Run
+from bench.measures.registry import load_run
+from bench.records.run import Record
+from bench.texts.stream import TokenStream
 from tests.conftest import Outcome
+from tests.support.held import Held
 from tests.support.records import file_record, run_of
 from tests.support.tiny import Shape, write_model
 
@@ -36,16 +40,23 @@ def stream(tmp_path: Path) -> Path:
 
 
 def compare(model: Path, other: Path, tmp_path: Path) -> PropagationResult:
+    held = Held(tmp_path)
     tokens, states = stream(tmp_path), tmp_path / "states.npy"
     settings = Settings(window=128, batch=128, ubatch=64, threads=1)
 
     def job(path: Path, write: bool) -> PropagationJob:
         return PropagationJob(
-            model=path, stream=tokens, window=1, tokens=64, settings=settings, states=states, write=write
+            model=held(path),
+            stream=held(tokens),
+            window=1,
+            tokens=64,
+            settings=settings,
+            states=held(states),
+            write=write,
         )
 
-    run_job(job(model, True), PropagationResult)
-    return run_job(job(other, False), PropagationResult)
+    held.do(job(model, True))
+    return held.do(job(other, False))
 
 
 def test_a_model_is_no_error_away_from_itself(tmp_path: Path) -> None:
@@ -97,13 +108,13 @@ def test_as_a_part_of_the_sweep(
     arguments = ["run", "--model", tiny, "--text", text, "--calibration", calibration, "--recipes", "IQ1_S,DG-IQ1_S",
                  "--window", 64, "--windows", 2, "--generate", 0, "--cache", cache, "--out", tmp_path / "run"]  # fmt: skip
     assert bench(*arguments, "--json").code == 0
-    assert not any(Run.load(tmp_path / "run").propagation.values())
+    assert not any(propagation_of(load_run(tmp_path / "run")).values())
     # asked for later, it is added to what is on record
     done = bench(*arguments, "--propagation")
     assert done.code == 0, done.err
-    run = Run.load(tmp_path / "run")
-    assert {n: len(w) for n, w in run.propagation.items()} == {"F16": 0, "IQ1_S": 2, "DG-IQ1_S": 2}
-    assert all(len(r.residual) == 4 and min(r.residual) > 0 for w in run.propagation.values() for r in w.values())
+    run = load_run(tmp_path / "run")
+    assert {n: len(w) for n, w in propagation_of(run).items()} == {"F16": 0, "IQ1_S": 2, "DG-IQ1_S": 2}
+    assert all(len(r.residual) == 4 and min(r.residual) > 0 for w in propagation_of(run).values() for r in w.values())
     assert "## Error propagation" in done.out
     assert (tmp_path / "run" / "plots" / "error-propagation.png").read_bytes().startswith(b"\x89PNG")
     assert not list((cache / "scratch").iterdir())

@@ -7,13 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from bench.engine.llama import Context, Model
-from bench.measures.problems.jobs import Completion
+from bench.measures.registry import load_run
+from bench.measures.samples.jobs import Completion
 from bench.measures.samples.stage import sample_prompts
 from bench.measures.samples.tables import agreeing, first_difference, one_line
-from bench.records.run import Run
+from bench.measures.sections import Section, Table
+from bench.measures.windows.runs import windows_of
+from bench.present.markdown import section_text
 from tests.conftest import Outcome
 
 
@@ -39,8 +43,10 @@ def test_nothing_agrees_with_nothing() -> None:
 
 def test_a_completion_in_markdown_and_as_it_is() -> None:
     found = Completion(tokens=(1,), text="a | `b`\n*c*", ended=True)
-    assert one_line(found, markdown=False) == "a | `b`⏎*c* ∎"
-    assert one_line(found) == "a \\| \\`b\\`⏎\\*c\\* ∎"
+    assert one_line(found) == "a | `b`⏎*c* ∎"
+    frame = pd.DataFrame({"Recipe": ["F16"], "Completion": [one_line(found)]})
+    section = Section("Samples", "samples", (Table("t", "Completions", frame, text="Completion"),), folded=True)
+    assert "a \\| \\`b\\`⏎\\*c\\* ∎" in section_text(section), "Markdown takes nothing for its own"
 
 
 def test_default_prompts_are_of_every_kind() -> None:
@@ -68,9 +74,9 @@ def test_side_by_side(bench: Callable[..., Outcome], tiny: Path, text: Path, tmp
             written.append(token)
             tokens = np.append(tokens, np.int32(token))
     assert by_recipe["F16"][0]["tokens"] == written
-    run = Run.load(tmp_path / "run")
-    assert not run.results("Q8_0")  # sampling measures nothing
+    run = load_run(tmp_path / "run")
+    assert not windows_of(run).results("Q8_0")  # sampling measures nothing
     assert "## Samples" in (tmp_path / "run" / "tables" / "tables.md").read_text()
     again = bench(*arguments, "--out", tmp_path / "run")
     assert again.code == 0 and "> the old" in again.out and "| Q2_K" in again.out
-    assert len(Run.load(tmp_path / "run").records) == len(run.records)
+    assert len(load_run(tmp_path / "run").records) == len(run.records)

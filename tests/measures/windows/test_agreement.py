@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from bench.core.machine import Activity
-from bench.execute.jobs import (
+from bench.measures.windows.agreement import agreement, as_llama_prints, kl_by_kind, kl_change
+from bench.measures.windows.jobs import (
     REFERENCE_TOP_IS_CORRECT,
     SAME_TOP,
     TOP_IS_CORRECT,
@@ -18,7 +19,6 @@ from bench.execute.jobs import (
     pack,
     unpack,
 )
-from bench.measures.windows.agreement import agreement, as_llama_prints, kl_by_kind, kl_change
 
 RNG = np.random.default_rng(5)
 

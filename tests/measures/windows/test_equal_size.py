@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.execute.jobs import TokenData, pack
 from bench.measures.windows import tables
 from bench.measures.windows.equal_size import equal_size_summary, equal_size_table
+from bench.measures.windows.jobs import TokenData, pack
 from bench.present.notes import notes
-from bench.records.run import ChoiceRecord, Record, Run
+from bench.records.record import ChoiceRecord
+from bench.records.run import Record, Run
 from tests.support.records import file_record, run_of, window_record
 
 TOKENS = 4

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from bench.core.machine import Activity
-from bench.execute.jobs import KindSums, Settings, WindowResult
+from bench.engine.settings import Settings
 from bench.measures.windows import statistics as stats
+from bench.measures.windows.jobs import KindSums, WindowResult
 
 
 def window(

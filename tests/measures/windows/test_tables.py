@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bench.core.formats import markdown
 from bench.measures.windows import tables
 from bench.present.notes import notes
 from bench.present.output import summarize
@@ -20,7 +21,7 @@ PUBLISHED = """\
 
 
 def test_published_table_is_reproduced_to_the_letter() -> None:
-    assert tables.markdown(tables.published_table(published_run())) == PUBLISHED
+    assert markdown(tables.published_table(published_run())) == PUBLISHED
 
 
 def test_the_key_stands_below_it() -> None:

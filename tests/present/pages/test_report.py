@@ -12,23 +12,20 @@ from pathlib import Path
 import pytest
 
 from bench.core.errors import BenchError
-from bench.measures.problems.jobs import Completion, ProblemResult
+from bench.measures.problems.jobs import ProblemResult
+from bench.measures.problems.records import ProblemRecord, ProblemSetIdentity
+from bench.measures.registry import load_run
+from bench.measures.samples.jobs import Completion
+from bench.measures.samples.records import SampleRecord
 from bench.measures.windows.tables import full_frame
 from bench.present.pages.inline_svg import inline_svg
 from bench.present.pages.maps import type_bits, type_color, type_maps
 from bench.present.pages.repeat import command
 from bench.present.pages.report import REPORT, write_index, write_report
-from bench.present.pages.tables import all_files, number
-from bench.records.run import (
-    FILE_NAME,
-    FileRecord,
-    ProblemRecord,
-    ProblemSetIdentity,
-    Record,
-    Run,
-    SampleRecord,
-    TextIdentity,
-)
+from bench.present.pages.tables import files_table, number
+from bench.records.identity import TextIdentity
+from bench.records.record import FileRecord
+from bench.records.run import FILE_NAME, Record, Run
 from tests.support import browser
 from tests.support.records import file_record, run_of, window_record
 
@@ -85,7 +82,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results with a made-up run in them, and its report."""
     results = tmp_path_factory.mktemp("results")
     directory = on_disk(some_run(), results / "made-up")
-    write_report(Run.load(directory), directory)
+    write_report(load_run(directory), directory)
     write_index(results)
     return results
 
@@ -97,7 +94,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(RESULTS, results)
     for name in PUBLISHED:
         os.utime(results / name / "tables" / "tables.md")  # plots are newer than records: they are not drawn again
-        write_report(Run.load(results / name), results / name)
+        write_report(load_run(results / name), results / name)
     write_index(results)
     return results
 
@@ -162,7 +159,7 @@ def test_tables_are_tables(pages: list[Path]) -> None:
 def test_the_same_records_give_the_same_bytes(made: Path, tmp_path: Path) -> None:
     again = on_disk(some_run(), tmp_path / "made-up")
     (again / FILE_NAME).write_bytes((made / "made-up" / FILE_NAME).read_bytes())
-    write_report(Run.load(again), again)
+    write_report(load_run(again), again)
     for path in (*write_index(tmp_path), again / REPORT):
         assert path.read_bytes() == (made / path.relative_to(tmp_path)).read_bytes()
 
@@ -186,7 +183,7 @@ def test_every_part_of_a_run_is_told(made: Path) -> None:
 
 def test_cells_carry_the_numbers_themselves() -> None:
     run = some_run()
-    table = all_files(run)
+    table = files_table(run)
     columns = {title: i for i, (title, _) in enumerate(table.columns)}
     raw = full_frame(run)
     for i, row in enumerate(table.rows):
@@ -316,7 +313,7 @@ def test_pages_load_and_fit(page: browser.Browser, pages: list[Path], width: int
 
 def test_a_browser_shows_the_numbers_of_the_records(page: browser.Browser, published: Path) -> None:
     for name in PUBLISHED:
-        raw = full_frame(Run.load(RESULTS / name)).set_index("recipe")
+        raw = full_frame(load_run(RESULTS / name)).set_index("recipe")
         page.open(published / name / REPORT)
         shown = page.run(
             "[...document.querySelector('#all tbody').rows].map(r => [r.cells[0].textContent, ...[2, 4].map(i => Number(r.cells[i].dataset.v)),"
@@ -330,7 +327,7 @@ def test_a_browser_shows_the_numbers_of_the_records(page: browser.Browser, publi
 
 def test_sorting(page: browser.Browser, published: Path) -> None:
     name = PUBLISHED[0]
-    raw = full_frame(Run.load(RESULTS / name)).set_index("recipe")
+    raw = full_frame(load_run(RESULTS / name)).set_index("recipe")
     page.open(published / name / REPORT)
     titles = page.run("[...document.querySelectorAll('#all thead button')].map(b => b.firstChild.textContent.trim())")
     column = titles.index("vs reference")
@@ -354,7 +351,7 @@ def test_sorting(page: browser.Browser, published: Path) -> None:
 
 def test_filtering(page: browser.Browser, published: Path) -> None:
     name = PUBLISHED[0]
-    files = Run.load(RESULTS / name).files
+    files = load_run(RESULTS / name).files
     page.open(published / name / REPORT)
     form = "document.querySelector('form[data-table=all]')"
 

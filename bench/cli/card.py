@@ -1,4 +1,4 @@
-"""`python -m bench advise`, `card`: what a reader or a publisher makes of models and runs."""
+"""`bench card`."""
 
 from __future__ import annotations
 
@@ -7,54 +7,11 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import CacheOption, JsonOption, WindowOption, print_json
+from bench.cli.options import CacheOption
 from bench.core.errors import BenchError
 
 app = typer.Typer()
-
 _MODEL_HELP = "A model: a GGUF file, a part of a split one, hf:owner/repo:file, or a checkpoint."
-
-
-@app.command(short_help="Which file for this machine.")
-def advise(
-    model: Annotated[
-        str | None, typer.Option("--model", help=f"{_MODEL_HELP} [default: sizes of model in general]")
-    ] = None,
-    run: Annotated[
-        Path | None, typer.Option("--run", help="Directory of a run, for measured quality and speed.")
-    ] = None,
-    window: WindowOption = 2048,
-    cache: CacheOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Which quantization for this machine: what its CPU and memory offer, what every format of the guide needs, and why.
-
-    With a run, what was measured joins in: the files that no other beats, the best that fits, the smallest that loses little.
-    """
-    from bench.advise.advice import advise as advice_on
-    from bench.advise.fitting import plan_guide
-    from bench.core.progress import Reporter
-    from bench.engine.memory import Buffers, shape_of
-    from bench.execute.jobs import LibraryInfo, LibraryJob, MemoryJob
-    from bench.execute.local import run_job
-    from bench.gguf_files.info import inspect
-    from bench.models.reference import cache_directory
-    from bench.models.sources import local_model
-    from bench.records.run import Run
-
-    found = Run.load(run) if run else None
-    library = run_job(LibraryJob(), LibraryInfo)
-    path = local_model(model, cache_directory(cache), Reporter()).path if model else None
-    info = inspect(path) if path else None
-    plans = plan_guide(path) if path else None
-    buffers = None
-    if path and shape_of(path).notes:  # where the rule is only approximate llama.cpp itself is asked
-        buffers = run_job(MemoryJob(model=path, window=window), Buffers)
-    advice = advice_on(info, found, library=library, window=window, plans=plans, buffers=buffers)
-    if as_json:
-        print_json(advice.json())
-    else:
-        print(advice.text())
 
 
 @app.command(short_help="A model card of a run, and its upload.")
@@ -83,17 +40,17 @@ def card(
 
     Nothing is sent anywhere without --upload.
     """
+    from bench.core.files import cache_directory
     from bench.core.progress import Reporter
     from bench.gguf_files.info import inspect
-    from bench.models.reference import cache_directory
+    from bench.measures.registry import load_run
     from bench.models.sources import local_model
     from bench.present import card as cards
     from bench.present.card_upload import files_of, listing, send, to_send
-    from bench.records.run import Run
 
     if upload and not repo:
         raise BenchError("--upload: which repository? name it with --repo OWNER/NAME")
-    kept, found = cache_directory(cache), Run.load(run)
+    kept, found = cache_directory(cache), load_run(run)
     files = files_of(found, kept) if upload else {}
     local = local_model(model, kept, Reporter()) if model else None
     info = inspect(local.path) if local else None
@@ -112,7 +69,6 @@ def card(
         quantized_by=quantized_by,
         license=license,
         repo=repo,
-        infill=any(s.problem_kind == "fim" for s in found.problem_sets),
     )
     print(f"Card: {written}")
     if upload and repo:

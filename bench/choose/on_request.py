@@ -1,0 +1,127 @@
+"""What commands make without a run: a recipe's file or types, an importance matrix, sensitivities."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from bench.choose.chooser import Chooser
+from bench.choose.prober import WINDOW
+from bench.choose.sensitivity import Sensitivities, measure, types_to_probe
+from bench.core.errors import BenchError
+from bench.core.files import complete_or_absent, file_sha256
+from bench.quantize.jobs import PlanJob
+from bench.recipes.files import packaged_recipes, read_recipe_file
+from bench.recipes.recipe import SUITES, find_recipes, standard_formats
+from bench.workbench.checks import check_importance
+from bench.workbench.options import Options
+from bench.workbench.work import Work
+
+
+def quantize_to(work: Work, target: Path) -> list[dict[str, object]]:
+    """Build the recipes' files in the cache and copy them: one recipe to the file `target`, several into that directory."""
+    recipes = find_recipes(work.options.recipes)
+    _ = work.threads  # refused before anything is read
+    check_importance(work.options, recipes)
+    several = len(recipes) > 1
+    if several and target.exists() and not target.is_dir():
+        raise BenchError(f"{target}: is a file; give a directory for several recipes")
+    if not several and target.is_dir():
+        raise BenchError(f"{target}: is a directory; give the name of the file to write")
+    for path in [target / f"{r.name}.gguf" for r in recipes] if several else [target]:
+        _refuse_to_overwrite(path, work.options)
+    _ = work.library, work.reference, work.importance
+    chooser = Chooser(work)
+    resolved = [chooser.resolve(r).recipe for r in recipes]
+    done: list[dict[str, object]] = []
+    with work.reporter.steps("Quantizing", len(recipes)) as steps:
+        for recipe in resolved:
+            steps.name(recipe.name)
+            built = work.quantized(recipe, steps.share)
+            path = target / f"{recipe.name}.gguf" if several else target
+            with complete_or_absent(path) as partial:
+                shutil.copyfile(built.path, partial)
+            steps.done()
+            done.append(
+                {
+                    "path": str(path),
+                    "recipe": recipe.name,
+                    "bytes": built.n_bytes,
+                    "bits_per_weight": built.bits_per_weight,
+                    "sha256": built.sha256,
+                    "weights_by_type": built.weights_by_type,
+                    "replaced": built.result.replaced,
+                    "seconds": built.result.seconds,
+                }
+            )
+    return done
+
+
+def show_recipe(work: Work) -> dict[str, object]:
+    """What a recipe would make of a model, before anything is built. One that leaves a choice is chosen first."""
+    [recipe] = find_recipes(work.options.recipes)
+    check_importance(work.options, [recipe])
+    recipe = Chooser(work).resolve(recipe).recipe
+    found = work.executor.do(PlanJob(model=work.model, recipe=recipe, with_importance=not work.options.no_imatrix))
+    return {
+        "recipe": recipe.name,
+        "description": recipe.description,
+        "model": work.reference.info.name,
+        "bytes": found.n_bytes,
+        "bits_per_weight": found.bits_per_weight,
+        "types": found.types,
+        "replaced": found.replaced,
+    }
+
+
+def measure_sensitivity(work: Work, types: tuple[str, ...]) -> Sensitivities:
+    """How sensitive the model's output is to its tensors: in the types that recipes are chosen by, and in others."""
+    _ = work.threads
+    check_importance(work.options, [])
+    _ = work.library
+    chooser = Chooser(work)
+    tensors, known = chooser.quantized(), chooser.with_importance
+    probe = chooser.sensitivity()
+    others = {t: types_to_probe(tensors, known, t) for t in types if t != probe.label}
+    for name, probes in others.items():
+        if not probes:
+            raise BenchError(
+                f"--types {name}: no tensor of {work.reference.info.name} can be stored in it (width or importance data)"
+            )
+    measured = [probe, *(measure(chooser.prober, p) for p in others.values())]
+    wanted = {t.name: tuple({s.probes[t.name] for s in measured if t.name in s.probes}) for t in tensors}
+    return Sensitivities(
+        model=work.reference.info,
+        text=work.calibration.name,
+        tokens=len(chooser.prober.probe_windows) * WINDOW,
+        measured=tuple(measured),
+        errors=chooser.prober.errors(wanted),
+    )
+
+
+def list_recipes() -> dict[str, object]:
+    """Formats, the recipe files that come with the program, and suites."""
+    described = {prefix: read_recipe_file(path).description for prefix, path in packaged_recipes().items()}
+    return {
+        "formats": list(standard_formats()),
+        "recipes": described,
+        "suites": {n: list(r) for n, r in SUITES.items()},
+    }
+
+
+def imatrix_to(work: Work, target: Path) -> dict[str, object]:
+    """Compute an importance matrix in the cache and copy it to `target`."""
+    _refuse_to_overwrite(target, work.options)
+    _ = work.threads, work.library
+    matrix = work.importance
+    assert matrix is not None  # options has neither a matrix nor no_imatrix
+    with complete_or_absent(target) as partial:
+        shutil.copyfile(matrix.path, partial)
+    return {"path": str(target), "bytes": target.stat().st_size, "sha256": file_sha256(target)}
+
+
+def _refuse_to_overwrite(target: Path, options: Options) -> None:
+    """Raise BenchError when the file to write is one that is read."""
+    for source in (options.model and Path(options.model), options.imatrix, options.calibration):
+        if source and target.exists() and source.exists() and target.samefile(source):
+            raise BenchError(f"{target}: is what is read from; give another file to write")

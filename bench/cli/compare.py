@@ -1,0 +1,30 @@
+"""`bench compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.options import JsonOption, print_json
+
+app = typer.Typer()
+
+
+@app.command(short_help="Paired differences between two runs.")
+def compare(
+    run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help="Directory of a run.")],
+    run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="Directory of another run of the same thing.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Paired differences between two runs, recipe by recipe; refused, with the reasons, when they do not compare."""
+    from bench.core.formats import markdown
+    from bench.measures.registry import load_run
+    from bench.present.compare import comparison_table
+
+    table = comparison_table(load_run(run_a), load_run(run_b))
+    if as_json:
+        print_json(table.to_dict("records"))
+    else:
+        print(f"A: {run_a}\nB: {run_b}\n\n{markdown(table)}")

@@ -1,0 +1,51 @@
+"""`bench sensitivity`: what the type of each tensor does to the output."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.options import JsonOption, print_json, with_options
+from bench.workbench.options import Options
+
+app = typer.Typer()
+
+
+@app.command(short_help="What each tensor's type does to the output.")
+@with_options("model", "imatrix", "no_imatrix", "calibration", "calibration_chunks", "threads", "widen", "cache")
+def sensitivity(
+    options: Options,
+    types: Annotated[
+        str,
+        typer.Option("--types", help="Measure every tensor alone in these types too, separated by commas: IQ3_S,Q4_K."),
+    ] = "",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Directory for table and map [default: results/local/MODEL-sensitivity]."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure what the type of each tensor does to the model's output: what DG and auto recipes are chosen by.
+
+    Each tensor is quantized alone, in memory; the KL divergence from the reference is measured on calibration text, and
+    compared with what the weighted error of the weights predicts. An interrupted measurement goes on with the same command.
+    """
+    from bench.choose.on_request import measure_sensitivity
+    from bench.core.progress import Reporter
+    from bench.present.sensitivity import SensitivityReport
+    from bench.present.sensitivity_files import write_report
+    from bench.recipes.files import check_types
+    from bench.workbench.work import Work
+
+    others = tuple(check_types([t.strip().upper() for t in types.split(",") if t.strip()]))
+    report = SensitivityReport(measure_sensitivity(Work(options, Reporter()), others))
+    directory = out or Path("results") / "local" / f"{report.model.path.stem}-sensitivity"
+    written = write_report(report, directory)
+    if as_json:
+        print_json({"directory": str(directory), "tensors": json.loads(report.frame().to_json(orient="records"))})
+    else:
+        print(report.markdown())
+        print(f"Table and map: {', '.join(map(str, written))}")

@@ -1,0 +1,33 @@
+"""`bench tables`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.options import JsonOption, print_json
+
+app = typer.Typer()
+
+
+@app.command(short_help="Tables and plots of a run again, from its records.")
+def tables(
+    directory: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Write the tables and plots of a run again from its records, and print them."""
+    from bench.cli.shown import print_summary, run_as_json
+    from bench.measures.registry import load_run
+    from bench.present.output import write_outputs
+    from bench.records.run import FILE_NAME
+
+    if directory.name == FILE_NAME:
+        directory = directory.parent
+    found = load_run(directory)
+    written = write_outputs(found, directory)
+    if as_json:
+        print_json(run_as_json(found, directory))
+    else:
+        print_summary(directory, written)

@@ -1,0 +1,60 @@
+"""Numbers as text, and tables of text as Markdown. A figure that does not exist is an en dash, never a zero."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MISSING = "–"
+
+
+def size(n_bytes: float, *, sign: bool = False, gigabytes: bool | None = None) -> str:
+    """`2.5G`, `62.4M`, `+0.1G`. gigabytes: force the unit, so that a row keeps one unit."""
+    big = abs(n_bytes) >= 999_950_000 if gigabytes is None else gigabytes
+    return f"{n_bytes / (1e9 if big else 1e6):{'+' if sign else ''}.1f}{'G' if big else 'M'}"
+
+
+def seconds(value: float) -> str:
+    """Three significant digits and no more decimals than that: `234s`, `20.4s`, `6.52s`."""
+    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}s"
+
+
+def percent(ratio: float) -> str:
+    return f"{100 * ratio:+.1f}%"
+
+
+def perplexity_text(value: float) -> str:
+    return f"{value:.2f}" if value < 1e6 else f"{value:.2e}"
+
+
+def divergence_text(value: float) -> str:
+    return f"{value:.4f}" if value >= 0.001 else f"{value:.1e}"
+
+
+def divergence_change(value: float) -> str:
+    return f"{value:+.4f}" if abs(value) >= 0.001 or value == 0 else f"{value:+.1e}"
+
+
+def share(value: float) -> str:
+    return f"{100 * value:.1f}%"
+
+
+def markdown(table: pd.DataFrame, *, text: str | None = None) -> str:
+    """A Markdown table whose columns also line up as plain text: first column left, others right.
+
+    text: a last column of long texts, which stands left and is not padded.
+    """
+    cells = [list(table.columns), *table.astype(str).to_numpy().tolist()]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(table.columns))]
+    left = [i == 0 or c == text for i, c in enumerate(table.columns)]
+    if text is not None:
+        widths[-1] = len(text)
+
+    def line(row: list[str]) -> str:
+        padded = [c.ljust(w) if at else c.rjust(w) for c, w, at in zip(row, widths, left, strict=True)]
+        return f"| {' | '.join(padded)} |"
+
+    rule = [":" + "-" * (w - 1) if at else "-" * (w - 1) + ":" for w, at in zip(widths, left, strict=True)]
+    return "\n".join([line(cells[0]), line(rule), *map(line, cells[1:])])

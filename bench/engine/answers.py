@@ -1,0 +1,27 @@
+"""How the jobs of the engine are worked out, in a worker process."""
+
+from __future__ import annotations
+
+from bench.engine.jobs import Buffers, LibraryJob, MemoryJob, TokenizeJob, TokenizeResult
+from bench.engine.llama import library
+from bench.engine.memory import reserved_buffers
+from bench.engine.settings import LibraryInfo
+from bench.engine.tokenize import tokenize
+from bench.execute.content import Content, Site
+from bench.execute.job import Share
+
+
+def library_job(job: LibraryJob, site: Site, progress: Share) -> LibraryInfo:
+    """What the loaded library reports of itself."""
+    return library()
+
+
+def tokenize_job(job: TokenizeJob, site: Site, progress: Share) -> TokenizeResult:
+    """Write a token stream."""
+    source = site.path(job.source) if isinstance(job.source, Content) else job.source
+    return TokenizeResult(tokens=tokenize(site.path(job.model), source, site.path(job.out)))
+
+
+def memory_job(job: MemoryJob, site: Site, progress: Share) -> Buffers:
+    """What llama.cpp would reserve."""
+    return reserved_buffers(site.path(job.model), window=job.window, ubatch=job.ubatch)

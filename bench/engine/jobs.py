@@ -1,0 +1,48 @@
+"""What is asked of the engine itself: what it is, tokens of a text, memory of a model."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from bench.engine.settings import LibraryInfo
+from bench.execute.content import Content
+from bench.execute.job import Frozen, Job
+from bench.texts.prompts import Part
+
+
+class LibraryJob(Job[LibraryInfo]):
+    """What the loaded library reports of itself."""
+
+    done_by: ClassVar[str] = "bench.engine.answers:library_job"
+
+
+class TokenizeResult(Frozen):
+    tokens: int
+
+
+class TokenizeJob(Job[TokenizeResult]):
+    """Tokenize a part of the prompt set, or a text file, with a model's vocabulary. out: a TokenStream (texts/stream.py)."""
+
+    done_by: ClassVar[str] = "bench.engine.answers:tokenize_job"
+
+    model: Content
+    source: Content | Part
+    out: Content
+
+
+class Buffers(Frozen):
+    """What llama.cpp reserves for a context, in bytes, as it says itself. kv_cache: with the state of recurrent layers."""
+
+    kv_cache: int
+    compute: int
+    output: int
+
+
+class MemoryJob(Job[Buffers]):
+    """What a context of `window` tokens takes beside the weights, in batches of `ubatch` (see memory.py)."""
+
+    done_by: ClassVar[str] = "bench.engine.answers:memory_job"
+
+    model: Content
+    window: int
+    ubatch: int = 512

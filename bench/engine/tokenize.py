@@ -1,0 +1,31 @@
+"""A text to tokens under a model's vocabulary, in a worker process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from bench.core.files import complete_or_absent
+from bench.engine.llama import Model
+from bench.texts.prompts import Part, fixed_set, from_file
+from bench.texts.stream import TokenStream
+
+
+def tokenize(path: Path, source: Path | Part, out: Path) -> int:
+    """Write the token stream of a text file, or of a part of the prompt set, to `out`; returns its number of tokens."""
+    prompts = from_file(source) if isinstance(source, Path) else fixed_set(source)
+    with Model(path, vocab_only=True) as model:
+        tokens = model.tokenize(prompts.text)
+        documents = np.zeros(len(tokens), np.int64)
+        if len(prompts.documents) > 1:
+            # Where a token's bytes end in the text tells which document it is of. Exact for byte-level vocabularies;
+            # others may add a space at the start, which shifts nothing that matters.
+            ends = np.cumsum([len(model.piece(int(t))) for t in tokens])
+            documents = np.searchsorted([end for end, _ in prompts.kind_ends()], ends)
+            documents = np.minimum(documents, len(prompts.documents) - 1)
+        kind_of_document = np.array([prompts.kinds.index(d.kind) for d in prompts.documents])
+        stream = TokenStream(tokens, kind_of_document[documents], prompts.kinds, model.bos)
+    with complete_or_absent(out) as partial, partial.open("wb") as f:
+        stream.save(f)
+    return len(tokens)

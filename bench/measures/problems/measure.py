@@ -1,0 +1,68 @@
+"""What infill problems and conversations declare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from bench.measures.frames import Frame
+from bench.measures.measure import Measure
+from bench.measures.plan import Plan, Stage
+from bench.measures.problems import tables
+from bench.measures.problems.frames import FRAME
+from bench.measures.problems.options import Asked
+from bench.measures.problems.records import ProblemRecord
+from bench.measures.problems.runs import problem_sets
+from bench.measures.problems.sets import FIM
+from bench.measures.problems.stage import Problems, encoded_sets
+from bench.measures.sections import Section, Table
+from bench.records.record import Record
+from bench.records.run import Run
+
+
+class InfillAndChat(Measure):
+    """Infill problems and conversations: each set on its own."""
+
+    name = "problems"
+    order = 20
+    records: ClassVar[tuple[type[Record], ...]] = (ProblemRecord,)
+    options = Asked
+
+    def stage(self, plan: Plan, asked: Asked) -> Stage | None:
+        sets = encoded_sets(asked.kinds, plan.work, assistant_only=asked.assistant_only)
+        return Problems(plan, tuple(sets)) if sets else None
+
+    def repeat(self, run: Run) -> Sequence[str]:
+        sets = problem_sets(run)
+        if not sets:
+            return []
+        kinds = ["--kinds", ",".join(dict.fromkeys(p.name for p in sets))]
+        return kinds + (["--assistant-only"] if any(p.assistant_only for p in sets) else [])
+
+    def identities(self, run: Run) -> Mapping[str, object]:
+        return {f"{p.name}, SHA-256": p.sha256 for p in problem_sets(run)}
+
+    def abilities(self, run: Run) -> Sequence[str]:
+        return ["infill"] if any(p.problem_kind == FIM for p in problem_sets(run)) else []
+
+    def sections(self, run: Run) -> Sequence[Section]:
+        found = []
+        for n, problems in enumerate(problem_sets(run)):
+            title, name = tables.title(problems), f"problems-{n}"
+            scored = tables.problem_table(run, problems)
+            made = [Table(f"{name}-scores", title, scored, key=tables.key(run, problems))]
+            if len(groups := tables.groups_table(run, problems)):
+                caption = f"{title}: perplexity by group"
+                made.append(Table(f"{name}-groups", caption, groups, label="Perplexity by group:"))
+            found.append(Section(title, name, tuple(made)))
+        return found
+
+    def frames(self) -> Sequence[Frame]:
+        return [FRAME]
+
+    def json(self, run: Run) -> Mapping[str, object]:
+        sets = problem_sets(run)
+        return {"problems": {tables.title(p): tables.problem_table(run, p).to_dict("records") for p in sets}}
+
+
+MEASURE = InfillAndChat()

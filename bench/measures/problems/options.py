@@ -1,0 +1,21 @@
+"""What infill problems and conversations are asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.core.options import option
+
+
+@dataclass(frozen=True)
+class Asked:
+    """kinds: fim, chat or files of JSON lines; assistant_only: whether of conversations the assistant's tokens alone count."""
+
+    kinds: tuple[str, ...] = option(
+        (),
+        "--kinds",
+        "Also score these kinds of prompt, separated by commas: fim (infill problems), chat (conversations, with the model's "
+        "template), or a file of JSON lines with prefix, suffix and middle, or with messages.",
+        listed=("kind of prompt", "fim,chat"),
+    )
+    assistant_only: bool = option(False, "--assistant-only", "Of conversations score the assistant's tokens only.")

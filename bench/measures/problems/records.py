@@ -1,0 +1,29 @@
+"""What is kept of infill problems and conversations."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from bench.measures.problems.jobs import ProblemResult
+from bench.records.identity import Kept
+from bench.records.record import OfFile
+
+
+class ProblemSetIdentity(Kept):
+    """What figures of problems belong to. name, sha256: of the set; key: of the set as the model reads it, template and all."""
+
+    name: str
+    problem_kind: Literal["fim", "chat"]
+    sha256: str
+    assistant_only: bool
+    key: str
+
+
+class ProblemRecord(OfFile):
+    """A batch of problems of one recipe. batches: of the whole set; records of an early version lack it."""
+
+    kind: Literal["problems"] = "problems"
+    problem_set: ProblemSetIdentity
+    batch: int
+    batches: int | None = None
+    results: tuple[ProblemResult, ...]

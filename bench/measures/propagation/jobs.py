@@ -1,0 +1,33 @@
+"""What a worker is asked about hidden states, and what it answers."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from bench.engine.settings import Settings
+from bench.execute.content import Content
+from bench.execute.job import Frozen, Job
+
+
+class PropagationResult(Frozen):
+    """Relative errors by layer (see compute.py); None where a layer's input is not known. Empty for the reference."""
+
+    window: int
+    residual: tuple[float, ...]
+    attention: tuple[float | None, ...]
+    feed_forward: tuple[float | None, ...]
+
+
+class PropagationJob(Job[PropagationResult]):
+    """Write a model's hidden states of the first tokens of a window to `states`, or compare with those that are there."""
+
+    done_by: ClassVar[str] = "bench.measures.propagation.compute:propagate"
+    pinned: ClassVar[bool] = True
+
+    model: Content
+    stream: Content
+    window: int
+    tokens: int
+    settings: Settings
+    states: Content
+    write: bool

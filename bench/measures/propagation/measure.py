@@ -1,0 +1,79 @@
+"""What the comparison of hidden states declares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+import pandas as pd
+
+from bench.measures.frames import Frame
+from bench.measures.measure import Measure
+from bench.measures.plan import Plan, Stage
+from bench.measures.propagation import tables
+from bench.measures.propagation.options import Asked
+from bench.measures.propagation.records import PropagationRecord
+from bench.measures.propagation.runs import propagation_of
+from bench.measures.propagation.stage import HiddenStates
+from bench.measures.sections import Section, Table
+from bench.records.record import Record
+from bench.records.run import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def _frame(run: Run) -> pd.DataFrame:
+    """A row for every recipe, window and layer: relative errors (see compute.py)."""
+    rows = [
+        {"recipe": name, "window": window, "layer": layer}
+        | {part: getattr(result, part)[layer] for part in ("residual", "attention", "feed_forward")}
+        for name, by_window in propagation_of(run).items()
+        for window, result in by_window.items()
+        for layer in range(len(result.residual))
+    ]
+    return pd.DataFrame(rows)
+
+
+class Propagation(Measure):
+    """Error propagation: how far hidden states are from the reference's, layer by layer."""
+
+    name = "propagation"
+    order = 40
+    records: ClassVar[tuple[type[Record], ...]] = (PropagationRecord,)
+    options = Asked
+    plots: ClassVar[Mapping[str, str]] = {"error-propagation": "Error of the hidden states by layer"}
+
+    def stage(self, plan: Plan, asked: Asked) -> Stage | None:
+        return HiddenStates(plan) if asked.propagation else None
+
+    def repeat(self, run: Run) -> Sequence[str]:
+        return ["--propagation"] if any(propagation_of(run).values()) else []
+
+    def sections(self, run: Run) -> Sequence[Section]:
+        found = []
+        if len(errors := tables.propagation_table(run)):
+            caption = "Error of the hidden states along the depth"
+            found.append(Table("propagation-table", caption, errors, key=tables.KEY))
+            if len(paired := tables.paired_propagation_table(run)):
+                caption, label = (
+                    "Error of the hidden states, paired with Standard",
+                    "Against Standard of the same type, paired:",
+                )
+                found.append(Table("propagation-paired", caption, paired, label=label))
+        return [Section("Error propagation", "propagation", tuple(found))] if found else []
+
+    def draw(self, run: Run) -> Mapping[str, Figure]:
+        from bench.measures.propagation.plots import draw  # matplotlib takes a second to import
+
+        return draw(run)
+
+    def frames(self) -> Sequence[Frame]:
+        needs = "errors of hidden states: run with --propagation"
+        return [Frame("propagation", _frame, tables.propagation_table, needs)]
+
+    def json(self, run: Run) -> Mapping[str, object]:
+        return {"propagation": tables.propagation_table(run).to_dict("records")}
+
+
+MEASURE = Propagation()

@@ -1,0 +1,21 @@
+"""What the columns of the tables of this measure mean, with their units."""
+
+from __future__ import annotations
+
+from bench.measures.columns import RECIPE, SHARE, Column, Columns
+
+SAMPLES = Columns(
+    "samples",
+    "`samples_of(load_run(...))`",
+    "One row a recipe and prompt that it went on from; empty for a run without any.",
+    (
+        RECIPE,
+        Column("prompt", "name of the prompt"),
+        Column("text", "the prompt"),
+        Column("completion", "what the file wrote after it, always its likeliest token"),
+        Column("tokens", "tokens that it wrote"),
+        Column("ended", "whether it came to an end by itself, before the limit"),
+        Column("same_until", "index of the first token that is not the reference's, none where all are", "tokens"),
+        Column("agreeing", "the reference's tokens that stand at the same place", SHARE),
+    ),
+)

@@ -1,0 +1,143 @@
+"""What the columns of the tables of this measure mean, with their units."""
+
+from __future__ import annotations
+
+from bench.measures.columns import FAMILY, RECIPE, SHARE, TOKENS_PER_SECOND, Column, Columns
+
+FILES = Columns(
+    "files",
+    "`load_run(...).files`, `tables/full.csv`",
+    "One row a file, the reference first.",
+    (
+        RECIPE,
+        FAMILY,
+        Column("base", "format that the recipe starts from; what is compared pairwise has the same"),
+        Column("bytes", "size of the file", "bytes"),
+        Column("bits_per_weight", "8 x bytes of tensors / number of weights", "bits"),
+        Column("windows", "windows on record; a file that lacks one has no figures"),
+        Column("replaced_tensors", "tensors that llama.cpp stored in another type than asked, for their width"),
+        Column("sha256", "hash of the file"),
+        Column("ppl", "perplexity, exp(mean NLL) over the scored tokens of all windows", "", interval=True),
+        Column("ppl_se", "token-level standard error of the perplexity, as llama-perplexity prints it"),
+        Column("tokens", "scored tokens of all windows"),
+        Column("window_seconds", "time to process one window, median over passes", "s"),
+        Column("window_seconds_half_iqr", "half the interquartile range of that time", "s"),
+        Column("prompt_tokens_per_second", "tokens of a window / median time (pp)", TOKENS_PER_SECOND),
+        Column(
+            "generation_tokens_per_second", "generated tokens / their median time (tg); none when not timed", "tokens/s"
+        ),
+        Column("load_seconds", "time to load model and context, median", "s"),
+        Column("peak_memory_bytes", "largest resident memory of the measuring process", "bytes"),
+        Column("disturbed_passes", "passes in which other work took more than 5 % of the CPU time"),
+        Column(
+            "ppl_change_vs_reference",
+            "PPL / PPL of the reference - 1, paired by window; 0.1 is 10 % worse",
+            "ratio",
+            interval=True,
+        ),
+        Column("kl", "mean KL divergence from the reference over the scored tokens", "nats", interval=True),
+        Column("same_top", "tokens where the likeliest token is the reference's", SHARE, interval=True),
+        Column(
+            "p_change_rms",
+            "root mean square of the change of the correct token's probability (RMS Δp)",
+            "probability",
+            interval=True,
+        ),
+        *(
+            Column(
+                f"kl_{p:g}", f"{'median' if p == 50 else f'{p:g} % percentile'} of the KL divergence of tokens", "nats"
+            )
+            for p in (50, 90, 95, 99, 99.9)
+        ),
+        Column("kl_max", "largest KL divergence of a token", "nats"),
+        Column("right_to_wrong", "tokens whose likeliest token is the correct one in the reference only"),
+        Column("wrong_to_right", "tokens whose likeliest token is the correct one here only"),
+        Column(
+            "ppl_change_vs_standard",
+            "PPL / PPL of the standard file of the same base - 1, paired by window",
+            "ratio",
+            interval=True,
+        ),
+        Column(
+            "time_ratio_vs_standard",
+            "time for a window / that of the standard file of the same base, median of the ratios within passes",
+            "ratio",
+            interval=True,
+        ),
+    ),
+)
+
+
+WINDOWS = Columns(
+    "windows",
+    "`windows_of(load_run(...)).by_file`",
+    "One row a recipe and window on record; also for a file that lacks others.",
+    (
+        RECIPE,
+        FAMILY,
+        Column("window", "index of the window in the text"),
+        Column("tokens", "scored tokens of the window: its second half, but for the first of it"),
+        Column("nll", "sum of the negative log-likelihoods of the scored tokens", "nats"),
+        Column("ppl", "perplexity of the window"),
+        Column("kl", "mean KL divergence from the reference over the scored tokens", "nats"),
+        Column("seconds", "time to process the window from an empty context", "s"),
+        Column("generate_seconds", "time to generate the run's number of tokens (run.identity.settings.generate)", "s"),
+        Column("load_seconds", "time to load model and context", "s"),
+        Column("scoring_seconds", "time from logits to scores, not part of seconds", "s"),
+        Column("peak_memory_bytes", "largest resident memory of the process up to the end of the window", "bytes"),
+        Column("disturbed", "whether other work took more than 5 % of the CPU time"),
+        Column("load", "load average of the machine over the minute before", "processes"),
+        Column("sitting", "when the program was started; times compare within a sitting and a window only"),
+    ),
+)
+
+
+KINDS = Columns(
+    "kinds",
+    "`load_run(...).kinds`",
+    "One row a recipe with all its windows and a kind of prompt.",
+    (
+        RECIPE,
+        FAMILY,
+        Column("kind", "kind of prompt: prose, code and so on; `text` for a text of one's own"),
+        Column("tokens", "scored tokens of the kind"),
+        Column("ppl", "perplexity over them"),
+        Column("kl", "mean KL divergence from the reference over them", "nats"),
+    ),
+)
+
+
+TOKENS = Columns(
+    "tokens",
+    "`load_run(...).tokens(recipe)`",
+    "One row a scored token, in the text's order. What is against the reference is missing for the reference itself.",
+    (
+        Column("window", "index of the window in the text"),
+        Column("position", "place of the token in its window, from 0"),
+        Column("kind", "kind of prompt that the token is of"),
+        Column("nll", "negative log-likelihood of the token", "nats"),
+        Column("top_correct", "whether the likeliest token is the correct one"),
+        Column("kl", "KL divergence from the reference's distribution for this token", "nats"),
+        Column("p_change", "probability of the correct token minus the reference's", "probability"),
+        Column("same_top", "whether the likeliest token is the reference's"),
+        Column("reference_top_correct", "whether the reference's likeliest token is the correct one"),
+    ),
+)
+
+
+COMPARISON = Columns(
+    "comparison",
+    "`tables/comparison.csv`",
+    "The published form, as text.",
+    (
+        Column("Quantization", "format that both files start from"),
+        Column("Standard PPL", "perplexity of llama.cpp's own mix"),
+        Column("DynamicGate PPL", "perplexity of the mixed recipe"),
+        Column("Δ PPL", "change from the first to the second, paired by window", "%"),
+        Column("Std Size", "size of the standard file", "M: 10^6, G: 10^9 bytes"),
+        Column("DG Size", "size of the mixed file", "M: 10^6, G: 10^9 bytes"),
+        Column("Δ Size", "mixed minus standard", "M: 10^6, G: 10^9 bytes"),
+        Column("Std Speed", "median time for one window, standard", "s"),
+        Column("DG Speed", "median time for one window, mixed", "s"),
+    ),
+)

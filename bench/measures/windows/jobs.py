@@ -1,0 +1,98 @@
+"""What a worker is asked about windows, and what it answers: raw values."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.core.machine import Activity
+from bench.engine.settings import LibraryInfo, Settings
+from bench.execute.content import Content
+from bench.execute.job import Frozen, Job
+
+
+class KindSums(Frozen):
+    """Sums over the scored tokens of one kind of prompt: their number, NLL in nats, squares of the NLL."""
+
+    tokens: int
+    nll: float
+    squares: float
+
+
+class TokenData(Frozen):
+    """Scores of the scored tokens of a window, packed (see pack): one entry a token, in the text's order.
+
+    kinds: uint8 indices into kind_names; nll: float32, nats; flags: uint8, the sum of TOP_IS_CORRECT,
+    REFERENCE_TOP_IS_CORRECT and SAME_TOP where they hold. Against the reference, None for the reference itself:
+    kl: float32, nats; p_change: float32, probability of the correct token minus the reference's.
+    """
+
+    kind_names: tuple[str, ...]
+    kinds: str
+    nll: str
+    flags: str
+    kl: str | None = None
+    p_change: str | None = None
+
+
+TOP_IS_CORRECT, REFERENCE_TOP_IS_CORRECT, SAME_TOP = 1, 2, 4
+
+
+def pack(values: NDArray[Any], dtype: type[np.generic]) -> str:
+    """An array as base64 of its little-endian bytes, for a record that stays one line of text."""
+    return base64.b64encode(np.ascontiguousarray(values, np.dtype(dtype).newbyteorder("<")).tobytes()).decode("ascii")
+
+
+def unpack(text: str, dtype: type[np.generic]) -> NDArray[Any]:
+    return np.frombuffer(base64.b64decode(text), np.dtype(dtype).newbyteorder("<"))
+
+
+class WindowResult(Frozen):
+    """Raw values of one window of one file.
+
+    seconds: of the window's llama_decode; generate_seconds: of Settings.generate tokens; load_seconds: model and context;
+    peak_memory_bytes: of the process up to the end of this window's scoring; scoring_seconds: from logits to scores, the
+    reference's logits read or written.
+    """
+
+    window: int
+    by_kind: dict[str, KindSums]
+    tokens: TokenData | None = None
+    seconds: float
+    activity: Activity
+    generate_seconds: float | None
+    load_seconds: float
+    peak_memory_bytes: int
+    scoring_seconds: float | None = None
+
+
+class MeasureResult(Frozen):
+    """library: the engine of the very process that measured."""
+
+    library: LibraryInfo
+    windows: tuple[WindowResult, ...]
+
+
+class MeasureJob(Job[MeasureResult]):
+    """Score and time windows of a token stream.
+
+    timed: by pytest-benchmark, for figures that are compared. write_logits: keep the logits of the scored tokens there, for
+    the recipes to be compared with; reference_logits: compare with those. Either goes with a single window.
+    """
+
+    done_by: ClassVar[str] = "bench.measures.windows.score:measure_job"
+    pinned: ClassVar[bool] = True
+
+    model: Content
+    stream: Content
+    windows: tuple[int, ...]
+    settings: Settings
+    timed: bool = True
+    write_logits: Content | None = None
+    reference_logits: Content | None = None
+
+    def preloads(self) -> tuple[str, ...]:
+        return ("bench.measures.windows.score", *(["bench.measures.windows.timing"] if self.timed else []))

@@ -1,0 +1,111 @@
+"""What windows declare: perplexity, divergence from the reference, speed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from bench.measures.frames import Frame
+from bench.measures.measure import Measure
+from bench.measures.plan import Plan, Stage
+from bench.measures.sections import Evaluation, FileColumn, Section, Table
+from bench.measures.windows import equal_size, notes, sections, statistics, tables
+from bench.measures.windows.agreement import kl_statistics
+from bench.measures.windows.frames import FRAMES
+from bench.measures.windows.passes import Passes
+from bench.measures.windows.records import FloorRecord, WindowRecord
+from bench.measures.windows.runs import windows_of
+from bench.records.record import Record
+from bench.records.run import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Windows(Measure):
+    """Windows of the scored text: what every run measures."""
+
+    name = "windows"
+    order = 10
+    records: ClassVar[tuple[type[Record], ...]] = (WindowRecord, FloorRecord)
+    plots: ClassVar[Mapping[str, str]] = {
+        "ppl-size": "Perplexity against file size",
+        "kl-size": "Divergence from the reference against file size",
+        "ppl-change": "Change of perplexity against Standard of the same type",
+        "speed-size": "Time for one window against file size",
+    }
+    surprising = "Files that score worse than smaller ones"
+
+    def stage(self, plan: Plan, asked: Any) -> Stage:
+        return Passes(plan)
+
+    def is_complete(self, run: Run) -> bool:
+        return windows_of(run).is_complete
+
+    def headline(self, run: Run) -> Sequence[Section]:
+        return sections.headline(run)
+
+    def surprises(self, run: Run) -> Sequence[str]:
+        return notes.surprises(run)
+
+    def sections(self, run: Run) -> Sequence[Section]:
+        return sections.sections(run)
+
+    def summary_tables(self, run: Run) -> Sequence[Table]:
+        return sections.summary_tables(run)
+
+    def file_columns(self, run: Run) -> Sequence[FileColumn]:
+        return sections.file_columns(run)
+
+    def file_key(self, run: Run, *, everywhere: bool) -> Sequence[str]:
+        return sections.file_key(run, everywhere=everywhere)
+
+    def verdicts(self, run: Run) -> Sequence[str]:
+        lines = []
+        paired = tables.paired_table(run)
+        if len(paired):
+            for what, column in (("perplexity", "Verdict"), ("time for one window", "Time")):
+                counts = Counter(re.sub(r" \(.*\)", "", verdict) for verdict in paired[column])
+                listed = ", ".join(f"{verdict} in {n}" for verdict, n in counts.most_common())
+                lines.append(
+                    f"Mixed recipes against Standard of the same type, {what}: {listed} of {len(paired)} comparisons"
+                )
+        return lines + equal_size.equal_size_summary(run)
+
+    def notes(self, run: Run) -> Sequence[str]:
+        return notes.notes(run)
+
+    def draw(self, run: Run) -> Mapping[str, Figure]:
+        from bench.measures.windows.plots import draw  # matplotlib takes a second to import
+
+        return draw(run)
+
+    def frames(self) -> Sequence[Frame]:
+        return FRAMES
+
+    def files(self, run: Run) -> Mapping[str, str]:
+        return {
+            "comparison.csv": tables.published_table(run).to_csv(index=False),
+            "kl-divergence.txt": kl_statistics(run),
+            "full.csv": tables.full_frame(run).to_csv(index=False),
+        }
+
+    def json(self, run: Run) -> Mapping[str, object]:
+        return {
+            "comparison": tables.published_table(run).to_dict("records"),
+            "files": json.loads(tables.full_frame(run).to_json(orient="records", double_precision=15)),
+        }
+
+    def quotes(self, run: Run) -> Mapping[str, str]:
+        return {"equal-size": equal_size.equal_size_text(run, against="Standard")}
+
+    def evaluations(self, run: Run) -> Mapping[str, Evaluation]:
+        measured = {name: windows for name in run.files if (windows := windows_of(run).results(name))}
+        ppl = {name: statistics.perplexity(windows).ppl.value for name, windows in measured.items()}
+        return {name: Evaluation("perplexity", "Perplexity", value) for name, value in ppl.items()}
+
+
+MEASURE = Windows()

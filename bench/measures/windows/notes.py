@@ -1,0 +1,139 @@
+"""What a reader must know beside the figures of windows, found by the program rather than left to the reader."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+
+from bench.core.formats import percent, share, size
+from bench.measures.windows import statistics as stats
+from bench.measures.windows.runs import windows_of
+from bench.measures.windows.tables import floor_kl
+from bench.records.families import mixed_pairs
+from bench.records.record import FileRecord
+from bench.records.run import Run
+from bench.statistics.estimates import MIN_FOR_INTERVAL, Estimate
+from bench.statistics.verdicts import with_interval
+
+#: Half an interquartile range above this share of the median makes a timing hard to compare.
+_WIDE_SPREAD = 0.05
+
+
+#: A pass that took this many times the median stands out; a change of the machine's speed by this share is told.
+_OUTLIER = 1.5
+
+
+_DRIFT = 0.05
+
+
+#: Smaller files that a line about a larger one names.
+_NAMED = 2
+
+
+def surprises(run: Run) -> list[str]:
+    """Files that score worse than smaller ones, by more than their paired uncertainty: a line for each, the worst first.
+
+    Random controls are left out: they are made to be beaten.
+    """
+    worse: dict[str, list[tuple[Estimate, FileRecord]]] = {}
+    files = [f for f in run.files.values() if f.family != "Reference" and "random" not in f.family]
+    for smaller, larger in combinations(sorted(files, key=lambda f: f.n_bytes), 2):
+        a, b = windows_of(run).results(smaller.recipe), windows_of(run).results(larger.recipe)
+        if a and b and larger.n_bytes > smaller.n_bytes:
+            change = stats.perplexity_change(a, b)
+            if change.value > 0 and change.excludes(0):
+                worse.setdefault(larger.recipe, []).append((change, smaller))
+    said = []
+    for name, found in sorted(worse.items(), key=lambda item: -len(item[1])):
+        found.sort(key=lambda pair: -pair[0].value)
+        named = "; ".join(
+            f"perplexity {with_interval(change, percent)} against {f.recipe} ({size(f.n_bytes)})"
+            for change, f in found[:_NAMED]
+        )
+        files_text = "a smaller file" if len(found) == 1 else f"{len(found)} smaller files"
+        more = f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+        said.append(f"{name} ({size(run.files[name].n_bytes)}) scores worse than {files_text}: {named}{more}")
+    return said
+
+
+def _timings(run: Run) -> list[str]:
+    said = []
+    for pair in mixed_pairs(run):
+        if windows_of(run).results(pair.standard) and windows_of(run).results(pair.gated):
+            same, _ = windows_of(run).same_sitting(pair.standard or "", pair.gated or "")
+            if len(same) < run.identity.windows:
+                said.append(
+                    f"{pair.standard} and {pair.gated} were measured in one sitting in {len(same)} of {run.identity.windows} passes; "
+                    "the others are left out of their time ratio"
+                )
+    if (drift := _drift(run)) is not None and abs(drift) > _DRIFT:
+        said.append(
+            f"The machine became {'slower' if drift > 0 else 'faster'} by {share(abs(drift))} from the first half of the passes to the "
+            "second; times of recipes are compared within passes only"
+        )
+    for name in run.files:
+        if windows := windows_of(run).results(name):
+            seconds = np.array([w.seconds for w in windows])
+            odd = int((seconds > _OUTLIER * np.median(seconds)).sum())
+            if odd:
+                said.append(
+                    f"{name}: {odd} of {len(windows)} passes took more than {_OUTLIER:g} times the median; medians are not moved by them"
+                )
+            speed = stats.speed(windows, run.identity.settings)
+            if speed.disturbed:
+                said.append(
+                    f"{name}: {speed.disturbed} of {len(windows)} passes were disturbed by other load on the machine"
+                )
+            if speed.seconds.relative > _WIDE_SPREAD:
+                said.append(
+                    f"{name}: its times spread by {share(speed.seconds.relative)} (half the interquartile range), too much for small differences"
+                )
+    return said
+
+
+def _drift(run: Run) -> float | None:
+    """How much slower the second half of the passes was than the first: the median over all files of each."""
+    by_pass: dict[int, list[float]] = {}
+    for name in run.files:
+        if windows := windows_of(run).results(name):
+            median = float(np.median([w.seconds for w in windows]))
+            for w in windows:
+                by_pass.setdefault(w.window, []).append(w.seconds / median)
+    passes = [float(np.median(by_pass[w])) for w in sorted(by_pass)]
+    if len(passes) < MIN_FOR_INTERVAL:
+        return None
+    half = len(passes) // 2
+    return float(np.median(passes[-half:]) / np.median(passes[:half]) - 1)
+
+
+def _failures(run: Run) -> list[str]:
+    said = [
+        f"{name}: {len(windows)} of {run.identity.windows} windows measured, its figures are left out"
+        for name, windows in windows_of(run).by_file.items()
+        if len(windows) < run.identity.windows
+    ]
+    return said + [
+        f"{f.recipe}: {'not built' if f.window is None else f'window {f.window} failed'}: {f.reason}"
+        for f in run.failures
+    ]
+
+
+def _floor(run: Run) -> list[str]:
+    kl, floor = floor_kl(run), windows_of(run).floor
+    if kl is None or floor is None:
+        return []
+    return [
+        f"Measurement floor: the reference against itself with {floor.threads} thread{'s' if floor.threads > 1 else ''} and batches of {floor.ubatch} differs by a "
+        f"mean KL divergence of {kl:.1e} over one window; nothing below that is a recipe's doing"
+    ]
+
+
+def notes(run: Run) -> list[str]:
+    """Disturbed or spread timings, missing measurements, the floor, few windows: a sentence each."""
+    said = [*_timings(run), *_failures(run), *_floor(run)]
+    if run.identity.windows < MIN_FOR_INTERVAL:
+        said.append(
+            f"A 95 % interval needs at least {MIN_FOR_INTERVAL} windows; this run has {run.identity.windows}, so none is given"
+        )
+    return said

@@ -1,0 +1,42 @@
+"""What is kept of windows."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from bench.measures.windows.jobs import WindowResult
+from bench.records.record import OfFile, Record
+
+
+class WindowRecord(OfFile):
+    """One window of one recipe.
+
+    isa: what the library of the measuring process reported; cpus: the CPUs it was pinned to; load: the machine's load
+    average over the minute before, None where there is none; sitting: when the program was started that measured it.
+    Timings of one window compare within a sitting only.
+    """
+
+    kind: Literal["window"] = "window"
+    result: WindowResult
+    isa: str
+    cpu: str
+    threads: int
+    cpus: tuple[int, ...]
+    load: float | None
+    sitting: str = ""
+
+    @property
+    def settles(self) -> tuple[str, int | None]:
+        return self.recipe, self.result.window
+
+
+class FloorRecord(Record):
+    """One window of the reference against itself with other settings: what rounding alone does to the figures.
+
+    threads, ubatch: what differed from the run's settings.
+    """
+
+    kind: Literal["floor"] = "floor"
+    threads: int
+    ubatch: int
+    result: WindowResult

@@ -1,0 +1,54 @@
+"""The windows of a run, as its records tell them."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from bench.measures.windows.jobs import WindowResult
+from bench.measures.windows.records import FloorRecord, WindowRecord
+from bench.records.run import Run
+
+
+class Windows:
+    """The windows of a run. Use `windows_of(run)`, which makes it once."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    @cached_property
+    def by_file(self) -> dict[str, dict[int, WindowRecord]]:
+        """Window records by file and window, of the files as they are recorded now."""
+        found: dict[str, dict[int, WindowRecord]] = {name: {} for name in self._run.files}
+        for r in self._run.current(WindowRecord):
+            found[r.recipe][r.result.window] = r
+        return {name: dict(sorted(by_window.items())) for name, by_window in found.items()}
+
+    @cached_property
+    def floor(self) -> FloorRecord | None:
+        """The reference against itself with other settings."""
+        return next(reversed(self._run.of(FloorRecord)), None)
+
+    def results(self, name: str | None) -> list[WindowResult] | None:
+        """The file's windows if it has all of them: figures over fewer windows would not compare."""
+        found = [w.result for w in self.by_file.get(name or "", {}).values()]
+        return found if found and len(found) == self._run.identity.windows else None
+
+    def same_sitting(self, a: str, b: str) -> tuple[list[WindowResult], list[WindowResult]]:
+        """Windows of two files that were measured in the same pass of the same sitting, whose times compare."""
+        both = [
+            (x.result, y.result)
+            for w, x in self.by_file[a].items()
+            if (y := self.by_file[b].get(w)) is not None and x.sitting == y.sitting
+        ]
+        return [x for x, _ in both], [y for _, y in both]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every file has all its windows, and nothing failed."""
+        n = self._run.identity.windows
+        return bool(self.by_file) and not self._run.failures and all(len(w) == n for w in self.by_file.values())
+
+
+def windows_of(run: Run) -> Windows:
+    """The windows of a run."""
+    return run.view(Windows)

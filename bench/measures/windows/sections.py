@@ -1,0 +1,125 @@
+"""What windows have to show: the tables of windows.tables under their headings, and their columns in the tables of all files."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from bench.measures.sections import FileColumn, Section, Table
+from bench.measures.windows import tables
+from bench.measures.windows.equal_size import KEY as EQUAL_SIZE_KEY
+from bench.measures.windows.equal_size import equal_size_summary, equal_size_table
+from bench.records.families import pairs
+from bench.records.run import Run
+
+
+def _fields(run: Run) -> dict[str, object]:
+    """What the keys of tables name of a run."""
+    i = run.identity
+    return {
+        "window": i.settings.window,
+        "windows": i.windows,
+        "isa": i.library.isa,
+        "threads": i.settings.threads,
+        "prompts": i.prompts.name,
+    }
+
+
+def published(run: Run) -> Table | None:
+    """The published form; None for a run without the method's files."""
+    frame = tables.published_table(run)
+    if frame.empty:
+        return None
+    gated = [p.gated or "" for p in pairs(run)]
+    some = "".join(gated[:1]) + (" and so on" if len(gated) > 1 else "")
+    return Table(
+        "published",
+        "Perplexity, size and speed of Standard and DynamicGate",
+        frame,
+        key=tables.PUBLISHED_KEY.format(**_fields(run), gated=some),
+        page_key=tables.PUBLISHED_KEY.format(**_fields(run), gated=", ".join(gated)),
+    )
+
+
+def headline(run: Run) -> list[Section]:
+    """The published form, and mixed recipes against the standard ones."""
+    found = []
+    if (table := published(run)) is not None:
+        found.append(Section("Comparison", "comparison", (table,), bare=True))
+    if len(paired := tables.paired_table(run)):
+        title = "Against Standard of the same type, paired"
+        found.append(Section(title, "paired", (Table("paired-table", "Paired with Standard", paired),)))
+    return found
+
+
+def sections(run: Run) -> list[Section]:
+    """Distance from the reference, recipes of equal size, kinds of prompt."""
+    found = []
+    if len(reference := tables.reference_table(run)):
+        table = Table("reference-table", "Distance from the reference", reference, key=tables.REFERENCE_KEY)
+        found.append(Section("Against the reference", "reference", (table,), place=1))
+    if len(sizes := equal_size_table(run)):
+        table = Table("equal-size-table", "Held against a recipe of the same size", sizes, key=EQUAL_SIZE_KEY)
+        found.append(Section("At equal size", "equal-size", (table,), said=tuple(equal_size_summary(run))))
+    kinds = [
+        Table(name, caption, frame, heading=heading)
+        for name, caption, heading, frame in (
+            ("kinds-ppl", "Perplexity by kind of prompt", "Perplexity by kind of prompt", tables.kinds_table(run)),
+            (
+                "kinds-kl",
+                "KL divergence from the reference by kind of prompt, in nats",
+                "KL divergence from the reference by kind of prompt",
+                tables.kl_kinds_table(run),
+            ),
+        )
+        if len(frame)
+    ]
+    if kinds:
+        found.append(Section("By kind of prompt", "kinds", tuple(kinds), place=2))
+    return found
+
+
+def summary_tables(run: Run) -> list[Table]:
+    """What an index of runs shows of one."""
+    found = [t for t in (published(run),) if t is not None]
+    if len(sizes := equal_size_table(run, against="Standard")):
+        caption = "Automatic choices held against Standard of the same size"
+        found.append(Table("equal-size", caption, sizes, key=EQUAL_SIZE_KEY))
+    return found
+
+
+#: Columns of the tables of all files: (title, its raw figure, whether Markdown has it, what a card says of it or None).
+_COLUMNS: tuple[tuple[str, str, bool, str | None], ...] = (
+    ("PPL [95 %]", "ppl", True, "PPL: perplexity, lower is better"),
+    ("SE", "ppl_se", True, None),
+    ("vs reference", "ppl_change_vs_reference", True, None),
+    ("KL [95 %]", "kl", False, "KL: mean divergence from the reference in nats, lower is better"),
+    ("Same top [95 %]", "same_top", False, "same top: share of tokens where both find the same token most likely"),
+    ("Window", "window_seconds", True, None),
+    ("pp", "prompt_tokens_per_second", True, None),
+    ("tg", "generation_tokens_per_second", True, None),
+    ("Memory", "peak_memory_bytes", True, None),
+    ("Load", "load_seconds", True, None),
+)
+
+
+def file_columns(run: Run) -> list[FileColumn]:
+    """Every figure of a file as a column."""
+    raw, full, reference = tables.full_frame(run), tables.full_table(run), tables.reference_table(run)
+    found = []
+    for title, figure, everywhere, card in _COLUMNS:
+        source = full if title in full else reference
+        if title in source:
+            cells = dict(zip(source["Recipe"], source[title], strict=True))
+            values = (
+                dict(zip(raw["recipe"], pd.to_numeric(raw[figure]).to_list(), strict=True)) if figure in raw else None
+            )
+            found.append(FileColumn(title, cells, values, everywhere=everywhere, card=card))
+    return found
+
+
+def file_key(run: Run, *, everywhere: bool) -> list[str]:
+    """What those columns mean; everywhere: of those that every table has."""
+    lines = tables.FULL_KEY.format(**_fields(run)).splitlines()
+    if not everywhere and len(tables.reference_table(run)):
+        lines += [line.partition("; ")[0] for line in tables.REFERENCE_KEY.splitlines()[1:3]]
+    return [line.removeprefix("- ") for line in lines]

@@ -1,0 +1,37 @@
+"""Sections of tables as Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from bench.core.formats import markdown
+from bench.measures.sections import Section, Table
+
+
+def section_text(section: Section) -> str:
+    """What stands under a section's heading: its sentences, then every table with its key."""
+    said = ["\n".join(f"- {s}" for s in section.said)] if section.said else []
+    return "\n\n".join([*said, *(p for t in section.tables for p in _parts(t, folded=section.folded))])
+
+
+def headed(section: Section) -> Iterator[tuple[str, str]]:
+    """(heading, text) of a section, and of each table in it that has a heading of its own."""
+    own = [t for t in section.tables if t.heading]
+    if len(own) < len(section.tables):
+        yield section.title, section_text(section)
+    for table in own:
+        yield table.heading, "\n\n".join(_parts(table, folded=False))
+
+
+def _parts(table: Table, *, folded: bool) -> Iterator[str]:
+    if table.label:
+        yield f"### {table.label}" if folded else table.label
+    if table.quote:
+        yield "\n".join(f"> {line}".rstrip() for line in table.quote.split("\n"))
+    frame = table.frame
+    if table.text is not None:  # what Markdown would take for its own
+        frame = frame.assign(**{table.text: [re.sub(r"([|`<\\*_])", r"\\\1", str(x)) for x in frame[table.text]]})
+    yield markdown(frame, text=table.text)
+    if table.key:
+        yield table.key

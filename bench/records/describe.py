@@ -1,0 +1,81 @@
+"""A run in words: what was measured, on what, and for how long."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from bench.records.record import StageRecord
+from bench.records.run import Run
+
+
+def windows_text(run: Run) -> str:
+    """`8 windows of 2048 tokens`."""
+    n = run.identity.windows
+    return f"{n} window{'s' if n > 1 else ''} of {run.identity.settings.window} tokens"
+
+
+def about(run: Run) -> list[str]:
+    """What was measured on what, a line each."""
+    i, reference = run.identity, run.files.get(run.reference or "")
+    weights = f"{i.model.architecture}, {i.model.n_layers} layers, {i.model.n_weights / 1e6:,.0f}M weights"
+    about = [
+        f"Model: {i.model.name} ({weights}). {i.model.description or ''}".strip(),
+        *([f"Fetched from: {reference.origin}"] if reference and reference.origin else []),
+        f"Text: {i.prompts.name}, {windows_text(run)}. Importance matrix: {_importance(run)}.",
+        f"Machine: {i.machine}; {i.settings.threads} threads, {i.library.isa} kernels, "
+        f"llama-cpp-python {i.library.binding}.",
+    ]
+    if run.records:
+        started = datetime.fromisoformat(run.header.started)
+        minutes = worked_minutes(run)
+        about.append(f"Run: {started:%Y-%m-%d}{'' if minutes is None else f', {minutes:.0f} minutes of work'}.")
+    return about
+
+
+def worked_minutes(run: Run) -> float | None:
+    """Minutes of work: of every sitting, from when the program was started to its last record.
+
+    None for a run of an early version, whose records do not tell when stages began: between two of its records somebody may
+    have worked, or waited.
+    """
+    starts = sorted({datetime.fromisoformat(r.sitting) for r in run.of(StageRecord)})
+    if not starts:
+        return None
+    times = sorted(datetime.fromisoformat(r.time) for r in run.records)
+    seconds = 0.0
+    for start, following in zip(starts, [*starts[1:], None], strict=True):
+        own = [t for t in times if t >= start and (following is None or t < following)]
+        seconds += (own[-1] - start).total_seconds() if own else 0.0
+    return seconds / 60
+
+
+def stage_minutes(run: Run) -> dict[str, float]:
+    """Minutes of every stage, over all sittings, in the order in which they first began. One that was cut off counts to the
+    last record of its sitting."""
+    found: dict[str, float] = {}
+    began: StageRecord | None = None
+    last = ""
+    for r in run.records:
+        if isinstance(r, StageRecord) and r.event == "began":
+            if began is not None:  # the program was killed in it
+                _add(found, began, last)
+            began = r
+        elif isinstance(r, StageRecord) and began is not None:
+            _add(found, began, r.time)
+            began = None
+        last = r.time
+    if began is not None:
+        _add(found, began, last)
+    return found
+
+
+def _add(found: dict[str, float], began: StageRecord, end: str) -> None:
+    seconds = (datetime.fromisoformat(end) - datetime.fromisoformat(began.time)).total_seconds()
+    found[began.stage] = found.get(began.stage, 0.0) + seconds / 60
+
+
+def _importance(run: Run) -> str:
+    importance = run.identity.importance
+    if importance is None:
+        return "none"
+    return f"{'computed from ' if importance.source == 'collected' else ''}{importance.name}"

@@ -1,0 +1,98 @@
+"""Records that every run has: its files, its stages, what failed. Raw values; figures are derived from them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from bench.records.identity import Kept, utc_now
+
+
+class Record(Kept):
+    """A line of a run's records. `kind` tells what it is; run: the header's id; time: when it was written, UTC.
+
+    A new kind of record is a subclass with a `kind` of its own, which its measure declares.
+    """
+
+    kind: str
+    run: str
+    time: str = Field(default_factory=utc_now)
+
+    @property
+    def settles(self) -> tuple[str, int | None] | None:
+        """(file, window) of the failure that this record makes good, window None for that of making the file; None for none."""
+        return None
+
+
+class OfFile(Record):
+    """A record about a model file of the run. recipe: its name; sha256: its content, which the record holds for."""
+
+    recipe: str
+    sha256: str
+
+
+class ChoiceRecord(Kept):
+    """How the types of a recipe with a size were chosen (choose.py). limit: bytes allowed; against: the recipe whose size
+    that is, or of which this is a random control; text: the name of what it was chosen on; the rest of the assignment that was best on calibration text, None for one
+    at random: what its predictions were made with, predicted and measured mean KL divergence in nats, relative distance of
+    the prediction from the optimum at most, number of assignments that were tried."""
+
+    limit: int
+    against: str | None
+    text: str = ""
+    prediction: str | None = None
+    predicted_kl: float | None = None
+    calibration_kl: float | None = None
+    gap: float | None = None
+    tried: int = 0
+
+
+class FileRecord(OfFile):
+    """A model file of the run. family: Reference, Standard or that of a recipe file; base: what pairs the families.
+
+    bits_per_weight: 8 x bytes of tensors / weights; types: of every tensor; replaced: {tensor: (type asked, type stored)};
+    importance_sha256: of the importance matrix file it was built with, if any; rules: fingerprint of the recipe.
+    origin: where a file came from that was not built here; told: what its header says of its making; perplexity_only: why it is not
+    compared with the reference token by token.
+    """
+
+    kind: Literal["file"] = "file"
+    family: str
+    base: str
+    description: str
+    n_bytes: int
+    bits_per_weight: float
+    weights_by_type: dict[str, int]
+    types: dict[str, str]
+    replaced: dict[str, tuple[str, str]]
+    importance_sha256: str | None
+    build_seconds: float | None
+    build_memory_bytes: int | None
+    rules: str | None = None
+    choice: ChoiceRecord | None = None
+    origin: str | None = None
+    told: dict[str, str] = Field(default_factory=dict)
+    perplexity_only: str | None = None
+
+    @property
+    def settles(self) -> tuple[str, int | None]:
+        return self.recipe, None
+
+
+class FailureRecord(Record):
+    """A measurement that failed. window: None when the recipe's file could not be built."""
+
+    kind: Literal["failure"] = "failure"
+    recipe: str
+    window: int | None
+    reason: str
+
+
+class StageRecord(Record):
+    """A stage of a run began or ended. sitting: when the program was started that did it."""
+
+    kind: Literal["stage"] = "stage"
+    stage: str
+    event: Literal["began", "ended"]
+    sitting: str

@@ -1,0 +1,1 @@
+"""Our craft: estimates with intervals, and what they allow to say."""

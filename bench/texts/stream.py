@@ -1,0 +1,39 @@
+"""A text as tokens, cut into windows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class TokenStream:
+    """Tokens of a prompt set. kinds: index into kind_names of every token; bos: put at the start of a window, or None."""
+
+    tokens: NDArray[np.int32]
+    kinds: NDArray[np.int64]
+    kind_names: tuple[str, ...]
+    bos: int | None
+
+    def save(self, path: Path | IO[bytes]) -> None:
+        bos = -1 if self.bos is None else self.bos
+        np.savez(path, tokens=self.tokens, kinds=self.kinds, kind_names=np.array(self.kind_names), bos=bos)
+
+    @classmethod
+    def load(cls, path: Path) -> TokenStream:
+        with np.load(path) as data:
+            bos = int(data["bos"])
+            return cls(
+                data["tokens"], data["kinds"], tuple(str(n) for n in data["kind_names"]), None if bos < 0 else bos
+            )
+
+    def window(self, index: int, length: int) -> NDArray[np.int32]:
+        """The input tokens of a window, BOS in place."""
+        tokens = self.tokens[index * length : (index + 1) * length].copy()
+        if self.bos is not None:
+            tokens[0] = self.bos
+        return tokens

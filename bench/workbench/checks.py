@@ -1,0 +1,83 @@
+"""What is refused before anything begins: options that contradict each other, and requests that cannot be met."""
+
+from __future__ import annotations
+
+from bench.core.errors import BenchError
+from bench.core.machine import cpus_for, default_threads
+from bench.engine.settings import LibraryInfo
+from bench.gguf_files.info import ModelInfo
+from bench.recipes.needs import format_needs_importance
+from bench.recipes.recipe import Recipe
+from bench.texts import prompts
+from bench.workbench.kept import Stream
+from bench.workbench.options import DEFAULT_WINDOWS, Options
+from bench.workbench.text import Text
+
+
+def check_importance(options: Options, recipes: list[Recipe]) -> None:
+    """Raise BenchError for options that contradict each other, and recipes that need what was declined."""
+    if options.no_imatrix and (options.imatrix or (options.calibration and not any(r.size for r in recipes))):
+        raise BenchError("--no-imatrix contradicts --imatrix and --calibration; leave one of them out")
+    if options.imatrix and options.calibration and not any(r.size for r in recipes):
+        raise BenchError("--imatrix is used as it is, so --calibration would do nothing; leave one of them out")
+    if options.calibration_chunks and (options.imatrix or options.no_imatrix):
+        raise BenchError("--calibration-chunks cuts the calibration text short, which is not used here; leave it out")
+    needing = [r.name for r in recipes if format_needs_importance(r.base)]
+    if options.no_imatrix and needing:
+        raise BenchError(
+            f"{needing[0]} needs an importance matrix: pass --imatrix FILE, or leave --no-imatrix out to compute one"
+        )
+
+
+def check_texts(options: Options, text: Text, recipes: list[Recipe]) -> None:
+    """Raise BenchError where a recipe would be chosen on the very text that it is judged by."""
+    chosen = next((r.name for r in recipes if r.size), None)
+    if chosen is None or options.calibration is None:
+        return
+    if text.sha256 == prompts.identify(options.calibration)[1]:
+        raise BenchError(
+            f"the scored text and --calibration are the same, so {chosen} would be chosen on what it is judged by; give another --calibration"
+        )
+
+
+def check_threads(threads: int | None) -> int:
+    """The number of threads: as asked, or one for each physical core. Raises BenchError for more than there are CPUs."""
+    wanted = default_threads() if threads is None else threads
+    if not 1 <= wanted <= (available := len(cpus_for(10_000))):
+        raise BenchError(
+            f"--threads {wanted}: this machine lets this process use 1 to {available} CPUs; choose a number in that range"
+        )
+    return wanted
+
+
+def check_library(library: LibraryInfo, isa: str | None) -> None:
+    """Raise BenchError when the library was not built for the required instruction set."""
+    if isa is not None and isa.upper() != library.isa.upper():
+        raise BenchError(
+            f"--isa {isa}: the installed llama.cpp was built for {library.isa} ({', '.join(library.features)}); rebuild it with "
+            f"`BENCH_ISA={'native' if isa.upper() != 'AVX2' else 'avx2'} nox -s bench`, or leave --isa out to measure with what is there"
+        )
+
+
+def check_window(model: ModelInfo, window: int) -> None:
+    if window < 4 or window % 2:
+        raise BenchError(f"--window {window}: must be an even number of at least 4 tokens")
+    limit = model.context_length
+    if limit and window > limit:
+        raise BenchError(
+            f"--window {window}: {model.name} was trained for a context of {limit} tokens; use --window {min(limit, 2048)}"
+        )
+
+
+def check_windows(stream: Stream, window: int, asked: int | None, default: int | None = DEFAULT_WINDOWS) -> int:
+    """How many windows to score: as asked, or the default, or all of the text when it is shorter. Raises BenchError when the text has fewer than asked for, or none."""
+    available = stream.tokens // window
+    if available == 0:
+        raise BenchError(
+            f"{stream.name}: has {stream.tokens:,} tokens, fewer than one window of {window}; give a longer text or a smaller --window"
+        )
+    if asked is not None and not 1 <= asked <= available:
+        raise BenchError(
+            f"--windows {asked}: {stream.name} has 1 to {available} windows of {window} tokens; choose a number in that range"
+        )
+    return asked or min(available, default or available)

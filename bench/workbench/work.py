@@ -1,0 +1,215 @@
+"""What a run works with, as one value: made once from what was asked, each part when it is first needed.
+
+Commands, the sweep, choices and measures are handed a Work and take from it what they need. Nothing of it changes while it
+is used, and nothing is fetched, computed or refused before something asks for the part that it belongs to.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+
+from bench.core.files import file_sha256
+from bench.core.machine import cpus_for
+from bench.core.progress import Reporter
+from bench.engine.jobs import LibraryJob, TokenizeJob
+from bench.engine.settings import LibraryInfo, Settings
+from bench.execute.content import Content
+from bench.execute.job import Executor, Share
+from bench.execute.local import LocalExecutor
+from bench.gguf_files.info import ModelInfo, inspect
+from bench.models.reference import Reference, reference
+from bench.quantize.jobs import ImportanceJob, QuantizeJob
+from bench.recipes.recipe import Recipe
+from bench.texts import prompts
+from bench.workbench.checks import check_library, check_threads
+from bench.workbench.kept import Built, Matrix, Stream, key, read_count, write_count
+from bench.workbench.options import Options
+from bench.workbench.text import Text, scored_text
+
+#: Tokens that llama.cpp computes at once.
+_UBATCH = 512
+#: Where in the cache files of one process lie.
+_SCRATCH = "scratch"
+
+
+class Work:
+    """What a run works with. options: what was asked for; reporter: who is told what goes on."""
+
+    def __init__(self, options: Options, reporter: Reporter) -> None:
+        self.options, self.reporter = options, reporter
+
+    # --- the machine and the engine -----------------------------------------------------------------------------------
+
+    @cached_property
+    def threads(self) -> int:
+        """Raises BenchError for more than this process may use."""
+        return check_threads(self.options.threads)
+
+    @cached_property
+    def cpus(self) -> tuple[int, ...]:
+        """What pinned jobs run on: a CPU for each thread."""
+        return tuple(cpus_for(self.threads))
+
+    @cached_property
+    def executor(self) -> Executor:
+        """What does jobs."""
+        return LocalExecutor(self.options.cache, self.cpus)
+
+    @cached_property
+    def library(self) -> LibraryInfo:
+        """The engine as it reports itself. Raises BenchError when it was not built for what is required."""
+        found = self.executor.do(LibraryJob())
+        check_library(found, self.options.isa)
+        return found
+
+    @cached_property
+    def settings(self) -> Settings:
+        """How windows are processed."""
+        o = self.options
+        return Settings(
+            window=o.window,
+            batch=o.window,
+            ubatch=min(_UBATCH, o.window),
+            threads=self.threads,
+            generate=min(o.generate, o.window),
+        )
+
+    # --- the model and the text ---------------------------------------------------------------------------------------
+
+    @cached_property
+    def reference(self) -> Reference:
+        """The model that every recipe starts from; fetched, hashed and widened when it has to be."""
+        o = self.options
+        return reference(
+            o.model, o.cache, allow_quantized=o.allow_quantized, widen_to_256=o.widen, reporter=self.reporter
+        )
+
+    @cached_property
+    def model(self) -> Content:
+        """The reference's file, as jobs name it."""
+        return self.executor.hold(self.reference.path, self.reference.sha256)
+
+    def text(self, windows: int | None) -> Text:
+        """What is scored. windows: how many of it, None for all."""
+        o = self.options
+        return scored_text(o.text, o.dataset, o.window, windows, o.cache, self.reporter)
+
+    def stream(
+        self, source: Path | prompts.Part, model: ModelInfo | None = None, content: Content | None = None
+    ) -> Stream:
+        """Tokens of a part of the prompt set or a text file, under the vocabulary of a model: the reference unless told."""
+        info, model_content = model or self.reference.info, content or self.model
+        name, digest = prompts.identify(source)
+        stream = Stream(name, key(info.vocabulary_sha256, digest, version("llama-cpp-python")))
+        path = self.executor.site.path(stream.content)
+        count = read_count(path)
+        if count is None:
+            job = TokenizeJob(model=model_content, source=self._source(source), out=stream.content)
+            result = self.executor.do(job)
+            write_count(path, result)
+            count = result.tokens
+        return Stream(stream.name, stream.key, count)
+
+    def _source(self, source: Path | prompts.Part) -> Content | prompts.Part:
+        return self.executor.hold(source, file_sha256(source)) if isinstance(source, Path) else source
+
+    @cached_property
+    def calibration(self) -> Stream:
+        """Tokens of the text that importance and sensitivities are measured on."""
+        return self.stream(self.options.calibration or prompts.CALIBRATION)
+
+    # --- what lies in the cache for the time being ---------------------------------------------------------------------
+
+    def scratch(self, name: str) -> Content:
+        """A file of this process alone: the same run may be under way elsewhere."""
+        return Content(name=f"{_SCRATCH}/{os.getpid()}/{name}")
+
+    @contextmanager
+    def scratch_files(self) -> Iterator[None]:
+        """Room for such files, which are gone after the block; so is what killed processes left behind."""
+        own = self.executor.site.path(self.scratch("any")).parent
+        for left_behind in own.parent.glob("*"):
+            if not (left_behind.name.isdigit() and psutil.pid_exists(int(left_behind.name))):
+                shutil.rmtree(left_behind, ignore_errors=True)
+        own.mkdir(parents=True, exist_ok=True)
+        try:
+            yield
+        finally:
+            shutil.rmtree(own, ignore_errors=True)
+
+    # --- what files are made with -------------------------------------------------------------------------------------
+
+    @cached_property
+    def importance(self) -> Matrix | None:
+        """The importance matrix to quantize with: the user's, one computed from the calibration text, or none."""
+        o = self.options
+        if o.no_imatrix:
+            return None
+        if o.imatrix:
+            return Matrix.of_file(o.imatrix, self.executor)
+        calibration, reference = self.calibration, self.reference
+        named = key(reference.sha256, calibration.key, o.calibration_chunks, self.library.binding, self.library.isa)
+        content = Content(name=f"imatrix/{reference.path.stem}-{named}.gguf")
+        path = self.executor.site.path(content)
+        with self.reporter.steps("Importance matrix", 1) as steps:
+            if not path.exists():
+                job = ImportanceJob(
+                    model=self.model,
+                    stream=calibration.content,
+                    dataset=calibration.name,
+                    chunks=o.calibration_chunks,
+                    threads=self.threads,
+                    out=content,
+                )
+                self.executor.do(job, steps.share)
+        return Matrix(path, content, file_sha256(path))
+
+    def origin(self, matrix: Matrix | None) -> str:
+        """Names what quantized tensors depend on, beside tensor and type."""
+        return key(self.reference.sha256, matrix.sha256 if matrix else None, self.library.binding, self.library.isa)
+
+    def quantized(self, recipe: Recipe, share: Share) -> Built:
+        """A recipe's file, out of the cache or made. Its key holds all that it depends on: model, recipe, importance, engine.
+
+        Raises BenchError for a recipe that cannot be made of the model.
+        """
+        assert recipe.size is None, f"{recipe.name}: its choices are to be made before it is built (chooser.py)"
+        matrix = None if recipe.plain else self.importance
+        origin = self.origin(matrix)
+        name = f"{self.reference.path.stem}-{recipe.name}-{key(origin, recipe.fingerprint)}.gguf"
+        content = Content(name=f"quantized/{name}")
+        path = self.executor.site.path(content)
+        if (found := Built.noted(path)) is not None:
+            return found
+        job = QuantizeJob(
+            model=self.model,
+            recipe=recipe,
+            importance=matrix.content if matrix else None,
+            threads=self.threads,
+            out=content,
+            origin=origin,
+        )
+        result = self.executor.do(job, share)
+        info = inspect(path)
+        built = Built(
+            path=path,
+            sha256=file_sha256(path),
+            n_bytes=info.n_bytes,
+            modified_ns=path.stat().st_mtime_ns,
+            bits_per_weight=info.bits_per_weight,
+            weights_by_type=info.weights_by_type,
+            importance_sha256=matrix.sha256 if matrix else None,
+            result=result,
+        )
+        built.write_note()
+        for tensor in result.damaged:
+            self.reporter.warn(f"{tensor}: its quantized data in the cache were damaged and have been made anew")
+        return built
