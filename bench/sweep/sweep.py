@@ -127,13 +127,14 @@ class Sweep:
             if store.run.files:
                 done, total = map(sum, zip(*(s.progress(store.run) for s in self.stages), strict=True))
                 self.work.reporter.say(f"Continuing {self.directory}: {done} of {total} measurements are on record")
-            for stage in self.stages:
-                stage.check_room()
-            files = self._build(store, pending)
-            for stage in self.stages:
-                if stage.pending(store.run) & files.keys():
-                    with self._on_record(store, stage.title):
-                        stage.measure(store, files)
+            with self.work.scratch_files():
+                for stage in self.stages:
+                    stage.check_room()
+                files = self._build(store, pending)
+                for stage in self.stages:
+                    if stage.pending(store.run) & files.keys():
+                        with self._on_record(store, stage.title):
+                            stage.measure(store, files)
             return store.run
 
     def pending(self, run: Run) -> set[str]:
