@@ -20,6 +20,10 @@ from bench.quantize.jobs import QuantizeResult
 
 #: Part of every key: raise it when the code that makes what is cached changes what it makes.
 _CACHE = 1
+#: Part of the key of a quantized file: raise it when the same model, recipe, importance matrix and engine give a file of other
+#: bytes (its keys, the order of its tensors, their padding, what a rule applies to), and say so in the changelog. Blocks and
+#: matrices stay valid. 1: written by llama_model_quantize, in llama.cpp's order. 2: assembled, in the model's order.
+FILES = 2
 
 
 def key(*parts: object) -> str:

@@ -30,7 +30,7 @@ from bench.quantize.jobs import ImportanceJob, QuantizeJob
 from bench.recipes.recipe import Recipe
 from bench.texts import prompts
 from bench.workbench.checks import check_library, check_threads
-from bench.workbench.kept import Built, Matrix, Stream, key, read_count, write_count
+from bench.workbench.kept import FILES, Built, Matrix, Stream, key, read_count, write_count
 from bench.workbench.options import Options
 from bench.workbench.text import Text, scored_text
 
@@ -177,14 +177,15 @@ class Work:
         return key(self.reference.sha256, matrix.sha256 if matrix else None, self.library.binding, self.library.isa)
 
     def quantized(self, recipe: Recipe, share: Share) -> Built:
-        """A recipe's file, out of the cache or made. Its key holds all that it depends on: model, recipe, importance, engine.
+        """A recipe's file, out of the cache or made. Its key holds all that it depends on: model, recipe, importance,
+        engine, and what writes it.
 
         Raises BenchError for a recipe that cannot be made of the model.
         """
         assert recipe.size is None, f"{recipe.name}: its choices are to be made before it is built (chooser.py)"
         matrix = None if recipe.plain else self.importance
         origin = self.origin(matrix)
-        name = f"{self.reference.path.stem}-{recipe.name}-{key(origin, recipe.fingerprint)}.gguf"
+        name = f"{self.reference.path.stem}-{recipe.name}-{key(FILES, origin, recipe.fingerprint)}.gguf"
         content = Content(name=f"quantized/{name}")
         path = self.executor.site.path(content)
         if (found := Built.noted(path)) is not None:
