@@ -9,6 +9,7 @@ import io
 import signal
 import sys
 import traceback
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -34,6 +35,9 @@ from bench.cli import (
 )
 from bench.core.errors import BenchError
 
+#: What the program is called where it was installed as a command.
+_COMMAND = "dynamicgate-bench"
+
 app = typer.Typer(
     name="bench",
     help="Measure what GGUF quantizations cost and buy: perplexity, size and CPU speed of recipes, against one reference model.",
@@ -43,32 +47,45 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+#: In the order of the help.
 _COMMANDS = (
-    run,
-    sample,
-    tables,
-    compare,
-    recipe,
-    quantize,
-    imatrix,
-    sensitivity,
-    ppl,
-    time,
-    info,
-    report,
-    history,
-    check,
-    export,
-    advise,
-    card,
-)  # fmt: skip  in the order of the help
+    run, sample, tables, compare, recipe, quantize, imatrix, sensitivity, ppl, time, info, report, history, check, export,
+    advise, card,
+)  # fmt: skip
 for _module in _COMMANDS:
     app.add_typer(_module.app)
 
 
+def _say_version(asked: bool) -> None:
+    """The program and the build of the engine that it found, which a worker process asks the loaded library for."""
+    if not asked:
+        return
+    from importlib.metadata import version
+
+    from bench.core.files import cache_directory
+    from bench.engine.jobs import LibraryJob
+    from bench.execute.local import LocalExecutor
+
+    engine = LocalExecutor(cache_directory(None)).do(LibraryJob())
+    print(f"{_COMMAND} {version(_COMMAND)}")
+    print(f"engine: llama-cpp-python {engine.binding} (llama.cpp {engine.llama_cpp}), built for {engine.isa}")
+    raise typer.Exit
+
+
 @app.callback()
-def options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
-    """Options of the program itself; main() reads them."""
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_say_version,
+            is_eager=True,
+            help="Show the version of the program, and which build of the engine it found.",
+        ),
+    ] = False,
+) -> None:
+    """Options of the program itself; main() and _say_version() read them."""
 
 
 class _Interrupted(BaseException):
@@ -78,6 +95,7 @@ class _Interrupted(BaseException):
 def main() -> None:
     """Run a command. An error is one line on standard error and exit code 2 (a bug shows its traceback); `--debug`, anywhere, shows its traceback."""
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
+    program = _COMMAND if Path(sys.argv[0]).stem == _COMMAND else "python -m bench"
 
     def interrupt(*_: object) -> None:
         raise _Interrupted
@@ -88,7 +106,7 @@ def main() -> None:
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, interrupt)
     try:
-        app(arguments, prog_name="python -m bench")
+        app(arguments, prog_name=program)
     except (BenchError, OSError) as e:
         if "--debug" in sys.argv:
             traceback.print_exc()

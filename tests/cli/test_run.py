@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import gguf
 import numpy as np
 import pytest
 
+from bench.cli import app as cli
 from bench.engine.llama import Context, Model
 from bench.quantize import imatrix
 from bench.quantize.imatrix import Entry, ImportanceMatrix
@@ -396,3 +399,23 @@ def test_what_only_some_commands_need_is_not_imported_by_all(module: str) -> Non
     found = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", found], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_version_says_which_build_of_the_engine_is_in_use(bench: Callable[..., Outcome]) -> None:
+    done = bench("--version")
+    assert done.code == 0, done.err
+    program, engine = done.out.splitlines()
+    assert program == f"dynamicgate-bench {version('dynamicgate-bench')}"
+    assert engine.startswith(f"engine: llama-cpp-python {version('llama-cpp-python')} (llama.cpp ")
+    assert re.search(r", built for [A-Z]\S+$", engine)
+
+
+@pytest.mark.parametrize("called", ["dynamicgate-bench", "__main__.py"])
+def test_help_names_the_program_as_it_was_called(
+    called: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", [f"/somewhere/{called}", "recipe", "list", "--help"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    name = "python -m bench" if called == "__main__.py" else called
+    assert capfd.readouterr().out.strip().startswith(f"Usage: {name} recipe list")
