@@ -315,14 +315,19 @@ def _row(m: Measured) -> dict[str, str]:
     return row
 
 
+def overview(measured: list[Measured]) -> str:
+    """Where it was measured, and a row for every work."""
+    where = (f"- {where}" for where in dict.fromkeys(m.where for m in measured))
+    return "\n\n".join([*where, markdown(pd.DataFrame([_row(m) for m in measured]))])
+
+
 def report(measured: list[Measured]) -> str:
     lines = [
         "# Side by side with llama.cpp's tools",
         "Made by `nox -s peers`. The same work by both in alternating slices of time, of which only a side's own count; process "
         "start and load included, nothing cached on our side. Memory is that of the largest process. Ratios are ours / tools: "
         "median [smallest, largest] over rounds, with the target in parentheses.",
-        *(f"- {where}" for where in dict.fromkeys(m.where for m in measured)),
-        markdown(pd.DataFrame([_row(m) for m in measured])),
+        overview(measured),
     ]
     for m in measured:
         if m.values:
@@ -330,10 +335,14 @@ def report(measured: list[Measured]) -> str:
     return "\n\n".join(lines) + "\n"
 
 
+def measured_in(out: Path) -> list[Measured]:
+    """The works on record in a directory, in their order."""
+    return [Measured.model_validate_json(f.read_bytes()) for n in WORKS if (f := out / f"{n}.json").is_file()]
+
+
 def write_report(out: Path) -> str:
-    """peers.md out of the works that were measured, in their order. Returns its text."""
-    found = [out / f"{n}.json" for n in WORKS]
-    text = report([Measured.model_validate_json(f.read_bytes()) for f in found if f.is_file()])
+    """peers.md out of the works that were measured. Returns its text."""
+    text = report(measured_in(out))
     with complete_or_absent(out / "peers.md") as partial:
         partial.write_text(text, encoding="utf-8")
     return text

@@ -1,8 +1,9 @@
 """`nox -s publish`: tables, plots and page of every published run again from its records, the comparison with
-llama.cpp's tools from its, the index of results/, and the figures in README.md.
+llama.cpp's tools from its, the index of results/, and the figures that README.md and the pages in docs/ quote.
 
-README.md quotes a run between two comments, <!-- run NAME: start --> and <!-- run NAME: end -->, and its comparisons at
-equal size between <!-- equal-size NAME: start --> and <!-- equal-size NAME: end -->. What stands there is written by this module and by nobody else; a test fails when it is not what the records say.
+A page quotes between two comments, <!-- run NAME: start --> and <!-- run NAME: end -->. NAME is a directory of results/; instead
+of `run` (the headline of a run) it may say `side-by-side` (the comparison with the tools) or what a measure quotes, `equal-size`
+(comparisons at equal size). What stands there is written by this module and by nobody else; a test fails when it is not what the records say.
 """
 
 from __future__ import annotations
@@ -13,25 +14,40 @@ from pathlib import Path
 from bench.core.errors import BenchError
 from bench.core.files import complete_or_absent
 from bench.measures.registry import all_measures, load_run
-from bench.peers.peers import write_report
+from bench.peers.peers import measured_in, overview, write_report
 from bench.present.output import summarize, write_outputs
 from bench.present.pages.report import write_index
 from bench.present.pages.report import write_report as write_page
 from bench.records.run import FILE_NAME
 
-_BLOCK = re.compile(r"(<!-- (run|equal-size) ([\w-]+): start -->\n).*?(<!-- \2 \3: end -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- ([a-z-]+) ([\w-]+): start -->\n).*?(<!-- \2 \3: end -->)", re.DOTALL)
 
 
-def readme_with_results(readme: str, results: Path) -> str:
-    """README's text with every quoted run filled in from its records."""
+def _quoted(word: str, directory: Path) -> str:
+    """What a page asks for by a word. Raises BenchError for one that nothing answers to."""
+    if word == "side-by-side":
+        return overview(measured_in(directory))
+    run = load_run(directory)
+    told = {"run": summarize(run).headline} | {w: text for m in all_measures() for w, text in m.quotes(run).items()}
+    if word not in told:
+        raise BenchError(
+            f"<!-- {word} {directory.name}: start -->: nothing is called {word}; known are {', '.join(told)}"
+        )
+    return told[word]
+
+
+def pages(root: Path) -> list[Path]:
+    """The pages that may quote figures."""
+    return [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+
+
+def with_results(page: str, results: Path) -> str:
+    """A page's text with everything that it quotes filled in from the records."""
 
     def fill(block: re.Match[str]) -> str:
-        run = load_run(results / block[3])
-        told = {word: text for m in all_measures() for word, text in m.quotes(run).items()}
-        quoted = summarize(run).headline if block[2] == "run" else told[block[2]]
-        return f"{block[1]}\n{quoted}\n\n{block[4]}"
+        return f"{block[1]}\n{_quoted(block[2], results / block[3])}\n\n{block[4]}"
 
-    return _BLOCK.sub(fill, readme)
+    return _BLOCK.sub(fill, page)
 
 
 def main() -> None:
@@ -44,10 +60,11 @@ def main() -> None:
     if (results / "peers").is_dir():
         write_report(results / "peers")
     write_index(results)  # after the comparison with the tools, whose title it quotes
-    readme = root / "README.md"
-    text = readme_with_results(readme.read_text(encoding="utf-8"), results)
-    with complete_or_absent(readme) as partial:
-        partial.write_text(text, encoding="utf-8")
+    for page in pages(root):
+        before = page.read_text(encoding="utf-8")
+        if (after := with_results(before, results)) != before:
+            with complete_or_absent(page) as partial:
+                partial.write_text(after, encoding="utf-8")
 
 
 if __name__ == "__main__":

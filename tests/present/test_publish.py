@@ -1,4 +1,4 @@
-"""README.md and results/ say what the records say."""
+"""README.md, docs/ and results/ say what the records say."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from bench.measures.registry import load_run
 from bench.measures.windows.runs import windows_of
-from bench.peers.peers import WORKS, Measured, report
+from bench.peers.peers import measured_in, report
 from bench.present import publish
 from bench.present.output import write_outputs
 from bench.present.pages.report import REPORT
@@ -18,10 +18,28 @@ ROOT = Path(__file__).parents[2]
 PUBLISHED = sorted(p.parent for p in (ROOT / "results").glob(f"*/{FILE_NAME}"))
 
 
-def test_readme_quotes_the_records() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert text.count("<!-- run ") == 2, "README quotes a run"
-    assert publish.readme_with_results(text, ROOT / "results") == text
+@pytest.mark.parametrize("page", publish.pages(ROOT), ids=lambda p: p.name)
+def test_pages_quote_the_records(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert publish.with_results(text, ROOT / "results") == text, "run `nox -s publish`"
+
+
+@pytest.mark.parametrize(
+    ("page", "block"),
+    [
+        ("README.md", "run smollm2-135m-instruct"),
+        ("docs/recipes.md", "equal-size smollm2-135m-instruct-sizes"),
+        ("docs/peers.md", "side-by-side peers"),
+    ],
+)
+def test_what_a_page_must_quote_is_there_and_comes_from_the_records(page: str, block: str) -> None:
+    """Emptied, it is filled again: a comment with a typing error would quote nothing and pass the test above."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    start, end = f"<!-- {block}: start -->", f"<!-- {block}: end -->"
+    before, _, rest = text.partition(start)
+    quoted, _, after = rest.partition(end)
+    assert quoted.count("\n| ") > 5
+    assert publish.with_results(f"{before}{start}\n{end}{after}", ROOT / "results") == text
 
 
 @pytest.mark.parametrize("directory", PUBLISHED, ids=[p.name for p in PUBLISHED])
@@ -40,5 +58,5 @@ def test_published_tables_are_those_of_the_records(directory: Path, tmp_path: Pa
 
 def test_the_comparison_with_the_tools_is_what_its_records_say() -> None:
     peers = ROOT / "results" / "peers"
-    measured = [Measured.model_validate_json(f.read_bytes()) for n in WORKS if (f := peers / f"{n}.json").is_file()]
+    measured = measured_in(peers)
     assert measured and report(measured) == (peers / "peers.md").read_text(encoding="utf-8")
