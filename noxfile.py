@@ -202,14 +202,22 @@ def notebook(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """docs/commands.md and docs/columns.md again from the program."""
-    prepare(session)
+    """The pages that the program writes (docs/commands.md, docs/columns.md), and all pages as a site in site/.
+
+    A dead link, to a page, a heading, a plot or a file, is an error; so is a page that the navigation lacks.
+    """
+    prepare(session, "docs")
     session.run("python", "-m", "bench.cli.docs")
+    site = ROOT / "site"
+    shutil.rmtree(site, ignore_errors=True)  # pages that are no more
+    options = ["--fail-on-warning", "--keep-going", "--fresh-env", "--quiet"]
+    session.run("sphinx-build", *options, "--conf-dir", "docs", "--doctree-dir", session.create_tmp(), ".", str(site))
+    session.log(f"The site: {site / 'index.html'}")
 
 
 @nox.session
 def publish(session: nox.Session) -> None:
-    """Tables, plots and README's figures again from the records in results/."""
+    """Tables, plots and the figures that README and docs/ quote again from the records in results/."""
     prepare(session)
     session.run("python", "-m", "bench.present.publish")
 

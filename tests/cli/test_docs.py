@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import shlex
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -21,6 +25,10 @@ from tests.support.records import file_record, run_of, window_record
 from tests.support.tiny import write_model
 
 ROOT = Path(__file__).parents[2]
+#: Pages that people write.
+PAGES = [ROOT / n for n in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "prompts/README.md")] + sorted(
+    (ROOT / "docs").glob("*.md")
+)
 PUBLISHED = [ROOT / "results" / name for name in ("smollm2-135m-instruct", "smollm2-135m-instruct-sizes")]
 
 
@@ -121,3 +129,64 @@ def test_the_examples_of_the_library_page_run(
         capsys.readouterr()
         exec(compile(block, f"docs/library.md, example {number}", "exec"), names)
         assert capsys.readouterr().out.strip(), f"example {number} prints what it is about"
+
+
+def test_the_readme_fits_a_screen_or_two() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def prose(page: Path) -> str:
+    """A page without its code and comments."""
+    text = re.sub(r"<!--.*?-->", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return re.sub(r"^```.*?^```|^    .*?$|`[^`\n]*`", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    """What a heading is linked by, as hosting pages and the site make it."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_local_link_leads_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if re.match(r"\w+:", link):
+            continue
+        path, _, anchor = unquote(link).partition("#")
+        target = page.parent / path if path else page
+        assert target.resolve().is_relative_to(ROOT) and target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    """Read without Sphinx, which only `nox -s docs` installs."""
+    tree = ast.parse((ROOT / "docs" / "conf.py").read_text(encoding="utf-8"))
+    [value] = [n.value for n in tree.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "NAVIGATION"]
+    listed = [page for pages in ast.literal_eval(value).values() for page in pages]
+    assert len(set(listed)) == len(listed)
+    assert {str(p.relative_to(ROOT).with_suffix("")) for p in PAGES} - {"README"} <= set(listed)
+    assert [page for page in listed if not (ROOT / f"{page}.md").is_file()] == []
+
+
+def told_commands() -> Iterator[tuple[str, list[str]]]:
+    """(page, arguments) of every command that a page tells to run."""
+    for page in PAGES:
+        if page.name != "commands.md":
+            text = page.read_text(encoding="utf-8")
+            for line in re.findall(
+                r"(?:nox -s bench --|python -m bench|dynamicgate-bench) ((?:--)?[a-z][^`\n]*)", text
+            ):
+                yield page.name, shlex.split(line, comments=True)
+
+
+def test_every_command_that_a_page_tells_is_one_with_these_options() -> None:
+    told, found = dict(docs.helps()), list(told_commands())
+    assert len(found) > 30
+    for page, arguments in found:
+        names = (f"{docs.PROGRAM} {' '.join(arguments[:n])}" for n in (2, 1))
+        known = next((told[n] for n in names if n in told), None)
+        if known is None:  # options alone are those of the program, or go to `run`
+            assert arguments[0].startswith("--"), f"{page}: {' '.join(arguments)}"
+            known = told[docs.PROGRAM] + told[f"{docs.PROGRAM} run"]
+        for option in (a for a in arguments if a.startswith("--")):
+            assert re.search(rf"{option}\b", known), f"{page}: {' '.join(arguments)}"
