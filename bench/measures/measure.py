@@ -46,6 +46,10 @@ class Measure:
         """
         return None
 
+    def pack(self, run: Run) -> bool:
+        """Make what is kept of a published run small, without a loss; returns whether there was something to do."""
+        return False
+
     def is_complete(self, run: Run) -> bool:
         """Whether a run has all of the measure that every run is to have."""
         return True

@@ -54,6 +54,9 @@ def main() -> None:
     root = Path(__file__).parents[2]
     results = root / "results"
     for records in sorted(p for p in results.glob(f"*/{FILE_NAME}") if p.parent.name != "local"):
+        packed = [m.pack(load_run(records.parent)) for m in all_measures()]
+        if any(packed):
+            print(f"{records}: values of tokens stand in a file of their own now")
         run = load_run(records.parent)
         write_outputs(run, records.parent)
         write_page(run, records.parent)

@@ -76,8 +76,8 @@ def _flat(value: object, prefix: str = "") -> dict[str, object]:
     return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{prefix}.{key}" if prefix else key).items()}
 
 
-#: Version of the record format. 1: first.
-FORMAT = 1
+#: Version of the record format. 1: first. 2: stages of a run; values of tokens may stand apart, in tokens.parquet.
+FORMAT = 2
 
 
 class Header(Kept):

@@ -29,10 +29,14 @@ Held = TypeVar("Held", bound=OfFile)
 
 @dataclass(frozen=True)
 class Run:
-    """A run as its records tell it. The last record of a thing counts. What a measure keeps is read through its own view."""
+    """A run as its records tell it. The last record of a thing counts. What a measure keeps is read through its own view.
+
+    directory: where it was read from, if it was.
+    """
 
     header: Header
     records: tuple[Record, ...]
+    directory: Path | None = field(default=None, compare=False)
     _views: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -96,7 +100,7 @@ class Run:
                     f"{path}:{number}: belongs to another run than the file's header; restore the file as it was written"
                 )
             records.append(record)
-        return cls(header, tuple(records))
+        return cls(header, tuple(records), path.parent)
 
 
 _COMMON: dict[str, type[Header | Record]] = {

@@ -94,7 +94,7 @@ class RunStore:
     def append(self, record: Record) -> None:
         """Put a record on disk; it counts once this returns."""
         self._append_line(record)
-        self.run = Run(self.run.header, (*self.run.records, record))
+        self.run = Run(self.run.header, (*self.run.records, record), self.directory)
 
 
 def newest_time(records: Iterable[Record]) -> str:

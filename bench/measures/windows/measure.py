@@ -14,6 +14,7 @@ from bench.measures.plan import Plan, Stage
 from bench.measures.sections import Evaluation, FileColumn, Section, Table
 from bench.measures.windows import equal_size, notes, sections, statistics, tables
 from bench.measures.windows.agreement import kl_statistics
+from bench.measures.windows.apart import pack_tokens
 from bench.measures.windows.frames import FRAMES
 from bench.measures.windows.passes import Passes
 from bench.measures.windows.records import FloorRecord, WindowRecord
@@ -41,6 +42,9 @@ class Windows(Measure):
 
     def stage(self, plan: Plan, asked: Any) -> Stage:
         return Passes(plan)
+
+    def pack(self, run: Run) -> bool:
+        return pack_tokens(run)
 
     def is_complete(self, run: Run) -> bool:
         return windows_of(run).is_complete

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Literal
 
 from bench.measures.windows.jobs import WindowResult
+from bench.records.identity import Kept
 from bench.records.record import OfFile, Record
+
+
+class Rows(Kept):
+    """Where the values of a window's tokens stand apart (apart.py): rows of a table, and what indices of kinds stand for."""
+
+    first: int
+    count: int
+    kind_names: tuple[str, ...]
 
 
 class WindowRecord(OfFile):
@@ -13,7 +22,7 @@ class WindowRecord(OfFile):
 
     isa: what the library of the measuring process reported; cpus: the CPUs it was pinned to; load: the machine's load
     average over the minute before, None where there is none; sitting: when the program was started that measured it.
-    Timings of one window compare within a sitting only.
+    Timings of one window compare within a sitting only. apart: of a published run, where the values of its tokens are.
     """
 
     kind: Literal["window"] = "window"
@@ -24,6 +33,7 @@ class WindowRecord(OfFile):
     cpus: tuple[int, ...]
     load: float | None
     sitting: str = ""
+    apart: Rows | None = None
 
     @property
     def settles(self) -> tuple[str, int | None]:
@@ -40,3 +50,4 @@ class FloorRecord(Record):
     threads: int
     ubatch: int
     result: WindowResult
+    apart: Rows | None = None

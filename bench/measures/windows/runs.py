@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 
+from bench.measures.windows.apart import Apart, Scored
 from bench.measures.windows.jobs import WindowResult
 from bench.measures.windows.records import FloorRecord, WindowRecord
 from bench.records.run import Run
@@ -20,13 +22,22 @@ class Windows:
         """Window records by file and window, of the files as they are recorded now."""
         found: dict[str, dict[int, WindowRecord]] = {name: {} for name in self._run.files}
         for r in self._run.current(WindowRecord):
-            found[r.recipe][r.result.window] = r
+            found[r.recipe][r.result.window] = self._filled(r)
         return {name: dict(sorted(by_window.items())) for name, by_window in found.items()}
 
     @cached_property
     def floor(self) -> FloorRecord | None:
         """The reference against itself with other settings."""
-        return next(reversed(self._run.of(FloorRecord)), None)
+        found = next(reversed(self._run.of(FloorRecord)), None)
+        return found and self._filled(found)
+
+    def _filled(self, record: Scored) -> Scored:
+        """A record with its values of tokens, where they stand apart."""
+        return record if record.apart is None else self._apart.filled(record)
+
+    @cached_property
+    def _apart(self) -> Apart:
+        return Apart(self._run.directory or Path())
 
     def results(self, name: str | None) -> list[WindowResult] | None:
         """The file's windows if it has all of them: figures over fewer windows would not compare."""

@@ -1,0 +1,179 @@
+"""Values of single tokens apart from the records, for runs that are published: compressed, in a file that any program reads.
+
+Most of a record file is values of tokens, as text. `pack` moves them into tokens.parquet beside it: a row for every scored token,
+in the order of the records, of which each then tells its rows. Nothing is rounded: read back, the records are the same to the
+bit. A packed run may be continued; what is added stands in the record file until it is packed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from bench.core.errors import BenchError
+from bench.core.files import complete_or_absent
+from bench.measures.windows.jobs import TokenData, pack, unpack
+from bench.measures.windows.records import FloorRecord, Rows, WindowRecord
+from bench.records.identity import FORMAT, Header
+from bench.records.record import Record
+from bench.records.run import FILE_NAME, Run
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TOKENS_FILE = "tokens.parquet"
+_FLOATS, _COMPARED = ("nll", "kl", "p_change"), ("kl", "p_change")
+
+Scored = TypeVar("Scored", WindowRecord, FloorRecord)
+
+
+@dataclass(frozen=True)
+class Apart:
+    """The values of tokens of a run that stand apart. directory: of the run."""
+
+    directory: Path
+
+    @property
+    def path(self) -> Path:
+        return self.directory / TOKENS_FILE
+
+    @cached_property
+    def _table(self) -> pa.Table:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if not self.path.is_file():
+            raise BenchError(f"{self.path}: is missing; copy it beside {FILE_NAME}, whose records refer to it")
+        try:
+            return pq.read_table(self.path)
+        except (OSError, pa.ArrowException) as e:
+            raise BenchError(f"{self.path}: cannot be read ({e}); restore it as it was published") from e
+
+    def filled(self, record: Scored) -> Scored:
+        """A record with its values of tokens. Raises BenchError where the two files do not belong together."""
+        if record.apart is None:
+            return record
+        rows = record.apart
+        part = self._table.slice(rows.first, rows.count)
+        whose = {"recipe": _recipe(record), "window": record.result.window}
+        if part.num_rows != rows.count or any(set(part[c].to_pylist()) != {value} for c, value in whose.items()):
+            raise BenchError(
+                f"{self.path}: does not have the tokens of {whose['recipe']}, window {whose['window']}; it belongs to another "
+                f"{FILE_NAME}, restore both as they were published"
+            )
+        index = {name: i for i, name in enumerate(rows.kind_names)}
+        values: dict[str, Any] = {name: _packed(part, name) for name in _FLOATS}
+        data = TokenData(
+            kind_names=rows.kind_names,
+            kinds=pack(np.array([index[k] for k in part["kind"].to_pylist()]), np.uint8),
+            flags=pack(part["flags"].to_numpy(), np.uint8),
+            **values,
+        )
+        result = record.result.model_copy(update={"tokens": data})
+        return record.model_copy(update={"result": result, "apart": None})
+
+
+def _recipe(record: WindowRecord | FloorRecord) -> str:
+    return record.recipe if isinstance(record, WindowRecord) else ""
+
+
+def _packed(part: pa.Table, name: str) -> str | None:
+    """A column of floats as TokenData has it; None for one without values."""
+    column = part[name]
+    return None if column.null_count else pack(column.to_numpy(), np.float32)
+
+
+def pack_tokens(run: Run) -> bool:
+    """Move the values of tokens out of a run's record file, if any are in it. Returns whether there were.
+
+    The run is one that was loaded from its directory. Both files are replaced only once what was written has been read back
+    and found to be the same.
+    """
+    directory = run.directory
+    scored = [r for r in run.records if isinstance(r, WindowRecord | FloorRecord)]
+    if directory is None or not any(r.result.tokens is not None for r in scored):
+        return False
+    apart = Apart(directory)
+    whole = _whole(run.records, apart)
+    table, records = _split(whole)
+    target = directory / TOKENS_FILE
+    header = run.header.model_copy(update={"format": FORMAT})
+    # the tokens get their name first: the records that are there until then do not need them, or find theirs in them
+    with complete_or_absent(directory / FILE_NAME) as lines, complete_or_absent(target) as partial:
+        _write(table, partial)
+        lines.write_text(_text(header, records), encoding="utf-8")
+        if _whole(records, _Written(partial)) != whole:
+            raise BenchError(f"{target}: read back, it is not what was written; nothing was changed, report this")
+    return True
+
+
+def _whole(records: Sequence[Record], apart: Apart) -> tuple[Record, ...]:
+    """Records with their values of tokens."""
+
+    def filled(record: Record) -> Record:
+        if isinstance(record, WindowRecord):
+            return apart.filled(record)
+        return apart.filled(record) if isinstance(record, FloorRecord) else record
+
+    return tuple(map(filled, records))
+
+
+@dataclass(frozen=True)
+class _Written(Apart):
+    """The file before it has its name. directory: its path."""
+
+    @property
+    def path(self) -> Path:
+        return self.directory
+
+
+def _split(records: Sequence[Record]) -> tuple[pa.Table, list[Record]]:
+    """All values of tokens as one table, and the records that refer to it."""
+    import pyarrow as pa
+
+    columns: dict[str, list[Any]] = {n: [] for n in ("recipe", "window", "kind", "flags", *_FLOATS)}
+    kept: list[Record] = []
+    first = 0
+    for r in records:
+        if not (isinstance(r, WindowRecord | FloorRecord) and (data := r.result.tokens) is not None):
+            kept.append(r)
+            continue
+        flags = unpack(data.flags, np.uint8)
+        n = len(flags)
+        names = np.array(data.kind_names, object)
+        columns["recipe"].append(pa.array([_recipe(r)] * n))
+        columns["window"].append(pa.array(np.full(n, r.result.window), pa.int32()))
+        columns["kind"].append(pa.array(names[unpack(data.kinds, np.uint8)]))
+        columns["flags"].append(pa.array(flags))
+        for name in _FLOATS:
+            packed = getattr(data, name)
+            values = pa.nulls(n, pa.float32()) if packed is None else pa.array(unpack(packed, np.float32))
+            columns[name].append(values)
+        rows = Rows(first=first, count=n, kind_names=data.kind_names)
+        result = r.result.model_copy(update={"tokens": None})
+        kept.append(r.model_copy(update={"result": result, "apart": rows}))
+        first += n
+    return pa.table({name: pa.chunked_array(parts) for name, parts in columns.items()}), kept
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    """Bytes of floats are put side by side before they are compressed: those of exponents are much alike."""
+    import pyarrow.parquet as pq
+
+    pq.write_table(
+        table,
+        path,
+        compression="zstd",
+        compression_level=19,
+        use_dictionary=["recipe", "window", "kind", "flags"],
+        use_byte_stream_split=list(_FLOATS),
+    )
+
+
+def _text(header: Header, records: Sequence[Record]) -> str:
+    return "".join(f"{r.model_dump_json()}\n" for r in (header, *records))

@@ -1,0 +1,122 @@
+"""Jobs: what they are, where their content lies, and several of them at once."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+import bench
+from bench.core.errors import BenchError, MeasurementError
+from bench.engine.jobs import LibraryJob
+from bench.engine.settings import LibraryInfo
+from bench.execute.content import Content, Site
+from bench.execute.job import Frozen, Job, Share, job_type
+from bench.execute.local import LocalExecutor
+
+
+class Slept(Frozen):
+    began: float
+    ended: float
+    cache: str
+
+
+class Sleep(Job[Slept]):
+    """Sleep, or fail as is asked."""
+
+    done_by: ClassVar[str] = f"{__name__}:sleep"
+    seconds: float
+    fail: str = ""
+
+
+def sleep(job: Sleep, site: Site, progress: Share) -> Slept:
+    began = time.monotonic()
+    progress(0.5)
+    time.sleep(job.seconds)
+    if job.fail == "bench":
+        raise BenchError("impossible as asked")
+    if job.fail == "measurement":
+        raise MeasurementError("of this one")
+    return Slept(began=began, ended=time.monotonic(), cache=str(site.cache))
+
+
+def test_several_jobs_at_a_time_each_with_its_own_answer(tmp_path: Path) -> None:
+    executors = [LocalExecutor(tmp_path / str(i)) for i in range(3)]
+    executors[0].do(Sleep(seconds=0))  # what is imported once is imported
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda e: e.do(Sleep(seconds=1.5)), executors))
+    assert [Path(f.cache).name for f in found] == ["0", "1", "2"]
+    assert max(f.began for f in found) < min(f.ended for f in found), "they were under way side by side"
+
+
+def test_progress_and_errors_come_back(tmp_path: Path) -> None:
+    executor, told = LocalExecutor(tmp_path), list[float]()
+    executor.do(Sleep(seconds=0), told.append)
+    assert told == [0.5]
+    with pytest.raises(BenchError, match="impossible as asked") as impossible:
+        executor.do(Sleep(seconds=0, fail="bench"))
+    assert not isinstance(impossible.value, MeasurementError)
+    with pytest.raises(MeasurementError, match="of this one"):
+        executor.do(Sleep(seconds=0, fail="measurement"))
+
+
+def test_an_interrupted_job_leaves_the_next_one_a_worker(tmp_path: Path) -> None:
+    class Interrupted(BaseException):
+        pass
+
+    def interrupt(share: float) -> None:
+        raise Interrupted
+
+    executor = LocalExecutor(tmp_path)
+    with pytest.raises(Interrupted):
+        executor.do(Sleep(seconds=30), interrupt)
+    assert executor.do(Sleep(seconds=0)).cache == str(tmp_path)
+    assert threading.active_count() < 20
+
+
+def test_content_lies_in_the_cache_or_where_the_site_was_told(tmp_path: Path) -> None:
+    executor = LocalExecutor(tmp_path / "cache")
+    own = tmp_path / "own.txt"
+    own.write_text("text")
+    held, here = executor.hold(own, "0" * 64), executor.hold(own)
+    site = executor.site
+    assert site.path(Content(name="tokens/a.npz")) == tmp_path / "cache" / "tokens" / "a.npz"
+    assert site.path(held) == site.path(here) == own and held.name == f"sha256/{'0' * 64}"
+    assert str(tmp_path) not in held.name + here.name, "no path of one machine is part of a job"
+    with pytest.raises(BenchError, match="no such file is known here"):
+        Site(cache=tmp_path).path(held)
+
+
+def all_jobs() -> list[type[Job[Any]]]:
+    """Every kind of job in the package."""
+    found = []
+    for module in pkgutil.walk_packages(bench.__path__, "bench."):
+        if module.name.endswith(".jobs"):
+            members = vars(importlib.import_module(module.name)).values()
+            jobs = [m for m in members if isinstance(m, type) and issubclass(m, Job) and m.__module__ == module.name]
+            found += [m for m in jobs if "[" not in m.__name__]  # without those that only give an answer's type
+    return found
+
+
+def test_every_job_names_a_function_that_answers_it() -> None:
+    jobs = all_jobs()
+    assert len(jobs) > 10
+    for job in jobs:
+        signature = inspect.signature(job.function(), eval_str=True)
+        first, *_ = signature.parameters.values()
+        assert first.annotation is job, job
+        assert signature.return_annotation is job.answer_type(), job
+        assert job_type(job.type_name()) is job
+
+
+def test_what_is_no_job_is_not_done() -> None:
+    assert LibraryJob.answer_type() is LibraryInfo
+    with pytest.raises(TypeError, match="is no kind of job"):
+        job_type("os:system")
