@@ -15,7 +15,7 @@ from bench.engine.memory import ModelShape
 #: The one data file.
 GUIDE = Path(__file__).with_suffix(".toml")
 
-#: What a machine can have that a format is best with (see advise.py): arithmetic on BF16 or F16 numbers, and integer dot
+#: What a machine can have that a format is best with (see advice.py): arithmetic on BF16 or F16 numbers, and integer dot
 #: products of an Arm CPU.
 Want = Literal["bf16", "f16", "arm-dot"]
 #: Classes of memory need, most first.

@@ -1,6 +1,6 @@
 """Probing: the divergence from the reference that an assignment of types to tensors causes. In a worker process.
 
-The model is loaded once; its weights are exchanged in memory (live_weights.py), windows of the calibration text are
+The model is loaded once; its weights are exchanged in memory (quantize/live_weights.py), windows of the calibration text are
 computed, and every assignment's result is added to a log before the next begins.
 """
 

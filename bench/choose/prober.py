@@ -139,7 +139,7 @@ class Prober:
         return self.work.executor.site.path(self._kept(what))
 
     def errors(self, types: dict[str, tuple[str, ...]]) -> dict[str, dict[str, float]]:
-        """Relative weighted errors (weight_error.py) of tensors in types."""
+        """Relative weighted errors (quantize/weight_error.py) of tensors in types."""
         with self._alone():
             return self._errors(types, self._file("errors.json"))
 

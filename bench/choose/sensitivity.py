@@ -2,7 +2,7 @@
 
 A tensor's sensitivity is the mean KL divergence from the reference on calibration text when only this tensor is quantized, to
 its probe type of about 2 bits. Its divergence in another type is taken to be proportional to the relative weighted error of
-its weights (weight_error.py), with the factor that the measurement gives.
+its weights (quantize/weight_error.py), with the factor that the measurement gives.
 
 The other way round, putting one tensor back when all are quantized, was measured too and is of no use: a model of which
 everything is in 2 bits is so far gone that the differences are noise (of 100 tensors of the default model, half made it worse).

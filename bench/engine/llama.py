@@ -1,6 +1,6 @@
 """llama.cpp through llama-cpp-python's low-level API: with graph.py and quantizer.py the only module that knows ctypes.
 
-Everything here runs inside a worker process (see worker.py): a crash in native code ends that process only.
+Everything here runs inside a worker process (see execute/worker.py): a crash in native code ends that process only.
 """
 
 from __future__ import annotations

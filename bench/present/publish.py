@@ -14,7 +14,8 @@ from pathlib import Path
 from bench.core.errors import BenchError
 from bench.core.files import complete_or_absent
 from bench.measures.registry import all_measures, load_run
-from bench.peers.peers import measured_in, overview, write_report
+from bench.peers.measured import overview
+from bench.peers.works import measured_in, write_report
 from bench.present.output import summarize, write_outputs
 from bench.present.pages.report import write_index
 from bench.present.pages.report import write_report as write_page

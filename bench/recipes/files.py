@@ -10,7 +10,7 @@ layers = [0.0, 0.25]             # shares of the depth; whole numbers are indice
 tensors = ["attention-v"]        # kinds of tensor
 pattern = "attn_v"               # a regular expression on the tensor's name
 
-A recipe with a size leaves a choice, which is made by what the types do to the model's output (choose.py):
+A recipe with a size leaves a choice, which is made by what the types do to the model's output (bench/choose):
 
 size = "+4%"                     # over the base's file; or "2.5bpw", "80MB", "IQ2_S" for the size of another recipe
 sizes = { IQ1_S = "+14%" }       # for single bases

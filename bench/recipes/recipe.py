@@ -1,7 +1,7 @@
 """Recipes: which type every tensor of a model gets.
 
 A recipe is llama.cpp's own mix for a format (its base), with rules on top that give other types to layers, kinds of tensor
-or names. Mixed-precision recipes are TOML files (recipe_files.py): those in bench/recipes/ by the prefix they are named
+or names. Mixed-precision recipes are TOML files (files.py): those in bench/recipes/ by the prefix they are named
 with, as in `DG-IQ2_XXS`, a user's own by their path. Rules speak of what every architecture has, never of tensor names of
 one architecture, unless they ask for a pattern.
 """
@@ -44,7 +44,7 @@ KINDS = (*(name for name, _ in _KINDS), "embeddings", "output", "other")
 
 @dataclass(frozen=True)
 class Rule:
-    """A type for the tensors that meet every condition given, or types that the gate may give them (see choose.py).
+    """A type for the tensors that meet every condition given, or types that the gate may give them (see bench/choose).
 
     type: None where `may` holds instead. layers: (first, end), end not included: both indices (int) or both shares of the depth (float). tensors: kinds (KINDS).
     pattern: a regular expression that is searched for in the tensor's name.

@@ -33,7 +33,7 @@ class OfFile(Record):
 
 
 class ChoiceRecord(Kept):
-    """How the types of a recipe with a size were chosen (choose.py). limit: bytes allowed; against: the recipe whose size
+    """How the types of a recipe with a size were chosen (bench/choose). limit: bytes allowed; against: the recipe whose size
     that is, or of which this is a random control; text: the name of what it was chosen on; the rest of the assignment that was best on calibration text, None for one
     at random: what its predictions were made with, predicted and measured mean KL divergence in nats, relative distance of
     the prediction from the optimum at most, number of assignments that were tried."""

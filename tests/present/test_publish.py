@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from bench.measures.registry import load_run
+from bench.measures.windows.apart import TOKENS_FILE
 from bench.measures.windows.runs import windows_of
-from bench.peers.peers import measured_in, report
+from bench.peers.measured import report
+from bench.peers.works import measured_in
 from bench.present import publish
 from bench.present.output import write_outputs
 from bench.present.pages.report import REPORT
@@ -49,7 +51,9 @@ def test_published_tables_are_those_of_the_records(directory: Path, tmp_path: Pa
     write_outputs(run, tmp_path)
     made = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*") if p.is_file())
     assert made == sorted(
-        p.relative_to(directory) for p in directory.rglob("*") if p.is_file() and p.name not in (FILE_NAME, REPORT)
+        p.relative_to(directory)
+        for p in directory.rglob("*")
+        if p.is_file() and p.name not in (FILE_NAME, TOKENS_FILE, REPORT)
     )
     for name in made:
         if name.parent.name == "tables":

@@ -1,7 +1,7 @@
 """How far a recipe is from the reference: the statistics of `llama-perplexity --kl-divergence`, and flips.
 
 All over scored tokens, each paired with the reference's for the same token of the same window. Three kinds of
-uncertainty stand side by side: intervals from resampling windows (stats.py) for what is compared, the token-level standard
+uncertainty stand side by side: intervals from resampling windows (statistics/estimates.py) for what is compared, the token-level standard
 errors that llama-perplexity prints (which take tokens for independent) for comparison with its output, and none for
 percentiles.
 """

@@ -2,7 +2,7 @@
 
 Each round starts from a cleared context (setup, not timed), is timed by pytest-benchmark's `pedantic` mode around
 `llama_decode` alone, and is scored afterwards (teardown, not timed). The process, not this module, is what is repeated
-and interleaved with those of the other recipes: see run.py.
+and interleaved with those of the other recipes: see passes.py.
 """
 
 from __future__ import annotations

@@ -14,20 +14,13 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
-from typing import Annotated
 
-import pandas as pd
-import typer
-from pydantic import BaseModel, ConfigDict
-
-from bench.core.errors import BenchError, nearest
 from bench.core.files import cache_directory, complete_or_absent
-from bench.core.formats import markdown
 from bench.core.machine import this_machine
 from bench.core.progress import Reporter
 from bench.models.reference import Reference
 from bench.peers import values
+from bench.peers.measured import Measured, Round, Targets, report
 from bench.peers.side_by_side import Command, Ran, side_by_side
 from bench.peers.values import Value
 from bench.recipes.recipe import SUITES, find_recipe
@@ -39,42 +32,6 @@ from bench.workbench.work import Work
 WINDOW = 2048
 #: Files that both sides build: none that leaves a choice, which the tools do not make.
 RECIPES = SUITES["dynamicgate-full"]
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Targets(_Frozen):
-    """Largest ratios of ours to the tools' that are aimed for; None where nothing was set."""
-
-    wall: float
-    memory: float | None = None
-    disk: float | None = None
-
-
-class Round(_Frozen):
-    """One side of one round: wall seconds, bytes of the largest process and of the watched files."""
-
-    seconds: float
-    alone: float
-    peak_bytes: int
-    disk_bytes: int
-
-    @classmethod
-    def of(cls, ran: Ran) -> Round:
-        return cls(seconds=ran.seconds, alone=ran.alone, peak_bytes=ran.peak_bytes, disk_bytes=ran.disk_bytes)
-
-
-class Measured(_Frozen):
-    """A work done by both, round by round, with what it was measured on."""
-
-    work: str
-    targets: Targets
-    where: str
-    tools: tuple[Round, ...]
-    ours: tuple[Round, ...]
-    values: tuple[Value, ...]
 
 
 @dataclass(frozen=True)
@@ -274,67 +231,6 @@ def one_round(name: str, setting: Setting, where: str, turn: int) -> Measured:
     return Measured(work=work.name, targets=work.targets, where=where, values=tuple(found), **rounds)
 
 
-def together(before: Measured | None, new: Measured) -> Measured:
-    """The rounds of both, with the newer values.
-
-    Raises: BenchError if they are not of the same work, machine and versions.
-    """
-    if before is None:
-        return new
-    for field in ("work", "where"):
-        if (old := getattr(before, field)) != (now := getattr(new, field)):
-            raise BenchError(f"--add: the rounds before are of another {field}: {old}; now: {now}; measure them anew")
-    return new.model_copy(update={"tools": before.tools + new.tools, "ours": before.ours + new.ours})
-
-
-def _ratios(m: Measured, of: Callable[[Round], float]) -> list[float]:
-    return [of(o) / of(t) for t, o in zip(m.tools, m.ours, strict=True) if of(t) and of(o)]
-
-
-def _row(m: Measured) -> dict[str, str]:
-    figures = {
-        "wall": (_ratios(m, lambda r: r.seconds), m.targets.wall),
-        "memory": (_ratios(m, lambda r: r.peak_bytes), m.targets.memory),
-        "disk": (_ratios(m, lambda r: r.disk_bytes), m.targets.disk),
-    }
-    row = {
-        "Work": m.work,
-        "Rounds": str(len(m.ours)),
-        "Tools": f"{median(r.seconds for r in m.tools):.1f} s, {median(r.peak_bytes for r in m.tools) / 1e6:.0f} MB",
-        "Ours": f"{median(r.seconds for r in m.ours):.1f} s, {median(r.peak_bytes for r in m.ours) / 1e6:.0f} MB",
-    }
-    verdicts = []
-    for name, (ratios, target) in figures.items():
-        spread = f" [{min(ratios):.2f}, {max(ratios):.2f}]" if len(ratios) > 1 else ""
-        aim = "" if target is None else f" (≤ {target:g})"
-        row[f"{name.capitalize()} ratio"] = f"{median(ratios):.2f}{spread}{aim}" if ratios else "–"
-        if target is not None:
-            verdicts.append((name, bool(ratios) and median(ratios) <= target))
-    missed = [name for name, met in verdicts if not met]
-    row["Target"] = f"missed: {', '.join(missed)}" if missed else "met"
-    return row
-
-
-def overview(measured: list[Measured]) -> str:
-    """Where it was measured, and a row for every work."""
-    where = (f"- {where}" for where in dict.fromkeys(m.where for m in measured))
-    return "\n\n".join([*where, markdown(pd.DataFrame([_row(m) for m in measured]))])
-
-
-def report(measured: list[Measured]) -> str:
-    lines = [
-        "# Side by side with llama.cpp's tools",
-        "Made by `nox -s peers`. The same work by both in alternating slices of time, of which only a side's own count; process "
-        "start and load included, nothing cached on our side. Memory is that of the largest process. Ratios are ours / tools: "
-        "median [smallest, largest] over rounds, with the target in parentheses.",
-        overview(measured),
-    ]
-    for m in measured:
-        if m.values:
-            lines += [f"## {m.work}", markdown(pd.DataFrame([v.row() for v in m.values]))]
-    return "\n\n".join(lines) + "\n"
-
-
 def measured_in(out: Path) -> list[Measured]:
     """The works on record in a directory, in their order."""
     return [Measured.model_validate_json(f.read_bytes()) for n in WORKS if (f := out / f"{n}.json").is_file()]
@@ -346,47 +242,3 @@ def write_report(out: Path) -> str:
     with complete_or_absent(out / "peers.md") as partial:
         partial.write_text(text, encoding="utf-8")
     return text
-
-
-def app(
-    tools: Annotated[Path, typer.Argument(help="Directory of llama-perplexity and its kin.")],
-    only: Annotated[str, typer.Option("--only", help="Works, separated by commas.")] = ",".join(WORKS),
-    out: Annotated[Path, typer.Option("--out", help="Where to write.")] = Path("results/peers"),
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often each work is done by both.")] = 3,
-    windows: Annotated[int, typer.Option("--windows", min=1, help="Windows of 2048 tokens to score.")] = 8,
-    add: Annotated[bool, typer.Option("--add", help="Add rounds to those that were written before.")] = False,
-) -> None:
-    """Do the same work with llama.cpp's tools and with this program, side by side, and write values and ratios.
-
-    A work that is done again replaces what was written of it, unless --add is given; the others stay.
-    """
-    reporter, chosen = Reporter(), [name.strip() for name in only.split(",")]
-    for name in chosen:
-        if name not in WORKS:
-            raise BenchError(f"--only {name}: no work is called that{nearest(name, list(WORKS))}")
-    for name in chosen:
-        file = out / f"{name}.json"
-        done = Measured.model_validate_json(file.read_bytes()) if add and file.is_file() else None
-        with tempfile.TemporaryDirectory() as scratch:
-            setting, where = prepare(tools, windows, Path(scratch), reporter)
-            with reporter.steps(name, rounds) as steps:
-                for _ in range(rounds):
-                    done = together(done, one_round(name, setting, where, len(done.ours) if done else 0))
-                    with complete_or_absent(file) as partial:  # after every round: hours of work may end in between
-                        partial.write_text(done.model_dump_json(indent=1), encoding="utf-8")
-                    steps.done()
-        text = write_report(out)
-        assert done is not None
-        print(f"{name}: {_row(done)}")
-    print(f"\n{text}")
-
-
-def main() -> None:
-    try:
-        typer.run(app)
-    except BenchError as e:
-        raise SystemExit(f"error: {e}") from e
-
-
-if __name__ == "__main__":
-    main()

@@ -9,7 +9,7 @@ import pytest
 
 from bench.core.errors import BenchError
 from bench.peers import values as peers_values
-from bench.peers.peers import Measured, Round, Targets, report
+from bench.peers.measured import Measured, Round, Targets, report
 from bench.peers.side_by_side import Ran
 from bench.quantize import imatrix
 from bench.quantize.imatrix import Entry, ImportanceMatrix
