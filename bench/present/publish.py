@@ -2,7 +2,7 @@
 llama.cpp's tools from its, the index of results/, and the figures that README.md and the pages in docs/ quote.
 
 A page quotes between two comments, <!-- run NAME: start --> and <!-- run NAME: end -->. NAME is a directory of results/; instead
-of `run` (the headline of a run) it may say `side-by-side` (the comparison with the tools) or what a measure quotes, `equal-size`
+of `run` (the headline of a run) it may say `minutes` (how long it took), `side-by-side` (the comparison with the tools) or what a measure quotes, `equal-size`
 (comparisons at equal size). What stands there is written by this module and by nobody else; a test fails when it is not what the records say.
 """
 
@@ -19,6 +19,7 @@ from bench.peers.works import measured_in, write_report
 from bench.present.output import summarize, write_outputs
 from bench.present.pages.report import write_index
 from bench.present.pages.report import write_report as write_page
+from bench.records.describe import minutes_text
 from bench.records.run import FILE_NAME
 
 _BLOCK = re.compile(r"(<!-- ([a-z-]+) ([\w-]+): start -->\n).*?(<!-- \2 \3: end -->)", re.DOTALL)
@@ -29,7 +30,9 @@ def _quoted(word: str, directory: Path) -> str:
     if word == "side-by-side":
         return overview(measured_in(directory))
     run = load_run(directory)
-    told = {"run": summarize(run).headline} | {w: text for m in all_measures() for w, text in m.quotes(run).items()}
+    told = {"run": summarize(run).headline, "minutes": minutes_text(run)} | {
+        w: text for m in all_measures() for w, text in m.quotes(run).items()
+    }
     if word not in told:
         raise BenchError(
             f"<!-- {word} {directory.name}: start -->: nothing is called {word}; known are {', '.join(told)}"

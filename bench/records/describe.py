@@ -79,3 +79,24 @@ def _importance(run: Run) -> str:
     if importance is None:
         return "none"
     return f"{'computed from ' if importance.source == 'collected' else ''}{importance.name}"
+
+
+def minutes_text(run: Run) -> str:
+    """How long the run took, on which machine, and its longest stages: a sentence each."""
+    total, stages, i = worked_minutes(run), stage_minutes(run), run.identity
+    if total is None:
+        return "The records of this run do not tell when its stages began."
+    longest = sorted(stages.items(), key=lambda item: -item[1])
+    parts = [f"{stage[0].lower() + stage[1:]} {_minutes(minutes)}" for stage, minutes in longest if minutes >= _SHORT]
+    return (
+        f"With the engine in place it took {_minutes(total)} on {i.machine} with {i.settings.threads} threads. "
+        f"Of these: {', '.join(parts)}."
+    )
+
+
+#: Minutes below which a stage is not worth naming.
+_SHORT = 0.5
+
+
+def _minutes(value: float) -> str:
+    return f"{value:.0f} minutes" if value >= 1.5 else "1 minute" if value >= 0.75 else "half a minute"

@@ -1,0 +1,65 @@
+"""How long a run took: what its records of stages tell, and nothing where they do not."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.records.describe import about, minutes_text, stage_minutes, worked_minutes
+from bench.records.record import Record, StageRecord
+from bench.records.run import Run
+from tests.support.records import file_record, run_of, window_record
+
+
+def at(clock: str) -> str:
+    return f"2026-11-25T{clock}+00:00"
+
+
+def stage(name: str, event: str, clock: str, sitting: str) -> StageRecord:
+    return StageRecord.model_validate(
+        {"run": "r", "stage": name, "event": event, "time": at(clock), "sitting": at(sitting)}
+    )
+
+
+def run(*records: Record) -> Run:
+    found = run_of([*records])
+    return Run(found.header.model_copy(update={"started": at("10:00:05")}), found.records)
+
+
+FIRST = [
+    stage("Preparing", "began", "10:00:00", "10:00:00"),
+    stage("Preparing", "ended", "10:01:00", "10:00:00"),
+    stage("Choosing types", "began", "10:01:00", "10:00:00"),
+    # twenty minutes without a record
+    stage("Choosing types", "ended", "10:21:00", "10:00:00"),
+]
+
+
+def test_a_long_stage_without_a_record_in_it_counts() -> None:
+    assert worked_minutes(run(*FIRST)) == pytest.approx(21)
+    assert stage_minutes(run(*FIRST)) == {"Preparing": 1.0, "Choosing types": 20.0}
+
+
+def test_time_between_sittings_does_not_count_and_a_killed_stage_does_up_to_its_last_record() -> None:
+    window = window_record("F16", 0, 10, 1).model_copy(update={"time": at("10:30:00")})
+    records = [
+        *FIRST,
+        stage("Scoring", "began", "10:25:00", "10:00:00"),
+        window,  # and then it was killed
+        stage("Preparing", "began", "14:00:00", "14:00:00"),
+        stage("Preparing", "ended", "14:00:30", "14:00:00"),
+        stage("Scoring", "began", "14:01:00", "14:00:00"),
+        stage("Scoring", "ended", "14:11:00", "14:00:00"),
+    ]
+    found = run(*records)
+    assert worked_minutes(found) == pytest.approx(30 + 11)
+    assert stage_minutes(found) == {"Preparing": 1.5, "Choosing types": 20.0, "Scoring": 15.0}
+    assert about(found)[-1] == "Run: 2026-11-25, 41 minutes of work."
+    assert "took 41 minutes on Test CPU (2 cores, 16 GiB)" in minutes_text(found)
+    assert minutes_text(found).endswith("choosing types 20 minutes, scoring 15 minutes, preparing 2 minutes.")
+
+
+def test_records_of_an_early_version_tell_no_minutes() -> None:
+    found = run(file_record("F16", "Reference", 100), window_record("F16", 0, 10, 1))
+    assert worked_minutes(found) is None and stage_minutes(found) == {}
+    assert about(found)[-1] == "Run: 2026-11-25."
+    assert "do not tell" in minutes_text(found)
