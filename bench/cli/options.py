@@ -35,6 +35,10 @@ WindowOption = Annotated[int, typer.Option("--window", help="Tokens in a window.
 
 #: Stands among the names of options for those of all measures.
 MEASURES = "..."
+#: What files of recipes are made with.
+MAKING = (
+    "model", "imatrix", "no_imatrix", "calibration", "calibration_chunks", "threads", "allow_quantized", "widen", "cache",
+)  # fmt: skip
 
 
 def with_options(*names: str, **helps: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -9,24 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli.options import JsonOption, names, print_json, with_options
+from bench.cli.options import MAKING, JsonOption, names, print_json, with_options
 from bench.workbench.options import Options
 
 app = typer.Typer()
 
 
 @app.command(short_help="Build the files of recipes.")
-@with_options(
-    "model",
-    "imatrix",
-    "no_imatrix",
-    "calibration",
-    "calibration_chunks",
-    "threads",
-    "allow_quantized",
-    "widen",
-    "cache",
-)
+@with_options(*MAKING)
 def quantize(
     recipes: Annotated[
         str, typer.Argument(metavar="RECIPE[,RECIPE...]", help="For instance IQ2_XXS, DG-IQ2_XXS or Q4_K_M.")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli.options import JsonOption, print_json, with_options
+from bench.cli.options import MAKING, JsonOption, print_json, with_options
 from bench.workbench.options import Options
 
 app = typer.Typer(
@@ -42,17 +42,7 @@ def list_command(as_json: JsonOption = False) -> None:
 
 
 @app.command(short_help="The type of every tensor, and the size, before anything is built.")
-@with_options(
-    "model",
-    "imatrix",
-    "no_imatrix",
-    "calibration",
-    "calibration_chunks",
-    "threads",
-    "allow_quantized",
-    "widen",
-    "cache",
-)
+@with_options(*MAKING)
 def show(
     recipe: Annotated[str, typer.Argument(help="For instance IQ2_XXS, DG-IQ2_XXS or my-recipe.toml.")],
     options: Options,
