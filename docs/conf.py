@@ -34,6 +34,7 @@ NAVIGATION = {
         "results/README": "Overview",
         "results/smollm2-135m-instruct/tables/tables": "Standard and DynamicGate",
         "results/smollm2-135m-instruct-sizes/tables/tables": "Recipes of equal size",
+        "results/smollm2-135m-instruct-default/tables/tables": "The default run",
         "results/smollm2-135m-sensitivity/sensitivity": "Sensitivity",
         "results/peers/peers": "Side by side with the tools",
     },
