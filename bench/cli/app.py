@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.exceptions import TyperException
 
 from bench.cli import (
     advise,
@@ -34,16 +35,19 @@ from bench.cli import (
     time,
 )
 from bench.core.errors import BenchError
+from bench.core.progress import be_quiet
 
+#: Options of the program itself, which may stand before a command or behind it.
+_QUIET = ("--quiet", "-q")
+_ANYWHERE = ("--debug", *_QUIET)
 #: What the program is called where it was installed as a command.
 _COMMAND = "dynamicgate-bench"
 
 app = typer.Typer(
     name="bench",
     help="Measure what GGUF quantizations cost and buy: perplexity, size and CPU speed of recipes, against one reference model.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
 )
 
@@ -74,7 +78,10 @@ def _say_version(asked: bool) -> None:
 
 @app.callback()
 def options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error. May stand anywhere.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Tell of warnings only, not of what goes on. May stand anywhere.")
+    ] = False,
     version: Annotated[
         bool,
         typer.Option(
@@ -94,7 +101,8 @@ class _Interrupted(BaseException):
 
 def main() -> None:
     """Run a command. An error is one line on standard error and exit code 2 (a bug shows its traceback); `--debug`, anywhere, shows its traceback."""
-    arguments = [a for a in sys.argv[1:] if a != "--debug"]
+    arguments = [a for a in sys.argv[1:] if a not in _ANYWHERE]
+    be_quiet(any(a in sys.argv for a in _QUIET))
     program = _COMMAND if Path(sys.argv[0]).stem == _COMMAND else "python -m bench"
 
     def interrupt(*_: object) -> None:
@@ -106,7 +114,12 @@ def main() -> None:
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, interrupt)
     try:
-        app(arguments, prog_name=program)
+        sys.exit(app(arguments or ["--help"], prog_name=program, standalone_mode=False) or 0)
+    except TyperException as e:  # in one line, as any other error
+        context = getattr(e, "ctx", None)
+        where = f"; see {context.command_path} --help" if context else ""
+        print(f"error: {' '.join(e.format_message().split()).rstrip('.')}{where}", file=sys.stderr)
+        sys.exit(2)
     except (BenchError, OSError) as e:
         if "--debug" in sys.argv:
             traceback.print_exc()

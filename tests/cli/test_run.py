@@ -30,10 +30,10 @@ def assert_refused(outcome: Outcome, *said: str) -> None:
     """One line with all of `said`, exit code 2, nothing on standard output."""
     assert outcome.code == 2, outcome
     assert outcome.out == ""
-    lines = outcome.err.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("error: "), outcome.err
+    *progress, error = outcome.err.strip().splitlines()
+    assert error.startswith("error: ") and all(re.match(r"\d\d:\d\d:\d\d ", line) for line in progress), outcome.err
     for part in said:
-        assert part in lines[0]
+        assert part in error
 
 
 # --- files that are no models ---------------------------------------------------------------------------------------
@@ -123,6 +123,27 @@ def test_a_quantized_reference_must_be_asked_for(bench: Bench, tmp_path: Path, t
 
 
 # --- requests that cannot be met -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "--threads", "0"], "Invalid value for '--threads' / '-t': Input should be greater than or equal to 1"),
+        (["ppl", "x.gguf", "--threads", "-3"], "'--threads' / '-t'"),
+        (["run", "-w", "0"], "'--windows' / '-w'"),
+        (["time", "x.gguf", "--window", "0"], "'--window'"),
+        (["run", "--threads", "many"], "valid integer"),
+        (["run", "--nothing"], "No such option: --nothing"),
+        (["pplx"], "No such command 'pplx'. Did you mean 'ppl'?"),
+        (["ppl"], "Missing argument 'MODEL'; see python -m bench ppl --help"),
+        (["recipe"], "Missing command; see python -m bench recipe --help"),
+    ],
+)
+def test_what_cannot_be_understood_is_refused_in_one_line(bench: Bench, arguments: list[str], said: str) -> None:
+    done = bench(*arguments)
+    assert done.code == 2 and done.out == ""
+    [line] = done.err.splitlines()
+    assert line.startswith("error: ") and said in line and "--help" in line
 
 
 @pytest.mark.parametrize(
@@ -317,8 +338,8 @@ def test_time_processes_every_token_in_every_round(bench: Bench, tiny: Path, cac
     assert found["prompt_tokens_per_second"] == pytest.approx(128 / sorted(found["seconds"])[1])
     assert found["generation_tokens_per_second"] == pytest.approx(4 / sorted(found["generation_seconds"])[1])
     assert found["peak_memory_bytes"] > 10_000_000
-    text = bench("time", tiny, "--window", 128, "--rounds", 1, "--cache", cache)
-    assert "tokens/s" in text.out and text.err == "", "quiet when standard error is no terminal"
+    text = bench("time", tiny, "--window", 128, "--rounds", 1, "--cache", cache, "--quiet")
+    assert "tokens/s" in text.out and text.err == "", "quiet means quiet"
 
 
 def test_quantize_writes_the_file(bench: Bench, tiny: Path, calibration: Path, tmp_path: Path, cache: Path) -> None:
