@@ -168,7 +168,7 @@ def bench(session: nox.Session) -> None:
         if isa() == "avx2" and arguments[0] == "run" and not any(a.startswith("--isa") for a in arguments)
         else []
     )
-    session.run("python", "-m", "bench", *arguments, *required)
+    session.run("python", "-m", "bench", *arguments, *required, env={"BENCH_PROGRAM": "nox -s bench --"})
 
 
 @nox.session

@@ -9,7 +9,6 @@ import io
 import signal
 import sys
 import traceback
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -34,14 +33,13 @@ from bench.cli import (
     tables,
     time,
 )
+from bench.cli.program import COMMAND, program
 from bench.core.errors import BenchError
 from bench.core.progress import be_quiet
 
 #: Options of the program itself, which may stand before a command or behind it.
 _QUIET = ("--quiet", "-q")
 _ANYWHERE = ("--debug", *_QUIET)
-#: What the program is called where it was installed as a command.
-_COMMAND = "dynamicgate-bench"
 
 app = typer.Typer(
     name="bench",
@@ -71,7 +69,7 @@ def _say_version(asked: bool) -> None:
     from bench.execute.local import LocalExecutor
 
     engine = LocalExecutor(cache_directory(None)).do(LibraryJob())
-    print(f"{_COMMAND} {version(_COMMAND)}")
+    print(f"{COMMAND} {version(COMMAND)}")
     print(f"engine: llama-cpp-python {engine.binding} (llama.cpp {engine.llama_cpp}), built for {engine.isa}")
     raise typer.Exit
 
@@ -103,7 +101,6 @@ def main() -> None:
     """Run a command. An error is one line on standard error and exit code 2 (a bug shows its traceback); `--debug`, anywhere, shows its traceback."""
     arguments = [a for a in sys.argv[1:] if a not in _ANYWHERE]
     be_quiet(any(a in sys.argv for a in _QUIET))
-    program = _COMMAND if Path(sys.argv[0]).stem == _COMMAND else "python -m bench"
 
     def interrupt(*_: object) -> None:
         raise _Interrupted
@@ -114,7 +111,7 @@ def main() -> None:
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, interrupt)
     try:
-        sys.exit(app(arguments or ["--help"], prog_name=program, standalone_mode=False) or 0)
+        sys.exit(app(arguments or ["--help"], prog_name=program(), standalone_mode=False) or 0)
     except TyperException as e:  # in one line, as any other error
         context = getattr(e, "ctx", None)
         where = f"; see {context.command_path} --help" if context else ""

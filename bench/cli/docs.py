@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bench.cli.program import COMMAND
 from bench.core.files import complete_or_absent
 from bench.present import columns
 
-PROGRAM = "python -m bench"
+PROGRAM = COMMAND
 #: Characters in a line of help, whatever the terminal.
 _WIDTH = 100
 
@@ -26,7 +27,13 @@ def helps() -> Iterator[tuple[str, str]]:
 
     def walk(command: Any, name: str, parent: typer.Context | None) -> Iterator[tuple[str, str]]:
         context = typer.Context(
-            command, info_name=name, parent=parent, terminal_width=_WIDTH, max_content_width=_WIDTH, color=False
+            command,
+            info_name=name,
+            parent=parent,
+            terminal_width=_WIDTH,
+            max_content_width=_WIDTH,
+            color=False,
+            help_option_names=["-h", "--help"],
         )
         lines = (line.rstrip() for line in command.get_help(context).splitlines())
         yield context.command_path, "\n".join(lines).strip()

@@ -38,6 +38,7 @@ def run(
     A run that was interrupted goes on with the same command; what is on record is not done again.
     Exit code 0: everything was measured; 1: some measurements failed; 2: the run is impossible as asked.
     """
+    from bench.cli.program import program
     from bench.cli.shown import print_summary, run_as_json
     from bench.core.progress import Reporter
     from bench.present.output import write_outputs
@@ -45,11 +46,11 @@ def run(
 
     sweep = Sweep(_quick(options) if quick else options, Reporter())
     done = sweep.execute()
-    written = write_outputs(done, sweep.directory, only_if_older=True)
+    write_outputs(done, sweep.directory, only_if_older=True)
     if as_json:
         print_json(run_as_json(done, sweep.directory))
     else:
-        print_summary(sweep.directory, written)
+        print_summary(done, sweep.directory, program())
     if sweep.has_failed(done):
         raise typer.Exit(1)
 

@@ -18,7 +18,7 @@ def tables(
     as_json: JsonOption = False,
 ) -> None:
     """Write the tables and plots of a run again from its records, and print them."""
-    from bench.cli.shown import print_summary, run_as_json
+    from bench.cli.shown import run_as_json
     from bench.measures.registry import load_run
     from bench.present.output import write_outputs
     from bench.records.run import FILE_NAME
@@ -30,4 +30,6 @@ def tables(
     if as_json:
         print_json(run_as_json(found, directory))
     else:
-        print_summary(directory, written)
+        print(written[0].read_text(encoding="utf-8"))
+        print(f"Records: {directory / FILE_NAME}")
+        print(f"Tables and plots: {', '.join(map(str, written))}")

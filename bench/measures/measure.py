@@ -88,6 +88,10 @@ class Measure:
         """How many comparisons came out how, a sentence each."""
         return ()
 
+    def shortfalls(self, run: Run) -> Sequence[str]:
+        """What is missing or has failed, a sentence each; notes have it too."""
+        return ()
+
     def notes(self, run: Run) -> Sequence[str]:
         """What a reader must know beside the figures, a sentence each."""
         return ()

@@ -56,7 +56,7 @@ def write_outputs(run: Run, directory: Path, *, only_if_older: bool = False) -> 
     only_if_older: leave them alone when they were made after the last record was.
     """
     tables_file, plots = directory / "tables" / "tables.md", directory / "plots"
-    if not (only_if_older and _newer(tables_file, directory / FILE_NAME)):
+    if not (only_if_older and is_newer(tables_file, directory / FILE_NAME)):
         from bench.present.plots import write_plots
 
         write_plots(run, plots)
@@ -68,5 +68,6 @@ def write_outputs(run: Run, directory: Path, *, only_if_older: bool = False) -> 
     return [tables_file, *sorted(plots.glob("*.png"))]
 
 
-def _newer(file: Path, than: Path) -> bool:
+def is_newer(file: Path, than: Path) -> bool:
+    """Whether a file is there and was written after another."""
     return file.is_file() and file.stat().st_mtime >= than.stat().st_mtime

@@ -37,10 +37,11 @@ def test_generated_pages_are_up_to_date(name: str) -> None:
     assert (ROOT / "docs" / name).read_text(encoding="utf-8") == docs.documents()[name], "run `nox -s docs`"
 
 
-def test_the_help_of_every_command_is_there(bench: object) -> None:
+def test_the_help_of_every_command_is_there(bench: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the command line prints it, line breaks aside: those depend on the terminal."""
     told = dict(docs.helps())
-    assert {"python -m bench", "python -m bench run", "python -m bench recipe show"} <= told.keys()
+    monkeypatch.setenv("BENCH_PROGRAM", docs.PROGRAM)
+    assert {docs.PROGRAM, f"{docs.PROGRAM} run", f"{docs.PROGRAM} recipe show"} <= told.keys()
     for path, text in told.items():
         printed = bench(*path.removeprefix(docs.PROGRAM).split(), "--help").out  # type: ignore[operator]
         assert "".join(printed.split()) == "".join(text.split()), path

@@ -431,12 +431,14 @@ def test_the_version_says_which_build_of_the_engine_is_in_use(bench: Callable[..
     assert re.search(r", built for [A-Z]\S+$", engine)
 
 
-@pytest.mark.parametrize("called", ["dynamicgate-bench", "__main__.py"])
+@pytest.mark.parametrize("called", ["dynamicgate-bench", "__main__.py", "by nox"])
 def test_help_names_the_program_as_it_was_called(
     called: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", [f"/somewhere/{called}", "recipe", "list", "--help"])
+    if called == "by nox":
+        monkeypatch.setenv("BENCH_PROGRAM", "nox -s bench --")
     with pytest.raises(SystemExit):
         cli.main()
-    name = "python -m bench" if called == "__main__.py" else called
+    name = {"__main__.py": "python -m bench", "by nox": "nox -s bench --"}.get(called, called)
     assert capfd.readouterr().out.strip().startswith(f"Usage: {name} recipe list")

@@ -79,6 +79,9 @@ class Windows(Measure):
                 )
         return lines + equal_size.equal_size_summary(run)
 
+    def shortfalls(self, run: Run) -> Sequence[str]:
+        return notes.failures(run)
+
     def notes(self, run: Run) -> Sequence[str]:
         return notes.notes(run)
 

@@ -107,7 +107,7 @@ def _drift(run: Run) -> float | None:
     return float(np.median(passes[-half:]) / np.median(passes[:half]) - 1)
 
 
-def _failures(run: Run) -> list[str]:
+def failures(run: Run) -> list[str]:
     said = [
         f"{name}: {len(windows)} of {run.identity.windows} windows measured, its figures are left out"
         for name, windows in windows_of(run).by_file.items()
@@ -131,7 +131,7 @@ def _floor(run: Run) -> list[str]:
 
 def notes(run: Run) -> list[str]:
     """Disturbed or spread timings, missing measurements, the floor, few windows: a sentence each."""
-    said = [*_timings(run), *_failures(run), *_floor(run)]
+    said = [*_timings(run), *failures(run), *_floor(run)]
     if run.identity.windows < MIN_FOR_INTERVAL:
         said.append(
             f"A 95 % interval needs at least {MIN_FOR_INTERVAL} windows; this run has {run.identity.windows}, so none is given"

@@ -16,7 +16,7 @@ from bench.core.files import complete_or_absent
 from bench.core.formats import markdown
 from bench.measures.registry import all_measures, load_run
 from bench.present.notes import notes
-from bench.present.output import write_outputs
+from bench.present.output import is_newer, write_outputs
 from bench.present.pages.inline_svg import InlinePlot, inline_svg
 from bench.present.pages.maps import TypeMap, legend, type_maps
 from bench.present.pages.repeat import repeat
@@ -48,13 +48,18 @@ class Said:
         return len(self.lines) > _FEW_SENTENCES
 
 
-def write_report(run: Run, directory: Path) -> Path:
+def write_report(run: Run, directory: Path, *, only_if_older: bool = False) -> Path:
     """Write RUN/report.html, after the run's plots where those are older than its records; returns its path.
+
+    only_if_older: leave it alone when it was made after the last record was.
 
     Raises BenchError for a run without files.
     """
     if not run.files:
         raise BenchError(f"{directory}: has no file on record, so there is nothing to report; run it first")
+    path = directory / REPORT
+    if only_if_older and is_newer(path, directory / FILE_NAME):
+        return path
     write_outputs(run, directory, only_if_older=True)
     maps = type_maps(run)
     page = _render(
@@ -73,7 +78,6 @@ def write_report(run: Run, directory: Path) -> Path:
             "repeat": repeat(run),
         },
     )
-    path = directory / REPORT
     with complete_or_absent(path) as partial:
         partial.write_text(page, encoding="utf-8")
     return path

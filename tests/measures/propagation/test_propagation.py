@@ -115,7 +115,7 @@ def test_as_a_part_of_the_sweep(
     run = load_run(tmp_path / "run")
     assert {n: len(w) for n, w in propagation_of(run).items()} == {"F16": 0, "IQ1_S": 2, "DG-IQ1_S": 2}
     assert all(len(r.residual) == 4 and min(r.residual) > 0 for w in propagation_of(run).values() for r in w.values())
-    assert "## Error propagation" in done.out
+    assert "## Error propagation" in (tmp_path / "run" / "tables" / "tables.md").read_text(encoding="utf-8")
     assert (tmp_path / "run" / "plots" / "error-propagation.png").read_bytes().startswith(b"\x89PNG")
     assert not list((cache / "scratch").iterdir())
     before = (tmp_path / "run" / "records.jsonl").read_bytes()
