@@ -38,6 +38,7 @@ def run_as_json(run: Run, directory: Path) -> dict[str, object]:
 
 def print_summary(run: Run, directory: Path, program: str) -> None:
     """Print what a run comes to. program: how commands are typed, for what to do next. Writes the run's page if it is old."""
+    print("\n".join(about(run)) + "\n")
     first = [t for m in all_measures() for s in m.headline(run) if s.bare for t in s.tables]
     for table in first or [all_files(run, everywhere=True)]:
         print_table(table.frame)
@@ -47,7 +48,6 @@ def print_summary(run: Run, directory: Path, program: str) -> None:
         if said:
             print(f"{title}\n" + "".join(f"- {s}\n" for s in said))
     report = write_report(run, directory, only_if_older=True) if run.files else None
-    print("\n".join(about(run)[-1:]))
     if report:
         print(f"Report: {report.absolute().as_uri()}")
     print(f"All tables: {directory / 'tables' / 'tables.md'}")
