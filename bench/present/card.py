@@ -22,8 +22,8 @@ from bench.gguf_files.header import read_header
 from bench.gguf_files.info import ModelInfo
 from bench.measures.registry import all_measures
 from bench.measures.sections import FileColumn
-from bench.models import compared
 from bench.present.files import file_columns
+from bench.present.hub_names import file_names, plain, sharing
 from bench.present.plots import plot_titles
 from bench.records.run import FILE_NAME, Run
 
@@ -43,27 +43,6 @@ class Plot:
 
     title: str
     path: str
-
-
-def file_names(run: Run) -> dict[str, str]:
-    """{recipe: name of its file in the repository}, smallest file first: MODEL-RECIPE.gguf.
-
-    The reference is not quantized, random controls are of use to nobody, and files of others are theirs to publish.
-    """
-    left_out = ("Reference", compared.FAMILY)
-    published = [f for f in run.files.values() if f.family not in left_out and not f.family.endswith(", random")]
-    found: dict[str, str] = {}
-    for file in sorted(published, key=lambda f: f.n_bytes):
-        name = f"{_plain(run.identity.model.name)}-{_plain(file.recipe)}.gguf"
-        if name in found.values():
-            raise BenchError(f"{file.recipe}: another recipe's file is called {name} too; rename one of their prefixes")
-        found[file.recipe] = name
-    return found
-
-
-def _plain(name: str) -> str:
-    """A name that needs no quoting in a shell or an address: auto@IQ2_S becomes auto-IQ2_S."""
-    return re.sub(r"[^A-Za-z0-9._+]+", "-", name).strip("-")
 
 
 def write_card(
@@ -204,7 +183,7 @@ def _evaluations(run: Run) -> list[EvalResult]:
                 found.append(
                     EvalResult(
                         task_type="text-generation",
-                        dataset_type=_plain(text.name).lower(),
+                        dataset_type=plain(text.name).lower(),
                         dataset_name=text.name,
                         dataset_args={
                             "sha256": text.sha256,
@@ -260,6 +239,7 @@ def _variables(
         "quantized_by": data.get("quantized_by"),
         "repo": repo,
         "files": list(names.values()),
+        "sharing": sharing(run),
         "files_table": markdown(_files_table(run, columns)),
         "files_key": f"- {figures}\n- {_INTERVALS}",
         "controls": any("random" in f.family for f in run.files.values()),

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from bench.core.errors import BenchError
 from bench.core.progress import Reporter
-from bench.present.card import CARD, file_names, repository
+from bench.present.card import CARD, repository
+from bench.present.hub_names import file_names
 from bench.records.run import Run
 from bench.workbench.kept import Built
 

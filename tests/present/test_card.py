@@ -27,8 +27,9 @@ from bench.measures.problems.records import ProblemRecord, ProblemSetIdentity
 from bench.measures.registry import load_run
 from bench.measures.windows import tables
 from bench.measures.windows.runs import windows_of
-from bench.present.card import base_model_of, file_names, write_card
+from bench.present.card import base_model_of, write_card
 from bench.present.card_upload import files_of, listing, send, to_send
+from bench.present.hub_names import file_names
 from bench.quantize.jobs import QuantizeResult
 from bench.records.run import Run
 from bench.workbench.kept import Built
@@ -100,9 +101,10 @@ def test_metadata_parse_and_say_what_the_header_says(card: Path) -> None:
 
 def test_evaluation_results_are_the_records(card: Path, published: Run) -> None:
     found = {r.metric_name: r for r in ModelCard.load(card).data.eval_results}
-    expected = {f"Perplexity of {NAME}-{r}.gguf": perplexity(published, r) for r in published.files if r != "F16"}
+    expected = {f"Perplexity of {n}": perplexity(published, r) for r, n in file_names(published).items()}
+    assert len(expected) == len(published.files) - 1
     assert {name: r.metric_value for name, r in found.items()} == {n: round(v, 4) for n, v in expected.items()}
-    one = found[f"Perplexity of {NAME}-DG-IQ2_S.gguf"]
+    one = found[f"Perplexity of {NAME}-IQ2_S_DG.gguf"]
     assert one.dataset_name == "fixed evaluation prompts" and one.metric_type == "perplexity"
     assert one.dataset_args == {"sha256": published.identity.prompts.sha256, "windows": 8, "window": 2048}
 
@@ -131,7 +133,7 @@ def test_every_file_has_its_command(card: Path, published: Run) -> None:
     text = card.read_text()
     for name in file_names(published).values():
         assert f"llama-cli -m {name} -c 2048 " in text
-    best = f"{NAME}-DG-FULL-IQ2_S.gguf"  # of the lowest perplexity
+    best = f"{NAME}-IQ2_S_DGFULL.gguf"  # of the lowest perplexity
     assert f"hf download tester/smol-GGUF {best} " in text
     assert f"llama-server --hf-repo tester/smol-GGUF --hf-file {best} -c 2048" in text
     assert f'Llama.from_pretrained(repo_id="tester/smol-GGUF", filename="{best}", n_ctx=2048' in text
@@ -152,7 +154,7 @@ def small_run() -> Run:
 
 
 def test_files_are_named_by_model_and_recipe_smallest_first() -> None:
-    expected = {"auto@IQ2_S": "Tiny-model-auto-IQ2_S.gguf", "IQ2_S": "Tiny-model-IQ2_S.gguf"}
+    expected = {"auto@IQ2_S": "Tiny-model-IQ2_S_AUTO.gguf", "IQ2_S": "Tiny-model-IQ2_S.gguf"}
     assert list(file_names(small_run()).items()) == list(expected.items())
 
 
@@ -181,7 +183,7 @@ def with_infill(run: Run) -> Run:
 
 def test_the_snippets_run(tiny: Path, tmp_path: Path) -> None:
     text = write(with_infill(small_run()), tmp_path / "card").read_text()
-    with_infill_tokens(tiny, tmp_path / "Tiny-model-auto-IQ2_S.gguf")
+    with_infill_tokens(tiny, tmp_path / "Tiny-model-IQ2_S_AUTO.gguf")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(blocks) == 2 and "llama_vocab_fim_mid" in blocks[1]
     script = "\n".join([*blocks, 'print("prompt", prompt[0], prompt[-1])'])
@@ -265,7 +267,7 @@ def test_files_are_found_by_the_hash_on_record(tmp_path: Path) -> None:
     run = run_of(list(records), model="Tiny model")
     found = files_of(run, tmp_path)
     assert {name: path.read_bytes() for name, path in found.items()} == {
-        "Tiny-model-auto-IQ2_S.gguf": b"auto@IQ2_S",
+        "Tiny-model-IQ2_S_AUTO.gguf": b"auto@IQ2_S",
         "Tiny-model-IQ2_S.gguf": b"IQ2_S",
     }
     found["Tiny-model-IQ2_S.gguf"].write_bytes(b"changed since")
