@@ -12,14 +12,19 @@ from bench.core.errors import BenchError
 from bench.core.files import complete_or_absent, file_sha256
 from bench.quantize.jobs import PlanJob
 from bench.recipes.files import packaged_recipes, read_recipe_file
+from bench.recipes.labels import file_label, plain
 from bench.recipes.recipe import SUITES, find_recipes, standard_formats
+from bench.recipes.sizes import parse_size
 from bench.workbench.checks import check_importance
 from bench.workbench.options import Options
 from bench.workbench.work import Work
 
 
-def quantize_to(work: Work, target: Path) -> list[dict[str, object]]:
-    """Build the recipes' files in the cache and copy them: one recipe to the file `target`, several into that directory."""
+def quantize_to(work: Work, target: Path, *, force: bool) -> list[dict[str, object]]:
+    """Build the recipes' files in the cache and copy them: one recipe to the file `target`, several into that directory.
+
+    force: overwrite files that are there. Raises BenchError for one that is there otherwise, before anything is built.
+    """
     recipes = find_recipes(work.options.recipes)
     _ = work.threads  # refused before anything is read
     check_importance(work.options, recipes)
@@ -28,8 +33,14 @@ def quantize_to(work: Work, target: Path) -> list[dict[str, object]]:
         raise BenchError(f"{target}: is a file; give a directory for several recipes")
     if not several and target.is_dir():
         raise BenchError(f"{target}: is a directory; give the name of the file to write")
-    for path in [target / f"{r.name}.gguf" for r in recipes] if several else [target]:
-        _refuse_to_overwrite(path, work.options)
+    names = {
+        r.name: f"{file_label(r.name, r.base, parse_size(r.size).recipe if r.size else None)}.gguf" for r in recipes
+    }
+    if len(set(names.values())) < len(names):
+        names = {r.name: f"{plain(r.name)}.gguf" for r in recipes}
+    paths = {name: target / file if several else target for name, file in names.items()}
+    for path in paths.values():
+        _refuse_to_overwrite(path, work.options, force=force)
     _ = work.library, work.reference, work.importance
     chooser = Chooser(work)
     resolved = [chooser.resolve(r).recipe for r in recipes]
@@ -38,7 +49,7 @@ def quantize_to(work: Work, target: Path) -> list[dict[str, object]]:
         for recipe in resolved:
             steps.name(recipe.name)
             built = work.quantized(recipe, steps.share)
-            path = target / f"{recipe.name}.gguf" if several else target
+            path = paths[recipe.name]
             with complete_or_absent(path) as partial:
                 shutil.copyfile(built.path, partial)
             steps.done()
@@ -109,9 +120,9 @@ def list_recipes() -> dict[str, object]:
     }
 
 
-def imatrix_to(work: Work, target: Path) -> dict[str, object]:
-    """Compute an importance matrix in the cache and copy it to `target`."""
-    _refuse_to_overwrite(target, work.options)
+def imatrix_to(work: Work, target: Path, *, force: bool) -> dict[str, object]:
+    """Compute an importance matrix in the cache and copy it to `target`. force: as in quantize_to."""
+    _refuse_to_overwrite(target, work.options, force=force)
     _ = work.threads, work.library
     matrix = work.importance
     assert matrix is not None  # options has neither a matrix nor no_imatrix
@@ -120,8 +131,10 @@ def imatrix_to(work: Work, target: Path) -> dict[str, object]:
     return {"path": str(target), "bytes": target.stat().st_size, "sha256": file_sha256(target)}
 
 
-def _refuse_to_overwrite(target: Path, options: Options) -> None:
-    """Raise BenchError when the file to write is one that is read."""
+def _refuse_to_overwrite(target: Path, options: Options, *, force: bool) -> None:
+    """Raise BenchError when the file to write is one that is read, or is there and may not be overwritten."""
     for source in (options.model and Path(options.model), options.imatrix, options.calibration):
         if source and target.exists() and source.exists() and target.samefile(source):
             raise BenchError(f"{target}: is what is read from; give another file to write")
+    if target.exists() and not force:
+        raise BenchError(f"{target}: is there already; give another name, or overwrite it with --force")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli.options import JsonOption, print_json, with_options
+from bench.cli.options import ForceOption, JsonOption, print_json, with_options
 from bench.workbench.options import Options
 
 app = typer.Typer()
@@ -18,6 +18,7 @@ app = typer.Typer()
 def imatrix(
     out: Annotated[Path, typer.Argument(metavar="OUT.gguf", help="The file to write, in llama.cpp's GGUF format.")],
     options: Options,
+    force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Compute the importance matrix of a model over a calibration text, as llama-imatrix does."""
@@ -25,7 +26,7 @@ def imatrix(
     from bench.core.progress import Reporter
     from bench.workbench.work import Work
 
-    written: Any = imatrix_to(Work(options, Reporter()), out)
+    written: Any = imatrix_to(Work(options, Reporter()), out, force=force)
     if as_json:
         print_json(written)
     else:

@@ -12,14 +12,15 @@ app = typer.Typer()
 
 @app.command(short_help="What a GGUF file is.")
 def info(model: ModelArgument, cache: CacheOption = None, as_json: JsonOption = False) -> None:
-    """What a GGUF file is: architecture, layers, context, stored types, bits per weight."""
+    """What a GGUF file is: architecture, stored types, bits per weight, hash, chat template, memory, who quantized it."""
+    from bench.advise.describe import describe_file
     from bench.core.progress import Reporter
-    from bench.models.describe import describe_file
 
     found = describe_file(model, cache_directory(cache), Reporter())
     if as_json:
         print_json(found)
     else:
+        width = max(map(len, found))
         for key, value in found.items():
             shown = (
                 ", ".join(f"{k} {v:,}" for k, v in value.items())
@@ -28,4 +29,4 @@ def info(model: ModelArgument, cache: CacheOption = None, as_json: JsonOption = 
                 if isinstance(value, int)
                 else value
             )
-            print(f"{key.replace('_', ' '):<18} {shown}")
+            print(f"{key.replace('_', ' '):<{width}}  {shown}")

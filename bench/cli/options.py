@@ -31,6 +31,7 @@ CacheOption = Annotated[
     Path | None,
     typer.Option("--cache", help=next(f for f in fields(Options) if f.name == "cache").metadata["help"]),
 ]
+ForceOption = Annotated[bool, typer.Option("--force", "-f", help="Overwrite what is there.")]
 WindowOption = Annotated[int, typer.Option("--window", min=4, help="Tokens in a window.")]
 
 #: Stands among the names of options for those of all measures.

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli.options import MAKING, JsonOption, names, print_json, with_options
+from bench.cli.options import MAKING, ForceOption, JsonOption, names, print_json, with_options
 from bench.workbench.options import Options
 
 app = typer.Typer()
@@ -22,9 +22,10 @@ def quantize(
         str, typer.Argument(metavar="RECIPE[,RECIPE...]", help="For instance IQ2_XXS, DG-IQ2_XXS or Q4_K_M.")
     ],
     out: Annotated[
-        Path, typer.Argument(metavar="OUT", help="The file to write; for several recipes a directory for RECIPE.gguf.")
+        Path, typer.Argument(metavar="OUT", help="The file to write; for several recipes a directory for a file each.")
     ],
     options: Options,
+    force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Build the file of a recipe, or of several at once."""
@@ -32,7 +33,7 @@ def quantize(
     from bench.core.progress import Reporter
     from bench.workbench.work import Work
 
-    built: Any = quantize_to(Work(replace(options, recipes=names(recipes)), Reporter()), out)
+    built: Any = quantize_to(Work(replace(options, recipes=names(recipes)), Reporter()), out, force=force)
     if as_json:
         print_json(built if len(built) > 1 else built[0])
         return

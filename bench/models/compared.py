@@ -79,7 +79,7 @@ def _compared(
         file=file,
         origin=model.origin or model.path.name,
         perplexity_only=_compare_vocabularies(model.path, tokens),
-        told=_told(header),
+        told=told(header),
     )
 
 
@@ -135,11 +135,11 @@ def _compare_vocabularies(path: Path, reference: list[bytes]) -> str | None:
     )
 
 
-def _told(header: Header) -> dict[str, str]:
+def told(header: Header) -> dict[str, str]:
     """What a header says of how its file was made, in the words of _HEADER. Paths are shortened to their last part."""
-    told = {}
+    found = {}
     for name, keys in _HEADER.items():
         value = next((header.metadata[k] for k in keys if header.metadata.get(k)), None)
         if value is not None:
-            told[name] = re.split(r"[/\\]", str(value))[-1]
-    return told
+            found[name] = re.split(r"[/\\]", str(value))[-1]
+    return found

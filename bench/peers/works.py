@@ -135,7 +135,7 @@ def importance(s: Setting, scratch: Path) -> Comparison:
         # -b 512: with larger batches the tool drops short remainders; --no-ppl: no logits, which ours does not compute
         [s.tool("llama-imatrix", "-m", s.reference.path, "-f", s.calibration, "-c", 512, "-b", 512, "--no-ppl",
                 "-o", theirs)],
-        [s.ours("imatrix", ours, "--model", s.reference.path, "--calibration", s.calibration,
+        [s.ours("imatrix", ours, "--force", "--model", s.reference.path, "--calibration", s.calibration,
                 "--cache", scratch / "cache", "--json")],
         lambda _tools, _ours: values.importance(theirs, ours),
     )  # fmt: skip
@@ -143,7 +143,7 @@ def importance(s: Setting, scratch: Path) -> Comparison:
 
 def files(s: Setting, scratch: Path) -> Comparison:
     out, cache = scratch / "files", scratch / "cache"
-    options = ("--model", s.reference.path, "--imatrix", s.importance, "--cache", cache, "--json")
+    options = ("--model", s.reference.path, "--imatrix", s.importance, "--cache", cache, "--json", "--force")
     # every pair of tensor and type of it is in one of the ten
     further = s.ours("quantize", "DG-BARE-IQ2_XXS", scratch / "further.gguf", *options)
 

@@ -23,8 +23,9 @@ from bench.gguf_files.info import ModelInfo
 from bench.measures.registry import all_measures
 from bench.measures.sections import FileColumn
 from bench.present.files import file_columns
-from bench.present.hub_names import file_names, plain, sharing
+from bench.present.hub_names import file_names, sharing
 from bench.present.plots import plot_titles
+from bench.recipes.labels import plain
 from bench.records.run import FILE_NAME, Run
 
 if TYPE_CHECKING:

@@ -1,34 +1,14 @@
-"""Names of files in a repository of the hub, which keep apart there what is apart here.
-
-The hub, `llama-cli -hf`, Ollama and LM Studio offer the files of a repository by a label that they read out of the name: the
-last type in it, with letters that follow an underscore (packages/tasks/src/gguf.ts of huggingface.js). To them
-DG-IQ2_XXS and IQ2_XXS are one. So a file that is not llama.cpp's own mix says so behind its type: IQ2_XXS_DG.
-"""
+"""Names of a run's files in a repository of the hub (see recipes/labels.py)."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-
-import gguf
 
 from bench.core.errors import BenchError
 from bench.models import compared
-from bench.recipes.recipe import standard_formats
+from bench.recipes.labels import file_label, hub_label, plain
 from bench.records.record import FileRecord
 from bench.records.run import Run
-
-#: Types that a label may begin with: llama.cpp's formats, and those that only names have.
-_TYPES = [t.name.removeprefix("MOSTLY_").removeprefix("ALL_") for t in gguf.LlamaFileType if t.name != "GUESSED"]
-_LABEL = re.compile(rf"(?:UD-)?(?:{'|'.join([*_TYPES, *(f'Q{n}_K_XL' for n in range(2, 9))])})(?:_[A-Z]+)?")
-#: Formats, the longest names first: Q4_K_M ends no other.
-_BY_LENGTH = sorted(standard_formats(), key=len, reverse=True)
-
-
-def hub_label(name: str) -> str | None:
-    """What the hub offers a file as; None for a name without a type."""
-    found = _LABEL.findall(name.upper())
-    return found[-1] if found else None
 
 
 def file_names(run: Run) -> dict[str, str]:
@@ -60,18 +40,5 @@ def sharing(run: Run) -> dict[str, list[str]]:
     return {label: names for label, names in by_label.items() if len(names) > 1}
 
 
-def plain(name: str) -> str:
-    """A name that needs no quoting in a shell or an address: auto@IQ2_S becomes auto-IQ2_S."""
-    return re.sub(r"[^A-Za-z0-9._+]+", "-", name).strip("-")
-
-
 def _label(file: FileRecord) -> str:
-    """IQ2_XXS for llama.cpp's own mix; IQ2_XXS_DG, IQ2_S_AUTO, IQ2_S_AUTODG for others, by the type that they start from or have
-    the size of."""
-    if file.family == "Standard":
-        return plain(file.recipe)
-    against = (file.choice.against if file.choice else None) or file.base
-    base = next((f for f in _BY_LENGTH if against == f or against.endswith(f"-{f}")), file.base)
-    prefix = file.recipe.partition("@")[0].removesuffix(base)
-    kind = re.sub(r"[^A-Z]", "", (prefix + against.removesuffix(base)).upper())
-    return f"{base}_{kind}" if kind else plain(file.recipe)
+    return file_label(file.recipe, file.base, file.choice.against if file.choice else None)

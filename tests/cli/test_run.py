@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -296,7 +297,12 @@ def test_info(bench: Bench, tiny: Path) -> None:
     found = json.loads(bench("info", tiny, "--json").out)
     assert (found["architecture"], found["layers"], found["context"], found["vocabulary"]) == ("llama", 4, 512, 274)
     assert found["bytes"] == tiny.stat().st_size
-    assert "architecture       llama" in bench("info", tiny).out
+    text = bench("info", tiny).out
+    assert re.search(r"^architecture +llama$", text, re.MULTILINE) and re.search(
+        r"^sha256 +[0-9a-f]{64}$", text, re.MULTILINE
+    )
+    assert found["sha256"] == hashlib.sha256(tiny.read_bytes()).hexdigest() and found["chat_template"] == "none"
+    assert found["heads"] == 4 and found["memory_at_512_tokens"] > found["bytes"]
 
 
 def test_ppl_equals_its_definition(bench: Bench, tiny: Path, text: Path, cache: Path) -> None:
@@ -351,6 +357,16 @@ def test_quantize_writes_the_file(bench: Bench, tiny: Path, calibration: Path, t
     info = json.loads(bench("info", out, "--json").out)
     assert info["weights_by_type"] == said["weights_by_type"]
     assert info["weights_by_type"]["IQ1_S"] > 0
+
+
+def test_what_is_there_is_overwritten_only_when_asked(bench: Bench, tiny: Path, tmp_path: Path, cache: Path) -> None:
+    out = tmp_path / "q.gguf"
+    out.write_text("mine")
+    arguments = ["quantize", "Q4_0", out, "--no-imatrix", "--model", tiny, "--cache", cache]
+    assert_refused(bench(*arguments), "q.gguf: is there already", "--force")
+    assert out.read_text() == "mine"
+    assert bench(*arguments, "--force").code == 0 and out.stat().st_size > 1000
+    assert_refused(bench("imatrix", out, "--model", tiny, "--cache", cache), "is there already")
 
 
 def test_quantize_writes_several_files_at_once(bench: Bench, tiny: Path, tmp_path: Path, cache: Path) -> None:

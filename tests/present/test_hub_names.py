@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.present.hub_names import file_names, hub_label, sharing
+from bench.present.hub_names import file_names, sharing
+from bench.recipes.labels import hub_label
 from bench.records.record import ChoiceRecord, FileRecord
 from bench.records.run import Run
 from tests.support.records import file_record, run_of
