@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -41,31 +42,92 @@ def list_command(as_json: JsonOption = False) -> None:
     print("\nA recipe of your own is a TOML file, named by its path: see docs/recipes.md.")
 
 
-@app.command(short_help="The type of every tensor, and the size, before anything is built.")
+@app.command(short_help="Which tensors get which types, and the size, before anything is built.")
 @with_options(*MAKING)
 def show(
     recipe: Annotated[str, typer.Argument(help="For instance IQ2_XXS, DG-IQ2_XXS or my-recipe.toml.")],
     options: Options,
+    every: Annotated[bool, typer.Option("--all", help="A line for every tensor.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """The type that a recipe gives every tensor of a model, with the size of the file to the byte, before it is built.
+    """The types that a recipe gives the tensors of a model, with the size of the file to the byte, before it is built.
 
     A recipe that leaves a choice (DG-..., auto@SIZE) is chosen first, as a run would, which takes minutes the first time.
     """
     from bench.choose.on_request import show_recipe
     from bench.core.progress import Reporter
+    from bench.recipes.words import Layers
     from bench.workbench.work import Work
 
     found: Any = show_recipe(Work(replace(options, recipes=(recipe,)), Reporter()))
     if as_json:
         print_json(found)
         return
-    width = max(len(name) for name in found["types"])
-    for name, chosen in found["types"].items():
-        replaced = found["replaced"].get(name)
-        print(f"{name:<{width}}  {chosen}{f' instead of {replaced[0]}' if replaced else ''}")
+    replaced = {name: f" instead of {asked}" for name, (asked, _) in found["replaced"].items()}
+    if every:
+        _print_pairs([(name, chosen + replaced.get(name, "")) for name, chosen in found["types"].items()])
+    else:
+        _print_pairs(Layers.of(found["types"]).words())
+        for name, instead in replaced.items():
+            print(f"{name}: {found['types'][name]}{instead}, since its width is no multiple of that type's block")
     counts = ", ".join(f"{kind} {n}" for kind, n in Counter(found["types"].values()).most_common())
-    print(
-        f"\n{found['recipe']} of {found['model']}: {found['bytes']:,} bytes, {found['bits_per_weight']:.3f} bits per weight"
+    print(f"\n{_title(found)}\nTensors by type: {counts}")
+
+
+@app.command(short_help="Where the types of two recipes differ.")
+@with_options(*MAKING)
+def diff(
+    recipe_a: Annotated[str, typer.Argument(metavar="A", help="A recipe.")],
+    recipe_b: Annotated[str, typer.Argument(metavar="B", help="Another recipe.")],
+    options: Options,
+    as_json: JsonOption = False,
+) -> None:
+    """Where the types that two recipes give a model differ, with both sizes. Exit code 1 when they do, as diff has it."""
+    from bench.choose.on_request import show_recipe
+    from bench.core.progress import Reporter
+    from bench.recipes.words import Layers
+    from bench.workbench.work import Work
+
+    work = Work(replace(options, recipes=(recipe_a,)), Reporter())
+    a: Any = show_recipe(work)
+    b: Any = show_recipe(work.with_recipes((recipe_b,)))
+    changed = {n: (t, b["types"][n]) for n, t in a["types"].items() if b["types"][n] != t}
+    if as_json:
+        print_json({"a": _size(a), "b": _size(b), "tensors": changed})
+    else:
+        pairs = zip(Layers.of(a["types"]).words(), Layers.of(b["types"]).words(), strict=True)
+        _print_pairs([(name, f"{of_a}\n→ {of_b}") for (name, of_a), (_, of_b) in pairs if of_a != of_b])
+        print(f"\nA: {_title(a)}\nB: {_title(b)}\n{len(changed)} of {len(a['types'])} tensors differ")
+    if changed:
+        raise typer.Exit(1)
+
+
+@app.command(short_help="Whether a recipe file is one, without a model.")
+def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="A recipe in TOML.")]) -> None:
+    """Check a recipe file: its keys, types, layers and patterns. Whether its rules find tensors, `recipe show` tells."""
+    from bench.recipes.files import read_recipe_file
+    from bench.recipes.recipe import find_recipe
+
+    found = read_recipe_file(file)
+    base = f" on {found.base}" if isinstance(found.base, str) else ""
+    if isinstance(found.base, str):
+        find_recipe(str(file))
+    print(f"{file}: a recipe with the prefix {found.prefix}{base}, {len(found.rules)} rules")
+
+
+def _print_pairs(pairs: list[tuple[str, str]]) -> None:
+    """Names with what is said of them, in two columns; further lines stand under the first."""
+    width = max((len(name) for name, _ in pairs), default=0)
+    for name, said in pairs:
+        print(f"{name:<{width}}  " + said.replace("\n", "\n" + " " * (width + 2)))
+
+
+def _title(found: Any) -> str:
+    size = _size(found)
+    return (
+        f"{found['recipe']} of {found['model']}: {size['bytes']:,} bytes, {size['bits_per_weight']:.3f} bits per weight"
     )
-    print(f"Tensors by type: {counts}")
+
+
+def _size(found: Any) -> dict[str, Any]:
+    return {key: found[key] for key in ("recipe", "bytes", "bits_per_weight")}

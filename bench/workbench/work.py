@@ -6,13 +6,16 @@ is used, and nothing is fetched, computed or refused before something asks for t
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from typing import Self
 
 import psutil
 
@@ -45,6 +48,12 @@ class Work:
 
     def __init__(self, options: Options, reporter: Reporter) -> None:
         self.options, self.reporter = options, reporter
+
+    def with_recipes(self, recipes: tuple[str, ...]) -> Self:
+        """The same for other recipes: what was made already is not made again."""
+        other = copy.copy(self)
+        other.options = replace(self.options, recipes=recipes)
+        return other
 
     # --- the machine and the engine -----------------------------------------------------------------------------------
 

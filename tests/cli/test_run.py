@@ -412,9 +412,28 @@ def test_recipe_show_and_list(bench: Bench, tiny: Path, tmp_path: Path, cache: P
     built = bench("quantize", tmp_path / "own.toml", tmp_path / "q.gguf", *arguments[1:])
     assert built.code == 0, built.err
     assert (tmp_path / "q.gguf").stat().st_size == said["bytes"]
-    assert "OWN of tiny" in bench("recipe", "show", *arguments).out
+    words = bench("recipe", "show", *arguments).out
+    assert "OWN of tiny" in words and "attn_v       Q8_0 in 0–3\n" in words and "blk." not in words
+    assert re.search(r"^blk\.2\.attn_v\.weight +Q8_0$", bench("recipe", "show", *arguments, "--all").out, re.MULTILINE)
     listed = bench("recipe", "list").out
     assert "DG-MIDDLE" in listed and "IQ1_S" in listed and "guide" in listed
+
+
+def test_recipe_diff_and_check(bench: Bench, tiny: Path, tmp_path: Path, cache: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text(
+        'prefix = "OWN"\nbase = "Q4_0"\n[[rules]]\ntype = "Q8_0"\nlayers = [1, 3]\ntensors = ["attention-v"]\n'
+    )
+    model = ["--model", tiny, "--no-imatrix", "--cache", cache]
+    differ = bench("recipe", "diff", "Q4_0", own, *model)
+    assert differ.code == 1, differ.err
+    assert "attn_v  Q4_0 in 0–3\n        → Q4_0 in 0, 3; Q8_0 in 1–2\n" in differ.out
+    assert "2 of " in differ.out and differ.out.count("bits per weight") == 2
+    same = bench("recipe", "diff", "Q4_0", "Q4_0", *model, "--json")
+    assert same.code == 0 and json.loads(same.out)["tensors"] == {}
+    assert bench("recipe", "check", own).out == f"{own}: a recipe with the prefix OWN on Q4_0, 1 rules\n"
+    own.write_text(own.read_text().replace("attention-v", "attention-w"))
+    assert_refused(bench("recipe", "check", own), "own.toml", "attention-w")
 
 
 def test_help_does_not_load_the_engine() -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import groupby
 
 import gguf
 import numpy as np
 
 from bench.gguf_files.info import UNQUANTIZED
-from bench.recipes.recipe import KINDS, kind_of
+from bench.recipes.words import Layers, in_words, runs
 from bench.records.record import FileRecord
 from bench.records.run import Run
 
@@ -20,7 +18,6 @@ _RAMP = ("#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec
 #: Bits per weight that are even steps of the ramp: those that types have, so that neighbours differ as much as they can.
 _STEPS = (1.5625, 1.75, 2.0625, 2.3125, 2.5625, 2.625, 3.0625, 3.4375, 4.25, 4.5, 5.0, 5.5, 6.0, 6.5625, 8.5)
 _UNQUANTIZED_COLOR = "#fffbe6"
-_LAYER_TENSOR = re.compile(r"^blk\.(\d+)\.(.+?)(?:\.weight)?$")
 
 
 @dataclass(frozen=True)
@@ -80,41 +77,18 @@ def legend(maps: Iterable[TypeMap]) -> list[TypeColor]:
 
 
 def _map(file: FileRecord, n_layers: int) -> TypeMap:
-    rows: dict[str, dict[int, str]] = {}
-    others = []
-    for tensor, stored in file.types.items():
-        if not tensor.endswith("weight") or (stored in UNQUANTIZED and "norm" in tensor):
-            continue
-        if (found := _LAYER_TENSOR.match(tensor)) is not None:
-            rows.setdefault(found[2], {})[int(found[1])] = stored
-        else:
-            others.append((tensor.removesuffix(".weight"), stored))
-    ordered = sorted(rows, key=lambda row: (KINDS.index(kind_of(f"blk.0.{row}.weight")), row))
+    layers = Layers.of(file.types)
     paths: dict[str, str] = {}
-    text = []
-    for y, row in enumerate(ordered):
-        said: dict[str, list[str]] = {}
-        for stored, first, end in _runs(rows[row]):
+    for y, types in enumerate(layers.rows.values()):
+        for stored, first, end in runs(types):
             paths[stored] = paths.get(stored, "") + f"M{first} {y}h{end - first}v1h-{end - first}z"
-            said.setdefault(stored, []).append(str(first) if end - first == 1 else f"{first}–{end - 1}")
-        text.append((row, "; ".join(f"{t} in {', '.join(layers)}" for t, layers in said.items())))
     return TypeMap(
         recipe=file.recipe,
         family=file.family,
         bits_per_weight=file.bits_per_weight,
-        rows=tuple(ordered),
+        rows=tuple(layers.rows),
         n_layers=n_layers,
         paths=dict(sorted(paths.items(), key=lambda item: type_bits(item[0]))),
-        text=tuple(text),
-        others=tuple(sorted(others)),
+        text=tuple((row, in_words(types)) for row, types in layers.rows.items()),
+        others=layers.others,
     )
-
-
-def _runs(types: dict[int, str]) -> list[tuple[str, int, int]]:
-    """(type, first layer, layer after the last) of neighbouring layers of one type."""
-    runs = []
-    # a layer without the tensor ends a run as well: there the layer's distance from its place in the list changes
-    for (stored, _), layers in groupby(enumerate(sorted(types)), key=lambda item: (types[item[1]], item[1] - item[0])):
-        found = [layer for _, layer in layers]
-        runs.append((stored, found[0], found[-1] + 1))
-    return runs
