@@ -13,7 +13,7 @@ from bench.core.files import complete_or_absent, file_sha256
 from bench.quantize.jobs import PlanJob
 from bench.recipes.files import packaged_recipes, read_recipe_file
 from bench.recipes.labels import file_label, plain
-from bench.recipes.recipe import SUITES, find_recipes, standard_formats
+from bench.recipes.recipe import SUITES, find_recipe, find_recipes, standard_formats
 from bench.recipes.sizes import parse_size
 from bench.workbench.checks import check_importance
 from bench.workbench.options import Options
@@ -70,7 +70,8 @@ def quantize_to(work: Work, target: Path, *, force: bool) -> list[dict[str, obje
 
 def show_recipe(work: Work) -> dict[str, object]:
     """What a recipe would make of a model, before anything is built. One that leaves a choice is chosen first."""
-    [recipe] = find_recipes(work.options.recipes)
+    [name] = work.options.recipes or ()
+    recipe = find_recipe(name)
     check_importance(work.options, [recipe])
     recipe = Chooser(work).resolve(recipe).recipe
     found = work.executor.do(PlanJob(model=work.model, recipe=recipe, with_importance=not work.options.no_imatrix))

@@ -54,5 +54,5 @@ def sample(
     else:
         print("\n\n".join(section_text(s) for s in section(done)))
         print(f"\nRecords: {sweep.directory / 'records.jsonl'}\nTables: {written[0]}")
-    if sweep.has_failed(done):
+    if sweep.pending(done):
         raise typer.Exit(1)

@@ -13,6 +13,10 @@ class BenchError(Exception):
     """
 
 
+class RecordsError(BenchError):
+    """Records cannot be written, so that nothing more can be measured."""
+
+
 class MeasurementError(BenchError):
     """One measurement failed (a crash, NaN logits); the sweep records it and goes on."""
 

@@ -17,7 +17,7 @@ class Frame:
     """A table. raw: in numbers; text: for people, with intervals, None for the numbers with their units.
 
     needs: what a run must have for it; columns: what they mean, None for one that says so in their names; attribute: of a run
-    that is loaded as a library, `windows_of(load_run(...)).by_file`; of_recipe: makes the rows of one recipe, for a table that is too long
+    that is loaded as a library, `load_run(...).windows`; of_recipe: makes the rows of one recipe, for a table that is too long
     to be made as a whole by that attribute, which then is a function.
     """
 

@@ -21,6 +21,7 @@ from bench.present.pages.report import write_index
 from bench.present.pages.report import write_report as write_page
 from bench.records.describe import minutes_text
 from bench.records.run import FILE_NAME
+from bench.records.store import only_writer
 
 _BLOCK = re.compile(r"(<!-- ([a-z-]+) ([\w-]+): start -->\n).*?(<!-- \2 \3: end -->)", re.DOTALL)
 
@@ -58,7 +59,8 @@ def main() -> None:
     root = Path(__file__).parents[2]
     results = root / "results"
     for records in sorted(p for p in results.glob(f"*/{FILE_NAME}") if p.parent.name != "local"):
-        packed = [m.pack(load_run(records.parent)) for m in all_measures()]
+        with only_writer(records.parent):
+            packed = [m.pack(load_run(records.parent)) for m in all_measures()]
         if any(packed):
             print(f"{records}: values of tokens stand in a file of their own now")
         run = load_run(records.parent)

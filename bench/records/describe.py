@@ -39,9 +39,9 @@ def worked_minutes(run: Run) -> float | None:
     have worked, or waited.
     """
     starts = sorted({datetime.fromisoformat(r.sitting) for r in run.of(StageRecord)})
-    if not starts:
-        return None
     times = sorted(datetime.fromisoformat(r.time) for r in run.records)
+    if not starts or times[0] < starts[0]:  # begun by an early version
+        return None
     seconds = 0.0
     for start, following in zip(starts, [*starts[1:], None], strict=True):
         own = [t for t in times if t >= start and (following is None or t < following)]
@@ -88,10 +88,8 @@ def minutes_text(run: Run) -> str:
         return "The records of this run do not tell when its stages began."
     longest = sorted(stages.items(), key=lambda item: -item[1])
     parts = [f"{stage[0].lower() + stage[1:]} {_minutes(minutes)}" for stage, minutes in longest if minutes >= _SHORT]
-    return (
-        f"With the engine in place it took {_minutes(total)} on {i.machine} with {i.settings.threads} threads. "
-        f"Of these: {', '.join(parts)}."
-    )
+    took = f"With the engine in place it took {_minutes(total)} on {i.machine} with {i.settings.threads} threads."
+    return f"{took} Of these: {', '.join(parts)}." if parts else took
 
 
 #: Minutes below which a stage is not worth naming.

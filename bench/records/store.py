@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
 from filelock import FileLock, Timeout
 
-from bench.core.errors import BenchError
+from bench.core.errors import BenchError, RecordsError
 from bench.records.identity import Header, Identity
 from bench.records.record import Record
 from bench.records.run import FILE_NAME, Run
+
+_LOCK = ".lock"
+
+
+@contextmanager
+def only_writer(directory: Path) -> Iterator[None]:
+    """Keep others from writing to a run. Raises BenchError while another process does."""
+    try:
+        with FileLock(directory / _LOCK).acquire(timeout=0):
+            yield
+    except Timeout as e:
+        raise BenchError(f"{directory}: a run is writing here; wait for it") from e
 
 
 class RunStore:
@@ -28,7 +41,7 @@ class RunStore:
     ) -> None:
         self.directory = directory
         self.path = directory / FILE_NAME
-        self._lock = FileLock(directory / ".lock")
+        self._lock = FileLock(directory / _LOCK)
         self._identity, self._versions, self._kinds = identity, versions, kinds
         #: What was mended when the file was opened, to be told to the user.
         self.repaired: str | None = None
@@ -81,13 +94,17 @@ class RunStore:
         self._append_line(Header(id=self._identity.id, identity=self._identity, versions=self._versions))
 
     def _append_line(self, record: Header | Record) -> None:
+        """Add a whole line, or leave the file as it was."""
+        before = self.path.stat().st_size if self.path.exists() else 0
         try:
             with self.path.open("ab") as f:
                 f.write(record.model_dump_json().encode() + b"\n")
                 f.flush()
                 os.fsync(f.fileno())
         except OSError as e:
-            raise BenchError(
+            with suppress(OSError):  # half a line, which the next would be written behind
+                os.truncate(self.path, before)
+            raise RecordsError(
                 f"{self.path}: cannot be written ({e.strerror}); free some space or check its permissions, then run again"
             ) from e
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
+from bench.core.errors import BenchError, RecordsError
 from bench.core.machine import this_machine
 from bench.core.progress import Reporter
 from bench.gguf_files.shards import whole_bytes
@@ -133,9 +134,18 @@ class Sweep:
                 files = self._build(store, pending)
                 for stage in self.stages:
                     if stage.pending(store.run) & files.keys():
-                        with self._on_record(store, stage.title):
-                            stage.measure(store, files)
+                        self._measure(stage, store, files)
             return store.run
+
+    def _measure(self, stage: Stage, store: RunStore, files: dict[str, File]) -> None:
+        """Let a stage measure. One that is impossible is told, and costs itself only."""
+        try:
+            with self._on_record(store, stage.title):
+                stage.measure(store, files)
+        except RecordsError:
+            raise
+        except BenchError as e:
+            self.work.reporter.warn(str(e))
 
     def pending(self, run: Run) -> set[str]:
         """Files of which something that is asked for is not on record."""

@@ -19,6 +19,7 @@ from typing import Self
 
 import psutil
 
+from bench.core.errors import BenchError
 from bench.core.files import file_sha256
 from bench.core.machine import cpus_for
 from bench.core.progress import Reporter
@@ -148,7 +149,10 @@ class Work:
         for left_behind in own.parent.glob("*"):
             if not (left_behind.name.isdigit() and psutil.pid_exists(int(left_behind.name))):
                 shutil.rmtree(left_behind, ignore_errors=True)
-        own.mkdir(parents=True, exist_ok=True)
+        try:
+            own.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise BenchError(f"{own}: cannot be written ({e.strerror}); choose another directory with --cache") from e
         try:
             yield
         finally:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from bench.core.errors import BenchError
+from bench.core.errors import BenchError, RecordsError
 from bench.measures.problems.jobs import ProblemResult
 from bench.measures.problems.records import ProblemRecord, ProblemSetIdentity
 from bench.measures.problems.runs import problem_sets
@@ -51,6 +53,25 @@ def test_a_half_written_last_line_is_removed_and_said(tmp_path: Path, cut: int) 
         assert store.repaired is not None and "half written" in store.repaired
         assert list(windows_of(store.run).by_file["F16"]) == [0]
     assert whole.startswith(path.read_bytes()) and path.read_bytes().endswith(b"\n")
+
+
+def test_a_line_that_could_not_be_written_leaves_the_file_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = filled(tmp_path)
+    before = (tmp_path / FILE_NAME).read_bytes()
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with RunStore(tmp_path, identity(windows=2), {}, record_types()) as store:
+        with monkeypatch.context() as disk:
+            disk.setattr(os, "fsync", full)  # the line is written by then
+            with pytest.raises(RecordsError, match=r"cannot be written \(No space left on device\); free some space"):
+                store.append(window_record("F16", 1, 12, 1, run=run))
+        assert (tmp_path / FILE_NAME).read_bytes() == before
+        store.append(window_record("F16", 1, 13, 1, run=run))
+    assert windows_of(load_run(tmp_path)).by_file["F16"][1].by_kind["text"].nll == pytest.approx(13)
 
 
 def test_a_half_written_header_starts_over(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from bench.core.errors import BenchError, MeasurementError
+from bench.core.errors import MeasurementError
 from bench.measures.plan import File, Plan
 from bench.measures.propagation.jobs import PropagationJob, PropagationResult
 from bench.measures.propagation.records import PropagationRecord
@@ -51,20 +51,11 @@ class HiddenStates:
         """States of a window are small beside its logits."""
 
     def measure(self, store: RunStore, files: Mapping[str, File]) -> None:
-        """Put the errors of every recipe's hidden states on record.
+        """Put the errors of every recipe's hidden states on record. What cannot be compared is told and stays pending.
 
-        What cannot be compared is told and stays pending; so does all of it where llama.cpp does not name the states of the
-        architecture: what else was measured gets its tables all the same.
+        Raises BenchError where llama.cpp does not name the states of the architecture.
         """
         pending = self._pending(store.run)
-        try:
-            self._compare(pending, store, files)
-        except MeasurementError:
-            raise
-        except BenchError as e:
-            self.plan.work.reporter.warn(str(e))
-
-    def _compare(self, pending: dict[int, list[str]], store: RunStore, files: Mapping[str, File]) -> None:
         plan, work = self.plan, self.plan.work
         job = partial(
             PropagationJob,

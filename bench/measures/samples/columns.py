@@ -6,7 +6,7 @@ from bench.measures.columns import RECIPE, SHARE, Column, Columns
 
 SAMPLES = Columns(
     "samples",
-    "`samples_of(load_run(...))`",
+    "`load_run(...).samples`",
     "One row a recipe and prompt that it went on from; empty for a run without any.",
     (
         RECIPE,

@@ -27,16 +27,19 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 TOKENS_FILE = "tokens.parquet"
-_FLOATS, _COMPARED = ("nll", "kl", "p_change"), ("kl", "p_change")
+_FLOATS = ("nll", "kl", "p_change")
+#: Metadata of the file that names the run.
+_RUN = b"run"
 
 Scored = TypeVar("Scored", WindowRecord, FloorRecord)
 
 
 @dataclass(frozen=True)
 class Apart:
-    """The values of tokens of a run that stand apart. directory: of the run."""
+    """The values of tokens of a run that stand apart. directory: of the run; run: its id."""
 
     directory: Path
+    run: str
 
     @property
     def path(self) -> Path:
@@ -50,9 +53,14 @@ class Apart:
         if not self.path.is_file():
             raise BenchError(f"{self.path}: is missing; copy it beside {FILE_NAME}, whose records refer to it")
         try:
-            return pq.read_table(self.path)
+            table = pq.read_table(self.path)
         except (OSError, pa.ArrowException) as e:
             raise BenchError(f"{self.path}: cannot be read ({e}); restore it as it was published") from e
+        if (table.schema.metadata or {}).get(_RUN) != self.run.encode():
+            raise BenchError(
+                f"{self.path}: holds the tokens of another run than {FILE_NAME}; restore both as they were published"
+            )
+        return table
 
     def filled(self, record: Scored) -> Scored:
         """A record with its values of tokens. Raises BenchError where the two files do not belong together."""
@@ -98,16 +106,16 @@ def pack_tokens(run: Run) -> bool:
     scored = [r for r in run.records if isinstance(r, WindowRecord | FloorRecord)]
     if directory is None or not any(r.result.tokens is not None for r in scored):
         return False
-    apart = Apart(directory)
-    whole = _whole(run.records, apart)
+    whole = _whole(run.records, Apart(directory, run.header.id))
     table, records = _split(whole)
+    table = table.replace_schema_metadata({_RUN: run.header.id.encode()})
     target = directory / TOKENS_FILE
     header = run.header.model_copy(update={"format": FORMAT})
     # the tokens get their name first: the records that are there until then do not need them, or find theirs in them
     with complete_or_absent(directory / FILE_NAME) as lines, complete_or_absent(target) as partial:
         _write(table, partial)
-        lines.write_text(_text(header, records), encoding="utf-8")
-        if _whole(records, _Written(partial)) != whole:
+        lines.write_bytes(_lines(directory / FILE_NAME, run, header, records))
+        if _whole(records, _Written(partial, run.header.id)) != whole:
             raise BenchError(f"{target}: read back, it is not what was written; nothing was changed, report this")
     return True
 
@@ -175,5 +183,11 @@ def _write(table: pa.Table, path: Path) -> None:
     )
 
 
-def _text(header: Header, records: Sequence[Record]) -> str:
-    return "".join(f"{r.model_dump_json()}\n" for r in (header, *records))
+def _lines(path: Path, run: Run, header: Header, records: Sequence[Record]) -> bytes:
+    """The record file with what has changed. Every other line stays as it was written, by whatever version."""
+    _, *written = path.read_bytes().split(b"\n")[:-1]
+    lines = [
+        line if new is old else new.model_dump_json().encode()
+        for line, old, new in zip(written, run.records, records, strict=True)
+    ]
+    return b"".join(line + b"\n" for line in (header.model_dump_json().encode(), *lines))

@@ -70,7 +70,7 @@ FILES = Columns(
 
 WINDOWS = Columns(
     "windows",
-    "`windows_of(load_run(...)).by_file`",
+    "`load_run(...).windows`",
     "One row a recipe and window on record; also for a file that lacks others.",
     (
         RECIPE,

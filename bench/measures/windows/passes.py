@@ -165,13 +165,7 @@ class Passes:
         work, info = self.plan.work, self.plan.work.reference.info
         directory = work.executor.site.path(self._logits).parent
         needed = ReferenceLogits.n_bytes(work.settings.window // 2, info.vocabulary)
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-            free = shutil.disk_usage(directory).free
-        except OSError as e:
-            raise BenchError(
-                f"{directory}: cannot be written ({e.strerror}); choose another directory with --cache"
-            ) from e
+        free = shutil.disk_usage(directory).free
         if free < needed:
             raise BenchError(
                 f"{directory}: the reference's logits for one window need {needed / 1e6:,.0f} MB and {free / 1e6:,.0f} MB "

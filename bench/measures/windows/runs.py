@@ -37,7 +37,7 @@ class Windows:
 
     @cached_property
     def _apart(self) -> Apart:
-        return Apart(self._run.directory or Path())
+        return Apart(self._run.directory or Path(), self._run.header.id)
 
     def results(self, name: str | None) -> list[WindowResult] | None:
         """The file's windows if it has all of them: figures over fewer windows would not compare."""

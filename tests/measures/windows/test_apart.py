@@ -112,12 +112,31 @@ def test_without_its_tokens_a_packed_run_says_so(run: Run, damage: object, said:
 
 
 def test_the_tokens_of_another_run_are_refused(run: Run, tmp_path: Path) -> None:
+    """Also where it has the same recipes and windows."""
     assert run.directory is not None and pack_tokens(run)
     other = tmp_path / "other"
-    with RunStore(other, identity(windows=2), {}, record_types()) as store:
-        store.append(file_record("Q4_0", "Standard", 100, run=store.run.header.id))
-        store.append(window("Q4_0", 0, store.run.header.id))
+    with RunStore(other, identity(windows=3), {}, record_types()) as store:
+        for record in run.records:
+            store.append(record.model_copy(update={"run": store.run.header.id}))
     assert pack_tokens(load_run(other))
     (run.directory / TOKENS_FILE).write_bytes((other / TOKENS_FILE).read_bytes())
+    with pytest.raises(BenchError, match=r"holds the tokens of another run than records.jsonl; restore both"):
+        full_frame(load_run(run.directory))
+
+
+def test_tokens_of_other_windows_are_refused(run: Run) -> None:
+    assert run.directory is not None and pack_tokens(run)
+    path = run.directory / FILE_NAME
+    path.write_text(path.read_text().replace('"apart":{"first":0,', '"apart":{"first":40,'))
     with pytest.raises(BenchError, match=r"does not have the tokens of .*belongs to another records.jsonl"):
         full_frame(load_run(run.directory))
+
+
+def test_lines_without_tokens_stay_as_they_were_written(run: Run) -> None:
+    assert run.directory is not None
+    path = run.directory / FILE_NAME
+    other = path.read_bytes().splitlines()[1].replace(b'":', b'": ')  # as a version that spaces its JSON would write it
+    lines = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([lines[0], other, *lines[2:], b""]))
+    assert pack_tokens(load_run(run.directory))
+    assert path.read_bytes().splitlines()[1] == other
