@@ -138,34 +138,23 @@ def prepare(session: nox.Session, *extras: str) -> None:
     stamp.write_text(wanted)
 
 
+#: Options that are the program's own, and no run's.
+_HELP = ("--help", "-h", "--version", "--install-completion", "--show-completion")
+
+
 @nox.session
 def bench(session: nox.Session) -> None:
     """Run the sweep. What follows -- goes to `python -m bench run`; a command's name there runs that command."""
     prepare(session)
-    commands = (
-        "run",
-        "sample",
-        "tables",
-        "compare",
-        "recipe",
-        "quantize",
-        "imatrix",
-        "sensitivity",
-        "ppl",
-        "time",
-        "info",
-        "report",
-        "history",
-        "check",
-        "export",
-        "advise",
-        "card",
-        "--help",
-    )
-    arguments = session.posargs if session.posargs and session.posargs[0] in commands else ["run", *session.posargs]
+    given = session.posargs
+    command = next((a for a in given if a not in ("--debug", "--quiet", "-q")), "")
+    # options without a command are a run's
+    arguments = ["run", *given] if (command.startswith("-") and command not in _HELP) or not command else given
     required = (
         ["--isa", "AVX2"]
-        if isa() == "avx2" and arguments[0] == "run" and not any(a.startswith("--isa") for a in arguments)
+        if isa() == "avx2"
+        and (arguments[0] == "run" or command == "run")
+        and not any(a.startswith("--isa") for a in arguments)
         else []
     )
     session.run("python", "-m", "bench", *arguments, *required, env={"BENCH_PROGRAM": "nox -s bench --"})

@@ -21,7 +21,7 @@ def check(
     ],
     thresholds: Annotated[
         Path | None,
-        typer.Option("--thresholds", help="TOML file with limits of your own [default: bench/thresholds.toml]."),
+        typer.Option("--thresholds", help="TOML file with limits of your own [default: those of the program]."),
     ] = None,
     rounds: Annotated[
         Path | None,

@@ -1,6 +1,6 @@
 """A view of the tensors that llama.cpp's evaluation callback hands out.
 
-`ggml_tensor` is the one C structure that llama-cpp-python does not declare. Everything else of the C API is in llama.py.
+`ggml_tensor` is a C structure that llama-cpp-python does not declare; so is that of types, in kernels.py.
 """
 
 from __future__ import annotations

@@ -84,7 +84,9 @@ def run_quantizer(request: QuantizeRequest, target: Path | None, threads: int, l
         )
     params = lib.llama_model_quantize_default_params()
     params.ftype, params.nthread, params.dry_run = file_type, threads, target is None
-    params.allow_requantize = True  # whether that is wanted was decided when the reference was chosen, see models.py
+    params.allow_requantize = (
+        True  # whether that is wanted was decided when the reference was chosen, see models/reference.py
+    )
     if request.importance:
         entries = (lib.llama_model_imatrix_data * (len(request.importance) + 1))()  # ends with a NULL name
         values = {name: np.ascontiguousarray(v, np.float32) for name, v in request.importance.items()}

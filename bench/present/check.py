@@ -174,7 +174,7 @@ def check(
 ) -> Report:
     """Every figure of the baseline's recipes against the run's.
 
-    timed, baseline_timed: where their times are read from [default: the runs themselves], see export.read_rounds.
+    timed, baseline_timed: where their times are read from [default: the runs themselves], see windows/rounds.py.
     Raises BenchError, with every field that differs, when the runs do not compare.
     """
     different = baseline.identity.differences(run.identity)

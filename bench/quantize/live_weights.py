@@ -7,7 +7,6 @@ the activations that quantized kernels round to 8 bits is not.
 
 from __future__ import annotations
 
-import ctypes
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,11 +16,12 @@ from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
 from bench.engine.graph import source_callback
+from bench.engine.kernels import dequantize, quantize_rows, read_memory, write_memory
 from bench.engine.llama import Context, Model
 from bench.gguf_files.header import Header, HeaderTensor, read_header
 from bench.gguf_files.info import UNQUANTIZED
 from bench.quantize.block_cache import BlockCache, Pair
-from bench.quantize.blocks import dequantize, obtain, quantize_rows
+from bench.quantize.blocks import obtain
 
 #: Weights that a thread converts at a time.
 _CHUNK = 2**21
@@ -69,11 +69,11 @@ class LiveWeights:
             own = (
                 values.view(np.uint8).ravel() if tensor.type.name == "F32" else quantize_rows(values, tensor.type, None)
             )
-            ctypes.memmove(address, own.ctypes.data, own.size)
+            write_memory(address, own)
             address += own.size
 
     def _put(self, tensor: HeaderTensor, data: NDArray[np.uint8]) -> None:
-        ctypes.memmove(self._addresses[tensor.name], data.ctypes.data, tensor.n_bytes)
+        write_memory(self._addresses[tensor.name], data[: tensor.n_bytes])
 
 
 def _locate(model: Model, tensors: dict[str, HeaderTensor], threads: int) -> dict[str, int]:
@@ -100,7 +100,7 @@ def _locate(model: Model, tensors: dict[str, HeaderTensor], threads: int) -> dic
     for name, address in addresses.items():
         tensor = tensors[name]
         size = min(tensor.n_bytes, _SAMPLE)
-        if ctypes.string_at(address, size) != _read(model.path, tensor.start, size):
+        if read_memory(address, size) != _read(model.path, tensor.start, size):
             raise BenchError(
                 f"{model.path.name}: llama.cpp keeps {name} in another form than the file's, so the effect of types cannot be "
                 "measured on this machine"

@@ -18,10 +18,11 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.engine.kernels import dequantize, quantize_rows
 from bench.execute.content import Site
 from bench.execute.job import Share
 from bench.gguf_files.header import HeaderTensor, read_header
-from bench.quantize.blocks import dequantize, quantize_rows, read_weights
+from bench.quantize.blocks import read_weights
 from bench.quantize.build import fitted_importance
 from bench.quantize.jobs import WeightErrorJob, WeightErrorResult
 

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from bench.core.errors import BenchError
+from bench.engine.kernels import dequantize
 from bench.engine.quantizer import QuantizeRequest, run_quantizer
 from bench.gguf_files.header import read_header
 from bench.gguf_files.info import inspect
 from bench.quantize import imatrix
 from bench.quantize.block_cache import BlockCache, Pair, cache_limit
-from bench.quantize.blocks import dequantize, quantize_pairs
+from bench.quantize.blocks import quantize_pairs
 from bench.quantize.build import build
 from bench.quantize.imatrix import Entry, ImportanceMatrix
 from bench.quantize.jobs import QuantizeJob, QuantizeResult
@@ -95,7 +96,7 @@ def test_stacked_matrices_and_chunks_of_rows_use_their_own_importance(tmp_path: 
     pair = Pair(tensor, gguf.GGMLQuantizationType.IQ2_XXS)
     [(_, whole)] = quantize_pairs(tmp_path / "m.gguf", [pair], {tensor.name: means.ravel()}, 2)
     assert whole.size == pair.n_bytes
-    from bench.quantize.blocks import quantize_rows
+    from bench.engine.kernels import quantize_rows
 
     rows = [(0, 0), (1, 8999), (2, 8300)]
     by_row = whole.reshape(3, 9000, -1)

@@ -9,7 +9,7 @@ from bench.execute.job import Frozen, Job
 
 
 class EncodedStop(Frozen):
-    """Where a completion ends: see problems.Stop."""
+    """Where a completion ends: see sets.Stop."""
 
     single_line: bool
     next_line: str

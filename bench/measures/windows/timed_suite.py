@@ -1,4 +1,4 @@
-"""What pytest-benchmark runs, once for every subject that speed.time_rounds hands in."""
+"""What pytest-benchmark runs, once for every subject that timing.time_rounds hands in."""
 
 from __future__ import annotations
 

@@ -86,7 +86,8 @@ def write_report(run: Run, directory: Path, *, only_if_older: bool = False) -> P
 def said(run: Run) -> list[Said]:
     """What the figures allow to say, what is odd about them, and what a reader must know beside them."""
     found = {"What differs by more than its uncertainty": _verdicts(run)}
-    found |= {m.surprising: list(m.surprises(run)) for m in all_measures() if m.surprises(run)}
+    for measure in all_measures():  # several may use one heading
+        found[measure.surprising] = [*found.get(measure.surprising, ()), *measure.surprises(run)]
     found |= {"Notes": notes(run)}
     return [Said(title, tuple(lines)) for title, lines in found.items() if lines]
 
