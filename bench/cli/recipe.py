@@ -13,7 +13,7 @@ from bench.cli.options import MAKING, JsonOption, print_json, with_options
 from bench.workbench.options import Options
 
 app = typer.Typer(
-    no_args_is_help=True,
+    no_args_is_help=False,
     name="recipe",
     help="What recipes there are, and what one would make of a model.",
     rich_markup_mode=None,
