@@ -18,13 +18,18 @@ def compare(
     run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="Directory of another run of the same thing.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Paired differences between two runs, recipe by recipe; refused, with the reasons, when they do not compare."""
+    """Paired differences between two runs, recipe by recipe; refused, with the reasons, when they do not compare.
+
+    Runs of different machines compare in all but speed, if both used the same build of the engine.
+    """
     from bench.core.formats import markdown
     from bench.measures.registry import load_run
-    from bench.present.compare import comparison_table
+    from bench.present.compare import comparison_notes, comparison_table
 
-    table = comparison_table(load_run(run_a), load_run(run_b))
+    a, b = load_run(run_a), load_run(run_b)
+    table = comparison_table(a, b)
     if as_json:
         print_json(table.to_dict("records"))
     else:
         print(f"A: {run_a}\nB: {run_b}\n\n{markdown(table)}")
+        print("".join(f"\n- {said}" for said in comparison_notes(a, b, table)))

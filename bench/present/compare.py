@@ -1,6 +1,11 @@
-"""Two runs side by side: refused when their figures do not compare, paired window by window when they do."""
+"""Two runs side by side: refused when their figures do not compare, paired window by window when they do.
+
+Scores are the same on every machine with the same build of the engine, so runs of different machines compare but for speed.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -9,12 +14,15 @@ from bench.core.formats import MISSING, percent
 from bench.measures.columns import Column, Columns
 from bench.measures.windows import statistics as stats
 from bench.measures.windows.agreement import kl_change
+from bench.measures.windows.jobs import WindowResult
 from bench.measures.windows.runs import windows_of
 from bench.records.run import Run
 from bench.statistics.verdicts import time_verdict, verdict, with_interval
 
 #: What may differ between runs that are compared: it is what one compares them for.
-_MAY_DIFFER = ("importance",)
+_MAY_DIFFER = ("importance", "machine.")
+#: What leaves the speed out: scores are the same on every CPU, times are not.
+_NO_SPEED = "machine."
 
 
 COLUMNS = Columns(
@@ -24,7 +32,10 @@ COLUMNS = Columns(
     (
         Column("Recipe", "name of a recipe that both runs have"),
         Column("Δ PPL [95 %]", "change of perplexity from the first run to the second, paired by window", "%"),
-        Column("Perplexity", "what the interval allows to say: B is the second run"),
+        Column(
+            "Perplexity",
+            "what the interval allows to say: B is the second run; or that every window has the same score",
+        ),
         Column("Δ KL [95 %]", "change of the mean KL divergence from the reference", "nats"),
         Column("Δ Size", "change of the file's size", "%"),
         Column(
@@ -32,7 +43,7 @@ COLUMNS = Columns(
             "time for a window, each relative to its run's reference in the same pass: second run / first",
             "ratio",
         ),
-        Column("Time", "what that interval allows to say"),
+        Column("Time", "what that interval allows to say; on different machines nothing"),
     ),
 )
 
@@ -46,6 +57,31 @@ def check_comparable(a: Run, b: Run) -> None:
         raise BenchError(f"cannot compare: no recipe is in both runs ({', '.join(a.files)} and {', '.join(b.files)})")
 
 
+def same_machine(a: Run, b: Run) -> bool:
+    """Whether the times of two runs compare."""
+    return not any(d.startswith(_NO_SPEED) for d in a.identity.differences(b.identity))
+
+
+#: Said of a recipe whose windows all have the same score in both runs.
+_SAME = "equal to the last digit"
+
+
+def _equal(a: Sequence[WindowResult], b: Sequence[WindowResult]) -> bool:
+    return [w.by_kind for w in a] == [w.by_kind for w in b]
+
+
+def comparison_notes(a: Run, b: Run, table: pd.DataFrame) -> list[str]:
+    """What a reader must know beside the table, a sentence each."""
+    equal = int((table["Perplexity"] == _SAME).sum())
+    said = [f"{equal} of {len(table)} files have the same score in every window, to the last digit."] if equal else []
+    if not same_machine(a, b):
+        said.append(
+            f"A was measured on {a.identity.machine}, B on {b.identity.machine}. Scores compare all the same; speed does not "
+            "and is left out."
+        )
+    return said
+
+
 def comparison_table(a: Run, b: Run) -> pd.DataFrame:
     """Every recipe of both runs: how B differs from A, paired by window, with intervals and what they allow to say.
 
@@ -53,6 +89,7 @@ def comparison_table(a: Run, b: Run) -> pd.DataFrame:
     the machine as a whole did between the runs cancels out.
     """
     check_comparable(a, b)
+    timed = same_machine(a, b)
     for name in a.files.keys() & b.files.keys():
         rules = a.files[name].rules, b.files[name].rules
         if None not in rules and rules[0] != rules[1]:
@@ -63,7 +100,7 @@ def comparison_table(a: Run, b: Run) -> pd.DataFrame:
         if not (first and second):
             continue
         change, kl, ratio = stats.perplexity_change(first, second), kl_change(first, second), None
-        if a.reference and b.reference and name != a.reference:
+        if timed and a.reference and b.reference and name != a.reference:
             (ref_a, in_a), (ref_b, in_b) = (
                 windows_of(a).same_sitting(a.reference, name),
                 windows_of(b).same_sitting(b.reference, name),
@@ -73,11 +110,11 @@ def comparison_table(a: Run, b: Run) -> pd.DataFrame:
             {
                 "Recipe": name,
                 "Δ PPL [95 %]": with_interval(change, percent),
-                "Perplexity": verdict(change, "B better", "B worse"),
+                "Perplexity": _SAME if _equal(first, second) else verdict(change, "B better", "B worse"),
                 "Δ KL [95 %]": with_interval(kl, "{:+.4f}".format) if kl else MISSING,
                 "Δ Size": percent(b.files[name].n_bytes / a.files[name].n_bytes - 1),
                 "Time ratio to reference [95 %]": with_interval(ratio, "{:.3f}".format) if ratio else MISSING,
-                "Time": time_verdict(ratio) if ratio else MISSING,
+                "Time": time_verdict(ratio) if ratio else MISSING if timed else "different machines",
             }
         )
     if not rows:

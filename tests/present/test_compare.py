@@ -6,7 +6,7 @@ import pytest
 
 from bench.core.errors import BenchError
 from bench.measures.windows.notes import surprises
-from bench.present.compare import comparison_table
+from bench.present.compare import comparison_notes, comparison_table
 from bench.present.notes import notes
 from bench.records.run import Run
 from tests.support.records import file_record, run_of, window_record
@@ -22,7 +22,7 @@ def run(ppl: float = 10.0, seconds: float = 2.0, **identity: object) -> Run:
 def test_differences_are_paired_and_judged() -> None:
     rows = comparison_table(run(), run(ppl=11.0, seconds=2.2)).to_dict("records")
     assert [r["Recipe"] for r in rows] == ["F16", "IQ1_S"]
-    assert rows[0]["Perplexity"] == "no difference shown" and rows[0]["Time"] == "–"
+    assert rows[0]["Perplexity"] == "equal to the last digit" and rows[0]["Time"] == "–"
     assert rows[1]["Perplexity"] == "B worse" and rows[1]["Time"] == "slower"
     assert rows[1]["Time ratio to reference [95 %]"] == "1.100 [1.100, 1.100]"
 
@@ -32,6 +32,19 @@ def test_every_difference_that_forbids_it_is_named_with_both_values() -> None:
         comparison_table(run(), run(threads=16, model="Other"))
     assert "settings.threads is 2 in one and 16 in the other" in str(error.value)
     assert "model.name is Test model in one and Other in the other" in str(error.value)
+
+
+def test_runs_of_different_machines_compare_in_all_but_speed() -> None:
+    here = run()
+    there = run(ppl=11.0, seconds=2.2, cpu="Another CPU")
+    table = comparison_table(here, there)
+    rows = table.to_dict("records")
+    assert [r["Perplexity"] for r in rows] == ["equal to the last digit", "B worse"]
+    assert {r["Time"] for r in rows} == {"different machines"}
+    assert {r["Time ratio to reference [95 %]"] for r in rows} == {"–"}
+    equal, machines = comparison_notes(here, there, table)
+    assert equal == "1 of 2 files have the same score in every window, to the last digit."
+    assert "Another CPU" in machines and "speed does not" in machines
 
 
 def test_a_slower_machine_is_not_taken_for_a_slower_recipe() -> None:

@@ -13,7 +13,9 @@ from bench.records.record import FileRecord
 from bench.records.run import Record, Run
 
 
-def identity(*, model: str = "Test model", windows: int = 1, threads: int = 2, window: int = 2048) -> Identity:
+def identity(
+    *, model: str = "Test model", windows: int = 1, threads: int = 2, window: int = 2048, cpu: str = "Test CPU"
+) -> Identity:
     return Identity(
         model=ModelIdentity(
             name=model, sha256="0" * 64, architecture="llama", n_layers=32, n_weights=8_030_000_000, description=None
@@ -24,7 +26,7 @@ def identity(*, model: str = "Test model", windows: int = 1, threads: int = 2, w
         settings=Settings(window=window, threads=threads),
         library=LibraryInfo(binding="0.3.36", llama_cpp="0.5.0", features=("AVX2",), isa="AVX2"),
         machine=Machine(
-            cpu="Test CPU",
+            cpu=cpu,
             architecture="x86_64",
             physical_cores=2,
             logical_cpus=2,
