@@ -71,7 +71,7 @@ def test_its_last_words_are_told(
     installed.write_text(
         "import sys; print('ERROR: Model FooForCausalLM is not supported', file=sys.stderr); sys.exit(1)"
     )
-    done = bench("ppl", checkpoint, "--cache", tmp_path / "cache")
+    done = bench("ppl", checkpoint, "--cache", tmp_path / "cache", "--quiet")
     assert done.code == 2
     [line] = done.err.strip().splitlines()
     assert "My-Model: llama.cpp's converter failed (ERROR: Model FooForCausalLM is not supported); check" in line

@@ -247,7 +247,10 @@ def test_offline(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
 # Downloading
 
 
-def test_download_into_the_library_s_own_cache(hub: HubServer, cache: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_download_into_the_library_s_own_cache(
+    hub: HubServer, cache: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.core.progress._quiet", True)  # the library is to be quiet of itself
     from huggingface_hub import try_to_load_from_cache
 
     repo = model(hub)

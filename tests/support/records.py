@@ -43,7 +43,7 @@ def file_record(
         run=run,
         recipe=recipe,
         family=family,
-        base=recipe.removeprefix("DG-"),
+        base=recipe.removeprefix("DG-").removeprefix("auto@").partition("#")[0],
         description="",
         sha256=recipe,
         n_bytes=n_bytes,

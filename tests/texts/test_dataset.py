@@ -206,7 +206,8 @@ import json, sys
 from pathlib import Path
 from bench.texts.dataset import dataset_text
 from bench.core.errors import BenchError
-from bench.core.progress import Reporter
+from bench.core.progress import Reporter, be_quiet
+be_quiet()
 for line in sys.stdin:
     spec, limit = json.loads(line)
     try:
