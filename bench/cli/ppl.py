@@ -1,33 +1,60 @@
-"""`bench ppl`: perplexity of any one file, apart from a run."""
+"""`bench ppl`: perplexity of any files, apart from a run."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Annotated
 
 import typer
 
-from bench.cli.options import JsonOption, ModelArgument, print_json, with_options
+from bench.cli.options import JsonOption, print_json, with_options
 from bench.workbench.options import Options
 
 app = typer.Typer()
 
 
-@app.command(short_help="Perplexity of any GGUF file.")
+@app.command(short_help="Perplexity of any GGUF files.")
 @with_options(
     "text", "dataset", "window", "windows", "threads", "isa", "cache",
     windows="Number of windows to score [default: all of the text].",
 )  # fmt: skip
-def ppl(model: ModelArgument, options: Options, as_json: JsonOption = False) -> None:
-    """Perplexity of any GGUF file, by llama-perplexity's convention: its second halves of windows, without overlap."""
+def ppl(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...", help="GGUF files, each a path, a part of a split one, or hf:owner/repo:file.gguf."
+        ),
+    ],
+    options: Options,
+    against: Annotated[
+        str | None,
+        typer.Option("--against", metavar="MODEL", help="What several are compared with [default: the first of them]."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Perplexity of GGUF files, by llama-perplexity's convention: second halves of windows, without overlap.
+
+    Several files are scored on the same windows and compared, paired by window, with an interval and what it allows to say.
+    """
     from bench.execute.local import warm_up
 
     warm_up("bench.measures.windows.score")  # its imports and ours, side by side
+    from bench.cli.shown import print_table
     from bench.core.progress import Reporter
-    from bench.measures.windows.single import score
+    from bench.measures.windows.single import compared_json, compared_key, compared_table, score
     from bench.workbench.work import Work
 
-    scored = score(Work(replace(options, generate=0), Reporter()), model, timed=False)
-    if as_json:
-        print_json(scored.perplexity_json())
+    named = list(dict.fromkeys(models if against is None else (against, *models)))
+    work = Work(replace(options, generate=0), Reporter())
+    scored = [score(work, name, timed=False) for name in named]
+    first = scored[0]
+    if len(scored) > 1:
+        if as_json:
+            print_json(compared_json(scored, first))
+            return
+        print_table(compared_table(scored, first))
+        print(f"\n{compared_key(first)}")
+    elif as_json:
+        print_json(first.perplexity_json())
     else:
-        print(scored.perplexity_text())
+        print(first.perplexity_text())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -30,6 +31,13 @@ class TokenStream:
             return cls(
                 data["tokens"], data["kinds"], tuple(str(n) for n in data["kind_names"]), None if bos < 0 else bos
             )
+
+    @property
+    def sha256(self) -> str:
+        """Of what models are given: equal for two whose tokenizers make the same of a text."""
+        digest = hashlib.sha256(self.tokens.tobytes())
+        digest.update(f"{self.bos}".encode())
+        return digest.hexdigest()
 
     def window(self, index: int, length: int) -> NDArray[np.int32]:
         """The input tokens of a window, BOS in place."""

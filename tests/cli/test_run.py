@@ -22,7 +22,7 @@ from bench.engine.llama import Context, Model
 from bench.quantize import imatrix
 from bench.quantize.imatrix import Entry, ImportanceMatrix
 from tests.conftest import Outcome
-from tests.support.tiny import write_model
+from tests.support.tiny import Shape, write_model
 
 Bench = Callable[..., Outcome]
 
@@ -136,7 +136,7 @@ def test_a_quantized_reference_must_be_asked_for(bench: Bench, tmp_path: Path, t
         (["run", "--threads", "many"], "valid integer"),
         (["run", "--nothing"], "No such option: --nothing"),
         (["pplx"], "No such command 'pplx'. Did you mean 'ppl'?"),
-        (["ppl"], "Missing argument 'MODEL'; see python -m bench ppl --help"),
+        (["ppl"], "Missing argument 'MODEL...'; see python -m bench ppl --help"),
         (["recipe"], "Missing command; see python -m bench recipe --help"),
     ],
 )
@@ -326,6 +326,31 @@ def test_ppl_equals_its_definition(bench: Bench, tiny: Path, text: Path, cache: 
     assert (found["windows"], found["tokens"]) == (3, n) == (3, 3 * 63)
     assert found["ppl"] == pytest.approx(np.exp(mean), rel=1e-6)
     assert found["se"] == pytest.approx(np.exp(mean) * np.std(nll) / np.sqrt(n - 1), rel=1e-6)
+
+
+def test_several_files_are_compared_window_by_window(
+    bench: Bench, tiny: Path, text: Path, cache: Path, tmp_path: Path
+) -> None:
+    other = write_model(tmp_path / "other.gguf", values_of="Q4_0")
+    asked = ("--text", text, "--window", 64, "--windows", 8, "--threads", 1, "--cache", cache)
+    base, found = json.loads(bench("ppl", tiny, other, *asked, "--json").out)
+    assert base["change"] is None and found["against"] == str(tiny)
+    ratios = [(a - b) / 31 for a, b in zip(found["nll"], base["nll"], strict=True)]
+    assert found["change"]["value"] == pytest.approx(np.expm1(np.mean(ratios)), rel=1e-6)
+    assert found["change"]["low"] < found["change"]["value"] < found["change"]["high"]
+    assert len(set(ratios)) == 8, "each window has its own difference"
+    text_table = bench("ppl", other, "--against", tiny, *asked).out
+    first, second = [line for line in text_table.splitlines() if ".gguf" in line and line.startswith("|")]
+    assert first.split()[1] == "tiny.gguf" and second.split()[1] == "other.gguf"
+    assert f"{100 * found['change']['value']:+.1f}%" in second
+
+
+def test_files_with_other_tokens_are_not_compared(
+    bench: Bench, tiny: Path, text: Path, cache: Path, tmp_path: Path
+) -> None:
+    other = write_model(tmp_path / "other.gguf", shape=Shape(add_bos=False))
+    done = bench("ppl", tiny, other, "--text", text, "--window", 64, "--windows", 2, "--threads", 1, "--cache", cache)
+    assert "other tokens, not comparable" in done.out
 
 
 def test_nan_logits_are_an_error(bench: Bench, text: Path, tmp_path: Path) -> None:

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from bench.core.formats import MISSING, percent, size
 from bench.core.machine import Machine, this_machine
 from bench.engine.settings import LibraryInfo, Settings
 from bench.gguf_files.info import inspect
 from bench.measures.windows import statistics as stats
 from bench.measures.windows.jobs import MeasureJob, WindowResult
 from bench.models.sources import local_model
+from bench.statistics.estimates import Estimate
+from bench.statistics.verdicts import verdict, with_interval
+from bench.texts.stream import TokenStream
 from bench.workbench.checks import check_window, check_windows
 from bench.workbench.work import Work
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Windows of one file, with what they were measured on."""
+    """Windows of one file, with what they were measured on. tokens: hash of the text as this file's tokenizer has it."""
 
     model: Path
     text: str
     settings: Settings
     library: LibraryInfo
     machine: Machine
+    tokens: str = field(repr=False)
     windows: tuple[WindowResult, ...] = field(repr=False)
 
     def perplexity_json(self) -> dict[str, object]:
@@ -53,6 +63,10 @@ class Scored:
             f"{self.model.name}: PPL = {p.ppl.value:.4f} ± {p.se:.5f} (token-level standard error{interval}) over {p.tokens:,} tokens "
             f"of {self.text}, {p.windows} windows of {self.settings.window}{few}"
         )
+
+    def change(self, other: Scored) -> Estimate | None:
+        """Change of perplexity from another file to this one, paired by window; None where their tokens differ."""
+        return stats.perplexity_change(other.windows, self.windows) if self.tokens == other.tokens else None
 
     def speed_json(self) -> dict[str, object]:
         s = stats.speed(self.windows, self.settings)
@@ -85,6 +99,49 @@ class Scored:
         )
 
 
+def compared_json(scored: Sequence[Scored], base: Scored) -> list[dict[str, object]]:
+    """Several files, each with its change of perplexity against `base`, for programs."""
+    rows = []
+    for s in scored:
+        change = s.change(base) if s is not base else None
+        found = None if change is None else {"value": change.value, "low": change.low, "high": change.high}
+        rows.append(s.perplexity_json() | {"against": str(base.model), "change": found})
+    return rows
+
+
+def compared_table(scored: Sequence[Scored], base: Scored) -> pd.DataFrame:
+    """Several files, each held against `base`, as text."""
+    import pandas as pd
+
+    rows = []
+    for s in scored:
+        p, change = stats.perplexity(s.windows), s.change(base)
+        own = s is base
+        rows.append(
+            {
+                "File": s.model.name,
+                "Size": size(s.model.stat().st_size),
+                "PPL": f"{p.ppl.value:.4f} ± {p.se:.4f}",
+                "Δ PPL [95 %]": MISSING if own or change is None else with_interval(change, percent),
+                "Verdict": MISSING
+                if own
+                else "other tokens, not comparable"
+                if change is None
+                else verdict(change, "better", "worse"),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def compared_key(base: Scored) -> str:
+    """What the columns of that table mean."""
+    p = stats.perplexity(base.windows)
+    return (
+        f"PPL: perplexity of {base.text}, {p.tokens:,} tokens in {p.windows} windows of {base.settings.window}, ± its token-level "
+        f"standard error\nΔ PPL: change from {base.model.name}, paired by window"
+    )
+
+
 def score(work: Work, named: str, *, timed: bool = True, rounds: int | None = None) -> Scored:
     """Score and time one file in a worker process, on the text and in the windows that the options say.
 
@@ -101,8 +158,9 @@ def score(work: Work, named: str, *, timed: bool = True, rounds: int | None = No
     model = work.executor.hold(info.path)
     stream = work.stream(scored.source, info, model)
     n_windows = check_windows(stream, options.window, options.windows, default=None)
+    tokens = TokenStream.load(work.executor.site.path(stream.content)).sha256
     chosen = tuple(i % n_windows for i in range(rounds or n_windows))
     job = MeasureJob(model=model, stream=stream.content, windows=chosen, settings=settings, timed=timed)
     with work.reporter.steps(path.name, len(chosen)) as steps:
         done = work.executor.do(job, lambda share: steps.share(share * len(chosen)))
-    return Scored(path, scored.name, settings, done.library, this_machine(), done.windows)
+    return Scored(path, scored.name, settings, done.library, this_machine(), tokens, done.windows)
