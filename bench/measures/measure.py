@@ -26,12 +26,13 @@ class Measure:
     """A kind of measurement. Override what it has.
 
     name: of its folder, and of its options in `Options.measures`; order: its place among the others, in the sweep and in all
-    that is shown, small numbers first; surprising: heading of its surprises; records: the types of record that it keeps; options: a dataclass of what it is asked
+    that is shown, small numbers first; essential: whether a run that cannot have it ends; surprising: heading of its surprises; records: the types of record that it keeps; options: a dataclass of what it is asked
     for (core/options.py), each field with a default; plots: {name of the file: what it shows}, of all that it may draw.
     """
 
     name: ClassVar[str]
     order: ClassVar[int] = 100
+    essential: ClassVar[bool] = False
     records: ClassVar[tuple[type[Record], ...]] = ()
     options: ClassVar[type | None] = None
     plots: ClassVar[Mapping[str, str]] = {}

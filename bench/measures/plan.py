@@ -53,12 +53,13 @@ class Stage(Protocol):
         """How many measurements are on record, and how many there are to be."""
 
     def check_room(self) -> None:
-        """Raise BenchError where memory or disk cannot hold what measuring takes, before anything is built. Scratch files have their directory."""
+        """Raise BenchError where memory or disk cannot hold what measuring takes, before anything is built. Scratch files
+        have their directory by then."""
 
     def measure(self, store: RunStore, files: Mapping[str, File]) -> None:
         """Measure what is not on record, and put each measurement there before the next begins.
 
         files: those that there are, the reference's among them. What costs one measurement is told and goes on record as
-        failed, or stays pending. Raises BenchError for what makes the whole measure impossible, which is told, and RecordsError
-        where nothing can be kept, which ends the run.
+        failed, or stays pending. Raises BenchError for what makes the whole measure impossible: it is told, and ends the run
+        where the measure is essential. Raises RecordsError where nothing can be kept, which ends any run.
         """

@@ -76,17 +76,21 @@ class Sweep:
             windows=windows,
             sitting=self.started,
         )
+        self._essential: list[Stage] = []
         self.stages = self._stages(only)
         self.directory = options.out or default_directory(self.identity)
 
     def _stages(self, only: Collection[str] | None) -> list[Stage]:
-        asked = self.work.options.measures
-        stages = (
-            m.stage(self.plan, asked.get(m.name, m.options() if m.options else None))
-            for m in all_measures()
-            if only is None or m.name in only
-        )
-        return [s for s in stages if s is not None]
+        asked, stages = self.work.options.measures, []
+        for m in all_measures():
+            if only is not None and m.name not in only:
+                continue
+            stage = m.stage(self.plan, asked.get(m.name, m.options() if m.options else None))
+            if stage is not None:
+                stages.append(stage)
+                if m.essential:
+                    self._essential.append(stage)
+        return stages
 
     def _forecast(self, threads: int) -> None:
         """Tell what the run takes, before anything of it is fetched or built."""
@@ -138,13 +142,15 @@ class Sweep:
             return store.run
 
     def _measure(self, stage: Stage, store: RunStore, files: dict[str, File]) -> None:
-        """Let a stage measure. One that is impossible is told, and costs itself only."""
+        """Let a stage measure. One that is impossible costs itself only and is told; without an essential one the run ends."""
         try:
             with self._on_record(store, stage.title):
                 stage.measure(store, files)
         except RecordsError:
             raise
         except BenchError as e:
+            if stage in self._essential:
+                raise
             self.work.reporter.warn(str(e))
 
     def pending(self, run: Run) -> set[str]:

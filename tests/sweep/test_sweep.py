@@ -16,7 +16,9 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
+from bench.core.errors import BenchError
 from bench.measures.registry import load_run
+from bench.measures.windows.passes import Passes
 from bench.measures.windows.records import WindowRecord
 from bench.measures.windows.runs import windows_of
 from bench.records.run import FILE_NAME, Run
@@ -167,6 +169,17 @@ def test_killed_at_any_point_it_goes_on(
     undisturbed = load_run(tmp_path / "undisturbed")
     assert nll(run) == nll(undisturbed) and divergences(run) == divergences(undisturbed)
     assert all(divergences(run).values())
+
+
+def test_without_windows_a_run_is_an_error_and_no_empty_table(
+    bench: Callable[..., Outcome], arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def impossible(*_: object) -> None:
+        raise BenchError("the engine is gone; install it again")
+
+    monkeypatch.setattr(Passes, "measure", impossible)
+    done = bench(*arguments, "--quiet", "--out", tmp_path / "run")
+    assert (done.code, done.out) == (2, "") and done.err == "error: the engine is gone; install it again\n"
 
 
 def test_ctrl_c_is_answered_in_a_line(arguments: list[str], tmp_path: Path, cache: Path) -> None:

@@ -31,6 +31,7 @@ class Windows(Measure):
 
     name = "windows"
     order = 10
+    essential = True
     records: ClassVar[tuple[type[Record], ...]] = (WindowRecord, FloorRecord)
     plots: ClassVar[Mapping[str, str]] = {
         "ppl-size": "Perplexity against file size",
