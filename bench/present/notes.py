@@ -8,6 +8,7 @@ import gguf
 
 from bench.measures.registry import all_measures
 from bench.records.record import FileRecord
+from bench.records.resolution import resolution
 from bench.records.run import Run
 
 #: Bits per weight this far above what a format's main type has are worth a note.
@@ -15,8 +16,13 @@ _FAR_FROM_NAME = 0.25
 
 
 def notes(run: Run) -> list[str]:
-    """Replaced types, choices, and what every measure has to say of its figures: a sentence each."""
-    return [*_files(run), *_choices(run), *(n for m in all_measures() for n in m.notes(run))]
+    """What the reference cannot tell, replaced types, choices, and what every measure has to say of its figures: a sentence each."""
+    return [
+        *filter(None, [resolution(run).sentence]),
+        *_files(run),
+        *_choices(run),
+        *(n for m in all_measures() for n in m.notes(run)),
+    ]
 
 
 def _files(run: Run) -> list[str]:

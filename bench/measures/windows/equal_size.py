@@ -1,5 +1,5 @@
 """Recipes held against others of the same size: automatic ones against what they were given the size of, and random
-controls against the choice that they are controls of. Out of records, paired by window."""
+controls against the choice that they control. Out of records, paired by window."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from bench.measures.windows import statistics as stats
 from bench.measures.windows.agreement import kl_change
 from bench.measures.windows.runs import windows_of
 from bench.records.record import FileRecord
+from bench.records.resolution import UNTOLD, resolution
 from bench.records.run import Run
 from bench.statistics.estimates import Estimate
 from bench.statistics.verdicts import verdict, with_interval
 
-KEY = """\
+_KEY = """\
 Key
 - Δ: of the recipe against the other, paired by window; less divergence from the reference is better
 - A control, marked by #, has the measured sensitivities of the layers' tensors dealt to them at random; the rest (solver, size, number of assignments tried) is the same
@@ -26,12 +27,20 @@ Key
 
 @dataclass(frozen=True)
 class _Comparison:
-    """A recipe with the one that it is held against, changes of KL divergence (nats) and perplexity (ratio - 1)."""
+    """A recipe with the one that it is held against, changes of KL divergence (nats) and perplexity (ratio - 1).
+    can_be_told: whether the reference can judge both."""
 
     file: FileRecord
     against: FileRecord
     kl: Estimate | None
     ppl: Estimate
+    can_be_told: bool
+
+    @property
+    def verdict(self) -> str:
+        if not self.can_be_told:
+            return UNTOLD
+        return verdict(self.kl, "less divergence", "more divergence") if self.kl else MISSING
 
     @property
     def is_control(self) -> bool:
@@ -46,7 +55,8 @@ def _comparisons(run: Run) -> list[_Comparison]:
             this, other = windows_of(run).results(name), windows_of(run).results(against)
             if this and other:
                 changes = kl_change(other, this), stats.perplexity_change(other, this)
-                found.append(_Comparison(file, run.files[against], *changes))
+                told = resolution(run).beyond.isdisjoint((name, against))
+                found.append(_Comparison(file, run.files[against], *changes, told))
     return found
 
 
@@ -63,7 +73,7 @@ def equal_size_table(run: Run, *, against: str | None = None) -> pd.DataFrame:
             "Δ Size": percent(c.file.n_bytes / c.against.n_bytes - 1),
             "Δ KL [95 %]": with_interval(c.kl, divergence_change) if c.kl else MISSING,
             "Δ PPL [95 %]": with_interval(c.ppl, percent),
-            "Verdict": verdict(c.kl, "less divergence", "more divergence") if c.kl else MISSING,
+            "Verdict": c.verdict,
         }
         for c in sorted(_comparisons(run), key=lambda c: (c.is_control, c.file.n_bytes))
         if against in (None, c.against.family)
@@ -72,17 +82,21 @@ def equal_size_table(run: Run, *, against: str | None = None) -> pd.DataFrame:
 
 
 def equal_size_summary(run: Run) -> list[str]:
-    """How many of the comparisons came out how, a sentence for choices and one for controls."""
-    found = [c for c in _comparisons(run) if c.kl is not None]
+    """How many of the comparisons came out how, a sentence for choices and one for controls, and how many the reference cannot tell."""
+    compared = [c for c in _comparisons(run) if c.kl is not None]
+    found = [c for c in compared if c.can_be_told]
     said = []
     for what, chosen in (
-        ("Recipes against what they have the size of", [c for c in found if not c.is_control]),
-        ("Random controls against the choice that they are controls of", [c for c in found if c.is_control]),
+        ("Automatic choices against a recipe of the same size", [c for c in found if not c.is_control]),
+        ("Random controls against the choice that they control", [c for c in found if c.is_control]),
     ):
         if chosen:
-            verdicts = Counter(verdict(c.kl, "less divergence", "more divergence") for c in chosen if c.kl)
+            verdicts = Counter(c.verdict for c in chosen)
             listed = ", ".join(f"{v} in {n}" for v, n in verdicts.most_common())
             said.append(f"{what}: {listed} of {len(chosen)} comparisons")
+    if untold := len(compared) - len(found):
+        s = "s" if untold > 1 else ""
+        said.append(f"{untold} more comparison{s} cannot be told. {resolution(run).sentence}")
     return said
 
 
@@ -93,5 +107,11 @@ def equal_size_text(run: Run, *, against: str | None = None) -> str:
     """
     summary = "\n".join(f"- {s}" for s in equal_size_summary(run))
     table = equal_size_table(run, against=against)
-    shown = f"Of these, {len(table)} are against recipes of the family {against}:\n\n" if against else ""
-    return "\n\n".join([summary, shown + markdown(table), KEY])
+    shown = f"The {len(table)} comparisons with a recipe of the family {against}:\n\n" if against else ""
+    return "\n\n".join([summary, shown + markdown(table), equal_size_key(run)])
+
+
+def equal_size_key(run: Run) -> str:
+    """What the table's columns and marks mean."""
+    compared = (name for c in _comparisons(run) for name in (c.file.recipe, c.against.recipe))
+    return "\n".join(filter(None, [_KEY, resolution(run).key(compared)]))

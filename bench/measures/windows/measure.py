@@ -20,6 +20,7 @@ from bench.measures.windows.passes import Passes
 from bench.measures.windows.records import FloorRecord, WindowRecord
 from bench.measures.windows.runs import windows_of
 from bench.records.record import Record
+from bench.records.resolution import UNTOLD
 from bench.records.run import Run
 
 if TYPE_CHECKING:
@@ -73,11 +74,12 @@ class Windows(Measure):
         paired = tables.paired_table(run)
         if len(paired):
             for what, column in (("perplexity", "Verdict"), ("time for one window", "Time")):
-                counts = Counter(re.sub(r" \(.*\)", "", verdict) for verdict in paired[column])
-                listed = ", ".join(f"{verdict} in {n}" for verdict, n in counts.most_common())
-                lines.append(
-                    f"Mixed recipes against Standard of the same type, {what}: {listed} of {len(paired)} comparisons"
-                )
+                told = [re.sub(r" \(.*\)", "", verdict) for verdict in paired[column] if verdict != UNTOLD]
+                listed = ", ".join(f"{verdict} in {n}" for verdict, n in Counter(told).most_common())
+                if told:
+                    lines.append(
+                        f"Mixed recipes against Standard of the same type, {what}: {listed} of {len(told)} comparisons"
+                    )
         return lines + equal_size.equal_size_summary(run)
 
     def shortfalls(self, run: Run) -> Sequence[str]:

@@ -12,6 +12,7 @@ from bench.measures.windows.runs import windows_of
 from bench.measures.windows.tables import floor_kl
 from bench.records.families import mixed_pairs
 from bench.records.record import FileRecord
+from bench.records.resolution import resolution
 from bench.records.run import Run
 from bench.statistics.estimates import MIN_FOR_INTERVAL, Estimate
 from bench.statistics.verdicts import with_interval
@@ -34,10 +35,13 @@ _NAMED = 2
 def surprises(run: Run) -> list[str]:
     """Files that score worse than smaller ones, by more than their paired uncertainty: a line for each, the worst first.
 
-    Random controls are left out: they are made to be beaten.
+    Random controls are left out, since they are made to be beaten, and files that the reference cannot judge.
     """
+    beyond = resolution(run).beyond
     worse: dict[str, list[tuple[Estimate, FileRecord]]] = {}
-    files = [f for f in run.files.values() if f.family != "Reference" and "random" not in f.family]
+    files = [
+        f for f in run.files.values() if f.family != "Reference" and "random" not in f.family and f.recipe not in beyond
+    ]
     for smaller, larger in combinations(sorted(files, key=lambda f: f.n_bytes), 2):
         a, b = windows_of(run).results(smaller.recipe), windows_of(run).results(larger.recipe)
         if a and b and larger.n_bytes > smaller.n_bytes:

@@ -6,9 +6,9 @@ import pandas as pd
 
 from bench.measures.sections import FileColumn, Section, Table
 from bench.measures.windows import tables
-from bench.measures.windows.equal_size import KEY as EQUAL_SIZE_KEY
-from bench.measures.windows.equal_size import equal_size_summary, equal_size_table
+from bench.measures.windows.equal_size import equal_size_key, equal_size_summary, equal_size_table
 from bench.records.families import pairs
+from bench.records.resolution import resolution
 from bench.records.run import Run
 
 
@@ -55,10 +55,10 @@ def sections(run: Run) -> list[Section]:
     """Distance from the reference, recipes of equal size, kinds of prompt."""
     found = []
     if len(reference := tables.reference_table(run)):
-        table = Table("reference-table", "Distance from the reference", reference, key=tables.REFERENCE_KEY)
+        table = Table("reference-table", "Distance from the reference", reference, key=tables.reference_key(run))
         found.append(Section("Against the reference", "reference", (table,), place=1))
     if len(sizes := equal_size_table(run)):
-        table = Table("equal-size-table", "Held against a recipe of the same size", sizes, key=EQUAL_SIZE_KEY)
+        table = Table("equal-size-table", "Held against a recipe of the same size", sizes, key=equal_size_key(run))
         found.append(Section("At equal size", "equal-size", (table,), said=tuple(equal_size_summary(run))))
     kinds = [
         Table(name, caption, frame, heading=heading)
@@ -83,7 +83,7 @@ def summary_tables(run: Run) -> list[Table]:
     found = [t for t in (published(run),) if t is not None]
     if len(sizes := equal_size_table(run, against="Standard")):
         caption = "Automatic choices held against Standard of the same size"
-        found.append(Table("equal-size", caption, sizes, key=EQUAL_SIZE_KEY))
+        found.append(Table("equal-size", caption, sizes, key=equal_size_key(run)))
     return found
 
 
@@ -122,4 +122,5 @@ def file_key(run: Run, *, everywhere: bool) -> list[str]:
     lines = tables.FULL_KEY.format(**_fields(run)).splitlines()
     if not everywhere and len(tables.reference_table(run)):
         lines += [line.partition("; ")[0] for line in tables.REFERENCE_KEY.splitlines()[1:3]]
+    lines += [key for key in (resolution(run).key(run.files),) if key]
     return [line.removeprefix("- ") for line in lines]

@@ -25,6 +25,7 @@ from bench.measures.windows.agreement import agreement, kl_by_kind, kl_change, m
 from bench.measures.windows.jobs import WindowResult
 from bench.measures.windows.runs import windows_of
 from bench.records.families import mixed_pairs, pairs
+from bench.records.resolution import UNTOLD, resolution
 from bench.records.run import Run
 from bench.statistics.estimates import Estimate
 from bench.statistics.verdicts import time_verdict, verdict, with_interval
@@ -144,7 +145,7 @@ def _interval(name: str, estimate: Estimate) -> dict[str, object]:
 
 def full_table(run: Run) -> pd.DataFrame:
     """full_frame as text for people."""
-    rows = []
+    rows, told = [], resolution(run)
     for row in full_frame(run).to_dict("records"):
         window = _cell(row, "window_seconds", "{:.2f}".format)
         spread = _cell(row, "window_seconds_half_iqr", " ± {:.2f} s".format)
@@ -155,7 +156,7 @@ def full_table(run: Run) -> pd.DataFrame:
                 "BPW": f"{row['bits_per_weight']:.3f}",
                 "PPL [95 %]": _cell(row, "ppl", perplexity_text),
                 "SE": _cell(row, "ppl_se", "{:.2f}".format),
-                "vs reference": _cell(row, "ppl_change_vs_reference", percent),
+                "vs reference": told.marked(row["recipe"], _cell(row, "ppl_change_vs_reference", percent)),
                 "Window": MISSING if window == MISSING else window + spread,
                 "pp": _cell(row, "prompt_tokens_per_second", "{:.0f}".format),
                 "tg": _cell(row, "generation_tokens_per_second", "{:.1f}".format),
@@ -176,14 +177,15 @@ def _cell(row: Mapping[Hashable, Any], key: str, form: Callable[[float], str]) -
 
 def reference_table(run: Run) -> pd.DataFrame:
     """How far every recipe is from the reference, as text; empty for a run that did not compare."""
-    rows = []
+    rows, told = [], resolution(run)
     for row in full_frame(run).to_dict("records"):
         if "kl" not in row or pd.isna(row["kl"]):
             continue
+        floor = " (floor)" if at_floor(run, row["kl"]) else ""
         rows.append(
             {
                 "Recipe": row["recipe"],
-                "KL [95 %]": _cell(row, "kl", divergence_text) + (" (floor)" if at_floor(run, row["kl"]) else ""),
+                "KL [95 %]": told.marked(row["recipe"], _cell(row, "kl", divergence_text) + floor),
                 "Median": divergence_text(row["kl_50"]),
                 "99 %": divergence_text(row["kl_99"]),
                 "99.9 %": divergence_text(row["kl_99.9"]),
@@ -195,6 +197,11 @@ def reference_table(run: Run) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def reference_key(run: Run) -> str:
+    """What the columns and marks of that table mean."""
+    return "\n".join(filter(None, [REFERENCE_KEY, resolution(run).key(run.files)]))
 
 
 def floor_kl(run: Run) -> float | None:
@@ -235,6 +242,7 @@ def _by_kind(
 def paired_table(run: Run) -> pd.DataFrame:
     """Mixed recipes against the standard of the same base: paired change of perplexity and of time, with intervals and a verdict."""
     rows = []
+    told = resolution(run)
     for pair in mixed_pairs(run):
         std, gated = windows_of(run).results(pair.standard), windows_of(run).results(pair.gated)
         if not (std and gated):
@@ -250,7 +258,9 @@ def paired_table(run: Run) -> pd.DataFrame:
                 "Recipe": pair.gated,
                 "Against": pair.standard,
                 "Δ PPL [95 %]": with_interval(change, percent),
-                "Verdict": verdict(change, "better", "worse"),
+                "Verdict": verdict(change, "better", "worse")
+                if told.beyond.isdisjoint((pair.gated or "", pair.standard or ""))
+                else UNTOLD,
                 "Δ KL [95 %]": with_interval(kl, divergence_change) if kl else MISSING,
                 "Δ Size": percent(files[1].n_bytes / files[0].n_bytes - 1),
                 "Time ratio [95 %]": with_interval(ratio, "{:.3f}".format),

@@ -55,8 +55,8 @@ def test_recipes_of_a_size_are_held_against_what_has_it() -> None:
 
 def test_the_comparisons_are_summed_up() -> None:
     assert equal_size_summary(run()) == [
-        "Recipes against what they have the size of: less divergence in 1 of 1 comparisons",
-        "Random controls against the choice that they are controls of: no difference shown in 1 of 1 comparisons",
+        "Automatic choices against a recipe of the same size: less divergence in 1 of 1 comparisons",
+        "Random controls against the choice that they control: no difference shown in 1 of 1 comparisons",
     ]
 
 
