@@ -1,26 +1,28 @@
-"""What plots are made of: colours, labels that hide nothing, what every plot says of itself.
+"""What plots are made of: colours, the front, labels that hide nothing, what every plot says of itself.
 
-Colours are Okabe and Ito's, told apart with any kind of colour vision; families also differ by marker.
+Figures are 6.4 inches wide, so that their text of 10 points can be read in a README and on a phone. Colours are Okabe and
+Ito's, told apart with any kind of colour vision; families also differ by marker.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import textalloc
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
-from matplotlib.text import Text
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-from matplotlib.transforms import Bbox
+from matplotlib.text import Annotation
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from bench.core.files import complete_or_absent
-from bench.recipes.recipe import AUTOMATIC
 from bench.records.describe import windows_text
 from bench.records.families import GATED
 from bench.records.run import Run
@@ -35,14 +37,12 @@ STYLE = {
     "Published": {"color": "#000000", "marker": "*"},
     "Reference": {"color": "#000000", "marker": "s"},
 }
-
-
 GREY = "#666666"
-
+WIDTH = 6.4
 
 RC: dict[Any, Any] = {
     "figure.dpi": 110,
-    "savefig.dpi": 160,
+    "savefig.dpi": 200,
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -55,6 +55,11 @@ RC: dict[Any, Any] = {
     "svg.fonttype": "none",
 }
 
+#: A run of more files than these has too many names for a plot.
+_ALL_LABELLED = 16
+#: A legend of more families than these has two columns.
+_ONE_COLUMN = 5
+
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG and SVG, the same bytes for the same figure, and let go of it. path: without suffix."""
@@ -64,36 +69,61 @@ def save(figure: Figure, path: Path) -> None:
     plt.close(figure)
 
 
-def caption(run: Run) -> str:
-    """Model, prompts and machine in two lines: what every plot says of itself."""
+def caption(run: Run, *more: str) -> str:
+    """Model, prompts and machine: what every plot says of itself, and a line for each that this one has to say."""
     i = run.identity
-    return (
-        f"{i.model.name}, {windows_text(run)} of {i.prompts.name}\n"
-        f"{i.machine.cpu}, {i.settings.threads} threads, {i.library.isa} kernels, llama-cpp-python {i.library.binding}"
+    return "\n".join(
+        [
+            *more,
+            f"{i.model.name}, {windows_text(run)} of {i.prompts.name}",
+            f"{i.machine.cpu}, {i.settings.threads} threads, {i.library.isa} kernels, llama-cpp-python {i.library.binding}",
+        ]
     )
 
 
-def new_figure(run: Run, title: str, height: float = 5.0) -> tuple[Figure, Axes]:
-    figure, axes = plt.subplots(figsize=(8, height), layout="constrained")
-    axes.set_title(title, loc="left", fontweight="bold")
-    figure.supxlabel(caption(run), fontsize=8, color=GREY, x=0.01, ha="left")
-    return figure, axes
+def describe_figure(figure: Figure, title: str, said: str) -> None:
+    """The figure's title above, and what it says of itself below."""
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
+    figure.supxlabel(said, fontsize=7.5, color=GREY, x=0.01, ha="left")
 
 
-def with_sizes(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """The frame with a column `x`, the files' sizes in the unit that is returned with it."""
-    unit, name = (1e9, "GB") if frame["bytes"].max() >= 1e9 else (1e6, "MB")
-    return frame.assign(x=frame["bytes"] / unit), name
+def new_figure(height: float = 4.6, panels: int = 1, *, beside: bool = False) -> tuple[Figure, list[Axes]]:
+    """A figure with its panels, one above the other, or beside each other."""
+    rows, columns = (1, panels) if beside else (panels, 1)
+    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, height), layout="constrained", squeeze=False)
+    return figure, list(axes.flat)
 
 
-def logarithmic(axes: Axes) -> None:
-    """A logarithmic y axis with ticks a person reads: 20, 50, 100, not powers."""
-    axes.set_yscale("log")
-    axis = axes.yaxis
-    low, high = axes.get_ylim()
-    axis.set_major_locator(LogLocator(subs=(1.0,) if high / low > 1000 else (1.0, 2.0, 5.0), numticks=12))
+def readable(axis: Axis, low: float, high: float) -> None:
+    """A logarithmic axis with ticks that a person reads: 20, 50, 100, not powers."""
+    ratio = high / low
+    subs = (
+        (1.0,) if ratio > 300 else (1.0, 2.0, 5.0) if ratio > 6 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0)
+    )
+    axis.set_major_locator(LogLocator(subs=subs, numticks=12))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 10 else f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
+
+
+def logarithmic(axes: Axes, which: Literal["x", "y"], values: Iterable[float]) -> None:
+    """A logarithmic axis for these values, which are above zero."""
+    known = list(values)
+    if which == "x":
+        axes.set_xscale("log")
+        readable(axes.xaxis, min(known), max(known))
+    else:
+        axes.set_yscale("log")
+        readable(axes.yaxis, min(known), max(known))
+
+
+def size_axis(axes: Axes, frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with a column `x`, sizes of files in MB or GB, and a logarithmic axis for it."""
+    unit, name = (1e9, "GB") if frame["bytes"].max() >= 1e9 else (1e6, "MB")
+    frame = frame.assign(x=frame["bytes"] / unit)
+    logarithmic(axes, "x", frame["x"])
+    axes.set_xlabel(f"File size in {name}")
+    return frame
 
 
 def family_styles(families: Iterable[str]) -> dict[str, dict[str, str]]:
@@ -104,106 +134,118 @@ def family_styles(families: Iterable[str]) -> dict[str, dict[str, str]]:
     return styles
 
 
-def points(axes: Axes, frame: pd.DataFrame, y: str, low: str, high: str) -> None:
-    """Every family's points with their error bars, where there are any."""
+def points(axes: Axes, frame: pd.DataFrame, y: str, *, x: str = "x") -> None:
+    """Every family's points, with error bars where the columns `y`_low and `y`_high (and those of x) hold any."""
     styles = family_styles(frame["family"])
     for family, rows in frame.groupby("family", sort=False):
         style = styles[str(family)]
-        errors = None
-        if rows[low].notna().all():
-            errors = [rows[y] - rows[low], rows[high] - rows[y]]
-        look: dict[str, Any] = {"ms": 6, "capsize": 3, "lw": 1.2, "zorder": 3}
-        axes.errorbar(
-            rows["x"], rows[y], yerr=errors, fmt=style["marker"], color=style["color"], label=str(family), **look
-        )
+        errors: dict[str, Any] = {f"{axis}err": _error_bars(rows, column) for axis, column in (("y", y), ("x", x))}
+        look: dict[str, Any] = {"ms": 5.5, "capsize": 2, "lw": 1, "zorder": 3}
+        axes.errorbar(rows[x], rows[y], **errors, fmt=style["marker"], color=style["color"], label=str(family), **look)
 
 
-def _places() -> list[tuple[tuple[float, float], str, str]]:
-    """Where a label may stand, from its point, in points, and how its text is aligned there: near ones first, and of those the left
-    ones, since arrows go to the right and error bars up and down."""
-    places = []
-    for distance in (8, 14, 22, 34, 50, 70, 95, 120):
-        for degrees in (180, 165, 195, 90, 270, 0, 15, 345, 140, 40, 220, 320, 60, 300, 115, 245):
-            x, y = distance * np.cos(np.radians(degrees)), distance * np.sin(np.radians(degrees))
-            upright = abs(x) < 0.2 * distance
-            places.append(
-                (
-                    (x, y),
-                    "center" if upright else "left" if x > 0 else "right",
-                    ("top" if y < 0 else "bottom") if upright else "center",
-                )
-            )
-    return places
+def _error_bars(rows: pd.DataFrame, column: str) -> list[pd.Series] | None:
+    low, high = f"{column}_low", f"{column}_high"
+    if low not in rows or not rows[low].notna().all():
+        return None
+    return [rows[column] - rows[low], rows[high] - rows[column]]
 
 
-#: A line leads from a label further away than this to its point.
-_NEAR = 13
+def front_of(frame: pd.DataFrame, y: str, *, x: str = "x", more_is_better: bool = False) -> pd.DataFrame:
+    """Files that no other file of the frame beats in both x and y by value, by x: y is better when lower, x too unless told."""
+    kept, best = [], np.inf
+    # of several with one x, the best comes first
+    for index, row in frame.sort_values([x, y], ascending=[not more_is_better, True]).iterrows():
+        if row[y] < best:
+            kept.append(index)
+            best = row[y]
+    return frame.loc[kept]
 
 
-def label_points(figure: Figure, axes: Axes, frame: pd.DataFrame, y: str, low: str, high: str) -> None:
-    """The type's name beside each standard point, where it hides no point, error bar or other label if there is such a place."""
-    figure.draw_without_rendering()  # places are pixels, which the layout decides
-    to_pixels = axes.transData.transform
-    taken: list[Bbox] = []
+def draw_front(axes: Axes, front: pd.DataFrame, y: str) -> None:
+    """The front as steps: the best that files up to a size reach."""
+    axes.step(front["x"], front[y], where="post", color="#aaaaaa", lw=1, zorder=1)
+
+
+def label_points(axes: Axes, frame: pd.DataFrame, y: str, *, x: str = "x") -> None:
+    """The name beside each point, where it hides no point, line, legend or other name. In a run of many files standard ones have
+    a name, and the first and the last of the others."""
+    shown = frame
+    if len(frame) > _ALL_LABELLED:
+        others = frame[frame["family"] != "Standard"].sort_values(x)
+        shown = frame[(frame["family"] == "Standard") | frame.index.isin(others.index[[0, -1]])]
+    axes.figure.draw_without_rendering()  # type: ignore[union-attr]  # the layout decides where points are
+    lines = [*_error_lines(frame, x, y), *_drawn_lines(axes)]
+    styles = family_styles(frame["family"])
+    textalloc.allocate(
+        axes,
+        shown[x].to_list(),
+        shown[y].to_list(),
+        shown["recipe"].to_list(),
+        x_scatter=frame[x].to_list(),
+        y_scatter=frame[y].to_list(),
+        x_lines=[line[0] for line in lines],
+        y_lines=[line[1] for line in lines],
+        textsize=8,
+        textcolor=[styles[f]["color"] for f in shown["family"]],
+        linecolor="#bbbbbb",
+        linewidth=0.7,
+        min_distance=0.012,
+        max_distance=0.25,
+        avoid_label_lines_overlap=True,
+        avoid_crossing_label_lines=True,
+    )
+
+
+def _error_lines(frame: pd.DataFrame, x: str, y: str) -> list[tuple[list[float], list[float]]]:
+    """Error bars as lines (xs, ys)."""
+    lines = []
     for row in frame.to_dict("records"):
-        x, middle = to_pixels((row["x"], row[y]))
-        ends = [to_pixels((row["x"], row[end]))[1] if pd.notna(row[end]) else middle for end in (low, high)]
-        taken += [
-            Bbox.from_extents(x - 6, middle - 6, x + 6, middle + 6),
-            Bbox.from_extents(x - 2, ends[0], x + 2, ends[1]),
-        ]
-    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
-    inside = axes.get_window_extent()
-    for row in frame[frame["family"] == "Standard"].sort_values("x").to_dict("records"):
-        tried: list[tuple[float, int, dict[str, Any], Bbox]] = []
-        for shift, ha, va in _places():
-            look: dict[str, Any] = {"xytext": shift, "ha": ha, "va": va, "fontsize": 8, "color": GREY}
-            if np.hypot(*shift) > _NEAR:
-                look["arrowprops"] = {"arrowstyle": "-", "color": "#aaaaaa", "lw": 0.7, "shrinkA": 0, "shrinkB": 4}
-            label = axes.annotate(row["recipe"], (row["x"], row[y]), textcoords="offset points", **look)
-            label.update_positions(renderer)
-            box = Text.get_window_extent(label, renderer)  # of the text alone, without the line
-            label.remove()
-            outside = not (inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1)
-            tried.append((box.count_overlaps(taken) + 10 * outside, len(tried), look, box))
-            if tried[-1][0] == 0:
-                break
-        _, _, look, box = min(tried, key=lambda t: t[:2])
-        axes.annotate(row["recipe"], (row["x"], row[y]), textcoords="offset points", **look)
-        taken.append(box)
+        if pd.notna(row.get(f"{y}_low")):
+            lines.append(([row[x], row[x]], [row[f"{y}_low"], row[f"{y}_high"]]))
+        if pd.notna(row.get(f"{x}_low")):
+            lines.append(([row[f"{x}_low"], row[f"{x}_high"]], [row[y], row[y]]))
+    return lines
 
 
-def reference_line(axes: Axes, frame: pd.DataFrame, y: str, unit: str, form: Callable[[float], str]) -> None:
-    """The reference as a line across the plot: its size is far outside that of what is compared."""
-    for row in frame[frame["family"] == "Reference"].to_dict("records"):
-        axes.axhline(row[y], color="black", lw=1, ls="--", zorder=1)
-        text = f"{row['recipe']} reference, {row['x']:.0f} {unit}: {form(row[y])}"
-        place: dict[str, Any] = {"textcoords": "offset points", "xytext": (4, 4), "ha": "left", "va": "bottom"}
-        place["bbox"] = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1}
-        axes.annotate(text, (0, row[y]), xycoords=("axes fraction", "data"), fontsize=8, **place)
+def _drawn_lines(axes: Axes) -> list[tuple[list[float], list[float]]]:
+    """Steps of the front, arrows, and the diagonals of the legend, as lines (xs, ys)."""
+    lines = []
+    for line in axes.get_lines():
+        if line.get_drawstyle() == "steps-post":
+            xs, ys = (np.asarray(v, np.float64).tolist() for v in line.get_data())
+            for i in range(len(xs) - 1):
+                lines += [([xs[i], xs[i + 1]], [ys[i], ys[i]]), ([xs[i + 1], xs[i + 1]], [ys[i], ys[i + 1]])]
+    for note in axes.texts:
+        if isinstance(note, Annotation):
+            (x0, y0), (x1, y1) = note.xyann, note.xy
+            lines.append(([float(x0), float(x1)], [float(y0), float(y1)]))
+    if (legend := axes.get_legend()) is not None:
+        box = legend.get_window_extent().transformed(axes.transData.inverted())
+        lines += [([box.x0, box.x1], [box.y0, box.y1]), ([box.x0, box.x1], [box.y1, box.y0])]
+    return lines
 
 
 def arrows(axes: Axes, frame: pd.DataFrame, y: str) -> None:
-    """Along the automatic recipes; where there are none from every standard file to its DynamicGate counterparts."""
-    automatic = frame[frame["family"] == AUTOMATIC].sort_values("x")
-    if len(automatic):
-        axes.plot(automatic["x"], automatic[y], color=STYLE[AUTOMATIC]["color"], lw=1, zorder=1)
-        return
+    """From every standard file to its DynamicGate counterpart: of the gate, and in a run without it of the full rule."""
     rows = frame.to_dict("records")
+    gated = next((f for f in GATED if f in set(frame["family"])), None)
     standard = {row["base"]: row for row in rows if row["family"] == "Standard"}
-    look = {"arrowstyle": "->", "color": "#999999", "lw": 1, "shrinkA": 5, "shrinkB": 5}
+    look = {"arrowstyle": "->", "color": "#bbbbbb", "lw": 0.8, "shrinkA": 4, "shrinkB": 4}
     for row in rows:
         start = standard.get(row["base"])
-        if row["family"] in GATED and start is not None:
+        if row["family"] == gated and start is not None:
             axes.annotate("", (row["x"], row[y]), (start["x"], start[y]), arrowprops=look, zorder=2)
 
 
-#: A legend of more families than this stands beside the plot.
-FAMILIES_INSIDE = 4
-
-
-def legend(axes: Axes, frame: pd.DataFrame) -> None:
-    """Inside, above on the right, where the large files leave room; beside the plot when there are many families."""
-    many = frame["family"].nunique() > FAMILIES_INSIDE
-    place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if many else {"loc": "upper right"}
-    axes.legend(frameon=False, **place)
+def legend(axes: Axes, place: Literal["upper right", "lower right", "best"] = "upper right") -> None:
+    """Inside: above on the right, where large files leave room, unless told. Many families get room of their own there."""
+    named = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))  # each name once
+    labels, handles = list(named), list(named.values())
+    if len(labels) > _ONE_COLUMN:
+        axes.autoscale_view()
+        low, high = axes.get_ylim()
+        axes.set_ylim(low, high * (high / low) ** 0.35 if axes.get_yscale() == "log" else high + 0.35 * (high - low))
+    markers: list[Any] = [h[0] if isinstance(h, ErrorbarContainer) else h for h in handles]
+    columns = 2 if len(labels) > _ONE_COLUMN else 1
+    axes.legend(markers, labels, loc=place, frameon=False, fontsize=8, ncols=columns, handletextpad=0.3)

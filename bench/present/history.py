@@ -282,7 +282,7 @@ def _drawn(lineage: Lineage, of: Figure) -> Drawing:
     axes.set_xlim(-0.3, len(place) - 0.5 + 0.2 * len(place))  # room for names on the right
     values = [p.value for p in lineage.points]
     if min(values) > 0 and max(values) / min(values) > 4:
-        logarithmic(axes)
+        logarithmic(axes, "y", values)
     axes.set_xlabel("Date, llama-cpp-python and commit of each run")
     interval = any(p.low is not None for p in lineage.points)
     axes.set_ylabel(

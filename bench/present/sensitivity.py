@@ -123,6 +123,12 @@ def _layers_only(s: Sensitivity) -> Sensitivity:
     return Sensitivity(s.probes, {n: kl for n, kl in s.kl.items() if n.startswith("blk.")})
 
 
+def outside_layers(frame: pd.DataFrame) -> dict[str, tuple[float, str]]:
+    """(divergence in nats, type) of tensors outside the layers, embeddings and output, by name."""
+    rows = frame[frame["layer"].isna() & frame["kl"].notna()]
+    return {str(r["tensor"]).removesuffix(".weight"): (float(r["kl"]), str(r["type"])) for r in rows.to_dict("records")}
+
+
 def layer_map(frame: pd.DataFrame) -> pd.DataFrame:
     """Divergence by layer (rows) and kind (columns); tensors of one kind in one layer are summed."""
     in_layers = frame[frame["layer"].notna()]

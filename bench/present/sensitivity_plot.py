@@ -1,46 +1,57 @@
-"""The map of a model's sensitivity: layers x kinds of tensor, coloured by divergence."""
+"""The map of a model's sensitivity: kinds of tensor down, layers across, coloured by divergence, embeddings beside it."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import LogNorm
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from bench.measures.plotting import GREY, RC, save
-from bench.present.sensitivity import SensitivityReport, layer_map
+from bench.measures.plotting import RC, describe_figure, new_figure, save
+from bench.present.sensitivity import SensitivityReport, layer_map, outside_layers
 
 
 def draw(report: SensitivityReport, directory: Path) -> None:
     """sensitivity.png and .svg in the directory; nothing for a model without layers."""
     frame = report.frame()
-    groups = {f"in {s.label}": layer_map(frame[frame["measured_in"] == s.label]) for s in report.measured}
-    groups = {key: table for key, table in groups.items() if (table.to_numpy() > 0).any()}
-    if not groups:
+    by_type = {s.label: frame[frame["measured_in"] == s.label] for s in report.measured}
+    maps = {label: (layer_map(rows).T, outside_layers(rows)) for label, rows in by_type.items()}
+    maps = {label: found for label, found in maps.items() if (found[0].to_numpy() > 0).any()}
+    if not maps:
         return
-    n_layers = max(len(t) for t in groups.values())
+    kinds = max(len(inside) + len(outside) for inside, outside in maps.values())
     with plt.rc_context(RC | {"axes.grid": False}):
-        figure, all_axes = plt.subplots(
-            1, len(groups), figsize=(max(8.0, 4.6 * len(groups)), 2.2 + 0.17 * n_layers), squeeze=False, layout="constrained"
-        )  # fmt: skip
-        for axes, (key, table) in zip(all_axes[0], groups.items(), strict=True):
+        figure, panels = new_figure(1.2 + len(maps) * (0.7 + 0.27 * kinds), len(maps))
+        said = f"{report.model.name}, {report.tokens:,} tokens of {report.text}"
+        describe_figure(figure, "Divergence of the output when one tensor alone is quantized", said)
+        for axes, (label, (inside, outside)) in zip(panels, maps.items(), strict=True):
+            values = inside.to_numpy()
             # what is not more than noise has the lightest colour
-            values = table.to_numpy()
             smallest = np.nanpercentile(values[values > 0], 2)
-            image = axes.imshow(
-                np.clip(values, smallest, None), aspect="auto", cmap="cividis_r", norm=LogNorm(smallest, np.nanmax(values)), interpolation="nearest"
-            )  # fmt: skip
-            axes.set_xticks(
-                range(len(table.columns)), [c.replace("-", " ") for c in table.columns], rotation=40, ha="right"
-            )
-            axes.set_ylabel("Layer")
-            axes.set_title(key, fontsize=10)
-            figure.colorbar(image, ax=axes, label="Mean KL divergence (nats)", shrink=0.9)
-        figure.suptitle(
-            "Sensitivity of the output: one tensor quantized at a time", x=0.01, ha="left", fontweight="bold"
-        )
-        figure.supxlabel(
-            f"{report.model.name}, {report.tokens:,} tokens of {report.text}", fontsize=8, color=GREY, x=0.01, ha="left"
-        )
+            scale = LogNorm(smallest, np.nanmax(values))
+            image = axes.imshow(np.clip(values, smallest, None), aspect="auto", cmap="cividis_r", norm=scale)
+            for y, (kl, stored) in enumerate(outside.values(), len(inside)):
+                color = image.cmap(scale(min(kl, scale.vmax)))
+                axes.broken_barh([(-0.5, inside.shape[1])], (y - 0.4, 0.8), facecolors=color, lw=0)
+                look: dict[str, Any] = {
+                    "ha": "center",
+                    "va": "center",
+                    "fontsize": 8.5,
+                    "color": "white" if scale(kl) > 0.5 else "black",
+                }
+                axes.text(inside.shape[1] / 2 - 0.5, y, f"{kl:.3g} nats in {stored}", **look)
+            axes.set_ylim(len(inside) + len(outside) - 0.5, -0.5)
+            names = [c.replace("-", " ") for c in (*inside.index, *outside)]
+            axes.set_yticks(range(len(names)), names, fontsize=8.5)
+            axes.set_title(f"in {label}", fontsize=9.5, loc="left")
+            bar = figure.colorbar(image, ax=axes, pad=0.01)
+            bar.set_label("KL (nats)", fontsize=8.5)
+            bar.ax.tick_params(labelsize=8)
+            bar.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            bar.ax.yaxis.set_minor_formatter(NullFormatter())
+        panels[-1].set_xlabel("Layer")
         save(figure, directory / "sensitivity")

@@ -104,7 +104,7 @@ def test_whole_chain(bench: Callable[..., Outcome], arguments: list[str], tmp_pa
     assert gated["bytes"] > standard["bytes"]
     tables = (out / "tables" / "tables.md").read_text()
     assert "| Quantization | Standard PPL |" in tables and "PPL [95 %]" in tables
-    for plot in ("ppl-size", "speed-size", "ppl-change"):
+    for plot in ("ppl-size", "kl-size", "tails-size", "ppl-change", "types"):
         assert (out / "plots" / f"{plot}.png").read_bytes().startswith(b"\x89PNG")
         assert (out / "plots" / f"{plot}.svg").read_text().startswith("<?xml")
 

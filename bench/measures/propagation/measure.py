@@ -61,7 +61,8 @@ class Propagation(Measure):
                     "Against Standard of the same type, paired:",
                 )
                 found.append(Table("propagation-paired", caption, paired, label=label))
-        return [Section("Error propagation", "propagation", tuple(found))] if found else []
+        said = tuple(filter(None, [tables.claim(run)]))
+        return [Section("Error propagation", "propagation", tuple(found), said=said)] if found else []
 
     def draw(self, run: Run) -> Mapping[str, Figure]:
         from bench.measures.propagation.plots import draw  # matplotlib takes a second to import
@@ -71,6 +72,9 @@ class Propagation(Measure):
     def frames(self) -> Sequence[Frame]:
         needs = "errors of hidden states: run with --propagation"
         return [Frame("propagation", _frame, tables.propagation_table, needs)]
+
+    def quotes(self, run: Run) -> Mapping[str, str]:
+        return {"claim": tables.claim(run)}
 
     def json(self, run: Run) -> Mapping[str, object]:
         return {"propagation": tables.propagation_table(run).to_dict("records")}

@@ -1,46 +1,63 @@
-"""The plot of errors of hidden states by layer."""
+"""The plot of errors of hidden states by layer: the errors, and what mixed recipes change of them beside what was claimed."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.measures.plotting import GREY, RC, STYLE, caption
-from bench.measures.propagation.tables import errors
-from bench.records.families import GATED, pairs
+from bench.core.formats import percent
+from bench.measures.plotting import GREY, RC, STYLE, caption, describe_figure, legend, new_figure
+from bench.measures.propagation.tables import CLAIMED, errors
+from bench.records.families import GATED, Pair, pairs
 from bench.records.run import Run
 
 
 def draw(run: Run) -> dict[str, Figure]:
     """Error of the hidden states by layer, where a recipe and its standard counterpart have it."""
-    with plt.rc_context(RC):
-        drawn = _error_propagation(run)
-    return {} if drawn is None else {"error-propagation": drawn}
-
-
-def _error_propagation(run: Run) -> Figure | None:
-    """Error of the hidden states by layer, Standard and DynamicGate of every base beside each other."""
-    shown: dict[str, dict[str, str]] = {}  # recipes by family, by base
-    for family in GATED:
-        for p in pairs(run, family):
-            if p.standard and p.gated and errors(run, p.standard).size and errors(run, p.gated).size:
-                shown.setdefault(p.base, {"Standard": p.standard})[family] = p.gated
+    shown = [
+        (family, p)
+        for family in GATED
+        for p in pairs(run, family)
+        if p.standard and p.gated and errors(run, p.standard).size and errors(run, p.gated).size
+    ]
     if not shown:
-        return None
-    figure, all_axes = plt.subplots(
-        1, len(shown), figsize=(max(8.0, 2.6 * len(shown)), 4.2), sharey=True, squeeze=False, layout="constrained"
+        return {}
+    with plt.rc_context(RC):
+        figure, [above, below] = new_figure(7.4, 2)
+        describe_figure(
+            figure, "Error of the hidden states by layer", caption(run, "A line for every file; means over windows")
+        )
+        _errors(run, above, shown)
+        _changes(run, below, shown)
+    return {"error-propagation": figure}
+
+
+def _errors(run: Run, axes: Axes, shown: list[tuple[str, Pair]]) -> None:
+    """The error after every layer."""
+    families = {p.standard or "": "Standard" for _, p in shown} | {p.gated or "": family for family, p in shown}
+    for name, family in families.items():
+        by_layer = errors(run, name).mean(axis=0)
+        axes.plot(range(1, len(by_layer) + 1), by_layer, lw=1.2, label=family, color=STYLE[family]["color"])
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("Relative error of the\nresidual stream")
+    legend(axes, "lower right")
+
+
+def _changes(run: Run, axes: Axes, shown: list[tuple[str, Pair]]) -> None:
+    """The change of the error against Standard of the same type, with the change that was claimed."""
+    for family, pair in shown:
+        std, gated = errors(run, pair.standard or ""), errors(run, pair.gated or "")
+        change = 100 * (np.exp(np.log(gated / std).mean(axis=0)) - 1)
+        axes.plot(range(1, len(change) + 1), change, lw=1.2, label=family, color=STYLE[family]["color"])
+    axes.axhline(0, color="black", lw=0.8)
+    axes.axhline(100 * CLAIMED, color=GREY, lw=1.2, ls="--")
+    place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "xytext": (-2, -3)}
+    axes.annotate(
+        f"claimed: {percent(CLAIMED)}", (1, 100 * CLAIMED), ha="right", va="top", fontsize=8, color=GREY, **place
     )
-    for axes, (base, recipes) in zip(all_axes[0], shown.items(), strict=True):
-        for family, name in recipes.items():
-            by_layer = errors(run, name)
-            layers, color = range(1, by_layer.shape[1] + 1), STYLE[family]["color"]
-            axes.plot(layers, by_layer.mean(axis=0), color=color, lw=1.6, label=family)
-            axes.fill_between(layers, by_layer.min(axis=0), by_layer.max(axis=0), color=color, alpha=0.2, lw=0)
-        axes.set_title(base, fontsize=10)
-        axes.set_xlabel("After layer")
-    all_axes[0][0].set_ylim(bottom=0)
-    all_axes[0][0].set_ylabel("Relative error of the residual stream\n(mean; band: smallest to largest window)")
-    all_axes[0][0].legend(loc="lower right", frameon=False, fontsize=9)
-    figure.suptitle("Error of the hidden states by layer, against the reference", x=0.01, ha="left", fontweight="bold")
-    figure.supxlabel(caption(run), fontsize=8, color=GREY, x=0.01, ha="left")
-    return figure
+    axes.set_xlabel("After layer")
+    axes.set_ylabel("Change of the error against\nStandard of the same type (%)")

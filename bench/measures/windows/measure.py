@@ -35,10 +35,11 @@ class Windows(Measure):
     essential = True
     records: ClassVar[tuple[type[Record], ...]] = (WindowRecord, FloorRecord)
     plots: ClassVar[Mapping[str, str]] = {
-        "ppl-size": "Perplexity against file size",
+        "ppl-size": "Perplexity relative to the reference against file size",
         "kl-size": "Divergence from the reference against file size",
+        "tails-size": "The worst tokens and changed answers against file size",
+        "kl-speed": "Divergence from the reference against generation speed",
         "ppl-change": "Change of perplexity against Standard of the same type",
-        "speed-size": "Time for one window against file size",
     }
     surprising = "Files that score worse than smaller ones"
 

@@ -1,100 +1,152 @@
-"""Plots of windows: perplexity, divergence and speed against size, and changes of perplexity."""
+"""Plots of windows: quality against size with the front of all files, its tail, quality against generation speed, and
+changes against Standard."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
-from bench.core.formats import perplexity_text, seconds
 from bench.measures.plotting import (
-    FAMILIES_INSIDE,
     GREY,
     RC,
     STYLE,
     arrows,
+    caption,
+    describe_figure,
+    draw_front,
+    front_of,
     label_points,
     legend,
     logarithmic,
     new_figure,
     points,
-    reference_line,
-    with_sizes,
+    size_axis,
 )
+from bench.measures.windows import statistics as stats
 from bench.measures.windows.runs import windows_of
 from bench.measures.windows.tables import full_frame
+from bench.recipes.recipe import AUTOMATIC
+from bench.records.resolution import resolution
 from bench.records.run import Run
 
-#: Files that were timed together, the reference among them, for a plot of their speed.
+#: A plot of fewer files shows nothing.
 _ENOUGH = 3
 
 
-def _in_one_sitting(run: Run, name: str) -> bool:
-    """Whether a file's times compare with the reference's: times of different sittings do not."""
-    if run.reference is None or name == run.reference:
-        return True
-    return len(windows_of(run).same_sitting(run.reference, name)[0]) == run.identity.windows
+def _files(run: Run) -> pd.DataFrame:
+    """Quantized files that the reference can judge, with what plots show of them and figures of full_frame."""
+    frame = full_frame(run)
+    if "ppl_change_vs_reference" not in frame:
+        return pd.DataFrame()
+    shown = (frame["family"] != "Reference") & ~frame["recipe"].isin(resolution(run).beyond)
+    frame = frame[shown & frame["ppl_change_vs_reference"].notna()]
+    for part in ("", "_low", "_high"):
+        frame = frame.assign(**{f"ppl_ratio{part}": frame[f"ppl_change_vs_reference{part}"] + 1})
+        if "same_top" in frame:
+            # few same are many flips: the ends change places
+            other = {"_low": "_high", "_high": "_low"}.get(part, part)
+            frame = frame.assign(**{f"flips{part}": 1 - frame[f"same_top{other}"]})
+    return frame
 
 
-def _perplexity_against_size(frame: pd.DataFrame, run: Run) -> Figure:
-    figure, axes = new_figure(run, "Perplexity against file size: lower and further left is better")
-    frame, unit = with_sizes(frame)
-    quantized = frame[frame["family"] != "Reference"]
-    points(axes, quantized, "ppl", "ppl_low", "ppl_high")
-    reference_line(axes, frame, "ppl", unit, perplexity_text)
-    if frame["ppl"].max() / frame["ppl"].min() > 4:
-        logarithmic(axes)
-    arrows(axes, frame, "ppl")
-    axes.margins(x=0.08)
-    axes.set_xlabel(f"File size ({unit})")
-    axes.set_ylabel("Perplexity" + (" with 95 % interval" if frame["ppl_low"].notna().any() else ""))
-    legend(axes, frame)
-    label_points(figure, axes, quantized, "ppl", "ppl_low", "ppl_high")
-    return figure
+def _said(run: Run, *more: str) -> str:
+    """What a plot says of itself, and how many files are not drawn."""
+    told = resolution(run)
+    n = len(told.beyond)
+    left_out = f"Not drawn: {n} file{'s' if n > 1 else ''} of mostly {told.bits} bits and more; the reference was once {' and '.join(told.types)}"
+    return caption(run, *([left_out] if n else []), *more)
 
 
-def _speed_against_size(frame: pd.DataFrame, run: Run) -> Figure:
-    figure, axes = new_figure(run, "Time for one window against file size: lower is faster")
-    frame, unit = with_sizes(frame)
-    middle, half = frame["window_seconds"], frame["window_seconds_half_iqr"]
-    frame = frame.assign(low=middle - half, high=middle + half)
-    quantized = frame[frame["family"] != "Reference"]
-    points(axes, quantized, "window_seconds", "low", "high")
-    reference_line(axes, frame, "window_seconds", unit, seconds)
-    arrows(axes, frame, "window_seconds")
-    axes.margins(x=0.08, y=0.15)
-    many = frame["family"].nunique() > FAMILIES_INSIDE
-    axes.set_xlabel(f"File size ({unit})")
-    axes.set_ylabel(f"Seconds for {run.identity.settings.window} tokens\n(median ± half the interquartile range)")
-    if many:
-        legend(axes, frame)
+def _against_size(axes: Axes, frame: pd.DataFrame, y: str, label: str, *, is_share: bool = False) -> None:
+    """A figure of every file against its size, with the front of all files but random controls. is_share: of 1, shown in %."""
+    frame = size_axis(axes, frame)
+    if is_share:
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     else:
-        axes.legend(loc="best", frameon=False)
-    label_points(figure, axes, quantized, "window_seconds", "low", "high")
+        logarithmic(axes, "y", frame[y])
+    axes.set_ylabel(label)
+    draw_front(axes, front_of(frame[~frame["family"].str.contains("random")], y), y)
+    if not (frame["family"] == AUTOMATIC).any():
+        arrows(axes, frame, y)
+    points(axes, frame, y)
+    axes.margins(x=0.08, y=0.08)
+    if not is_share:  # stands below another panel, which has the legend
+        legend(axes)
+    label_points(axes, frame, y)
+
+
+def _perplexity_against_size(run: Run, frame: pd.DataFrame) -> Figure:
+    figure, [axes] = new_figure()
+    describe_figure(figure, "Perplexity against file size: lower and further left is better", _said(run))
+    _against_size(axes, frame, "ppl_ratio", f"Perplexity / the reference's, paired{_interval(frame, 'ppl_ratio')}")
     return figure
 
 
-def _divergence_against_size(frame: pd.DataFrame, run: Run) -> Figure:
-    figure, axes = new_figure(run, "Divergence from the reference against file size: lower left is better")
-    frame, unit = with_sizes(frame[frame["kl"].notna()])
-    points(axes, frame, "kl", "kl_low", "kl_high")
-    if frame["kl"].max() / frame["kl"].min() > 4:
-        logarithmic(axes)
-    arrows(axes, frame, "kl")
-    axes.margins(x=0.08)
-    axes.set_xlabel(f"File size ({unit})")
-    axes.set_ylabel("Mean KL divergence (nats)" + (" with 95 % interval" if frame["kl_low"].notna().any() else ""))
-    legend(axes, frame)
-    label_points(figure, axes, frame, "kl", "kl_low", "kl_high")
+def _divergence_against_size(run: Run, frame: pd.DataFrame) -> Figure:
+    figure, [axes] = new_figure()
+    describe_figure(figure, "Divergence against file size: lower and further left is better", _said(run))
+    _against_size(axes, frame, "kl", f"Mean KL divergence from the reference (nats){_interval(frame, 'kl')}")
     return figure
 
 
-def _perplexity_changes(frame: pd.DataFrame, run: Run) -> Figure:
+def _tails_against_size(run: Run, frame: pd.DataFrame) -> Figure:
+    figure, [above, below] = new_figure(8.2, 2)
+    describe_figure(figure, "The worst tokens and changed answers, against file size", _said(run))
+    _against_size(above, frame, "kl_99.9", "KL of the worst token in 1000 (nats)")
+    label = f"Positions whose most likely token changed{_interval(frame, 'flips')}"
+    _against_size(below, frame, "flips", label, is_share=True)
+    return figure
+
+
+def _interval(frame: pd.DataFrame, y: str) -> str:
+    return "\n(with 95 % interval)" if frame[f"{y}_low"].notna().any() else ""
+
+
+def _generation(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
+    """Generation speed in tokens a second of files that were timed side by side; empty when no file is shown to be faster than
+    another."""
+    if run.reference is None:
+        return pd.DataFrame()
+    timed = {}
+    for name in frame["recipe"]:
+        _, windows = windows_of(run).same_sitting(run.reference, name)
+        seconds = [w.generate_seconds for w in windows if w.generate_seconds]
+        if len(seconds) == run.identity.windows:
+            timed[name] = np.array(seconds)
+    if len(timed) < _ENOUGH:
+        return pd.DataFrame()
+    estimates = stats.side_by_side(run.identity.settings.generate / np.stack(list(timed.values())))
+    speeds = pd.DataFrame(
+        [{"recipe": n, "speed": e.value, "speed_low": e.low, "speed_high": e.high} for n, e in zip(timed, estimates, strict=True)]
+    ).dropna()  # fmt: skip
+    shown = len(speeds) and speeds["speed_low"].max() > speeds["speed_high"].min()
+    return frame.merge(speeds, on="recipe") if shown else pd.DataFrame()
+
+
+def _divergence_against_speed(run: Run, frame: pd.DataFrame) -> Figure:
+    figure, [axes] = new_figure()
+    title = "Divergence against generation speed: lower and further right is better"
+    describe_figure(figure, title, _said(run, "Speeds are adjusted for how fast the machine was in each pass"))
+    points(axes, frame, "kl", x="speed")
+    logarithmic(axes, "y", frame["kl"])
+    axes.set_xlabel("Tokens a second (with 95 % interval)")
+    axes.set_ylabel(f"Mean KL divergence from the reference (nats){_interval(frame, 'kl')}")
+    axes.margins(x=0.1, y=0.08)
+    legend(axes, "best")
+    label_points(axes, frame, "kl", x="speed")
+    return figure
+
+
+def _perplexity_changes(run: Run, frame: pd.DataFrame) -> Figure:
     rows = frame[frame["ppl_change_vs_standard"].notna()].iloc[::-1]
-    title = "Change of perplexity against Standard of the same type"
-    figure, axes = new_figure(run, title, height=1.9 + 0.5 * len(rows))
+    figure, [axes] = new_figure(1.7 + 0.32 * len(rows))
+    describe_figure(figure, "Change of perplexity against Standard of the same type", _said(run))
     change = 100 * rows["ppl_change_vs_standard"]
     errors = None
     if rows["ppl_change_vs_standard_low"].notna().all():
@@ -102,14 +154,14 @@ def _perplexity_changes(frame: pd.DataFrame, run: Run) -> Figure:
     bars: dict[str, Any] = {
         "color": [STYLE.get(str(f), {"color": GREY})["color"] for f in rows["family"]],
         "height": 0.6,
-        "error_kw": {"capsize": 3, "lw": 1.2},
+        "error_kw": {"capsize": 2, "lw": 1},
     }
     axes.barh(rows["recipe"], change, xerr=errors, **bars)
     for recipe, value in zip(rows["recipe"], change, strict=True):
         side: dict[str, Any] = {"xytext": (6 if value < 0 else -6, 0), "ha": "left" if value < 0 else "right"}
         axes.annotate(f"{value:+.1f}%", (0, recipe), textcoords="offset points", va="center", fontsize=9, **side)
     axes.axvline(0, color="black", lw=1)
-    axes.margins(x=0.12)
+    axes.margins(x=0.14)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("Change of perplexity in %, paired by window" + (", with 95 % interval" if errors else ""))
     return figure
@@ -117,17 +169,17 @@ def _perplexity_changes(frame: pd.DataFrame, run: Run) -> Figure:
 
 def draw(run: Run) -> dict[str, Figure]:
     """Every plot that the run has the figures for."""
-    frame = full_frame(run)
-    if "ppl" not in frame or frame["ppl"].notna().sum() < 2:
-        return {}
-    frame = frame[frame["ppl"].notna()]
+    frame = _files(run)
+    drawn: dict[str, Figure] = {}
     with plt.rc_context(RC):
-        drawn = {"ppl-size": _perplexity_against_size(frame, run)}
-        if "kl" in frame and frame["kl"].notna().sum() > 1:
-            drawn["kl-size"] = _divergence_against_size(frame, run)
+        if len(frame) >= 2:
+            drawn["ppl-size"] = _perplexity_against_size(run, frame)
+        if "kl" in frame and frame["kl"].notna().sum() >= 2:
+            compared = frame[frame["kl"].notna()]
+            drawn["kl-size"] = _divergence_against_size(run, compared)
+            drawn["tails-size"] = _tails_against_size(run, compared)
+            if len(timed := _generation(run, compared)):
+                drawn["kl-speed"] = _divergence_against_speed(run, timed)
         if "ppl_change_vs_standard" in frame and frame["ppl_change_vs_standard"].notna().any():
-            drawn["ppl-change"] = _perplexity_changes(frame, run)
-        together = frame[[_in_one_sitting(run, name) for name in frame["recipe"]]]
-        if len(together) >= _ENOUGH:
-            drawn["speed-size"] = _speed_against_size(together, run)
-        return drawn
+            drawn["ppl-change"] = _perplexity_changes(run, frame)
+    return drawn

@@ -73,6 +73,18 @@ def time_ratio(before: Sequence[WindowResult], after: Sequence[WindowResult]) ->
     return _resample(np.array([y.seconds / x.seconds for x, y in zip(a, b, strict=True)]), np.median)
 
 
+def side_by_side(values: NDArray[np.float64]) -> list[Estimate]:
+    """Medians over passes of what was measured side by side, without what a pass did to all alike. values: (files, passes), above
+    zero.
+
+    A pass's values are divided by their median and multiplied with the median of these medians. The intervals are for
+    comparison within the group: within-subject intervals, for ratios (Cousineau 2005, Confidence intervals in
+    within-subject designs).
+    """
+    by_pass = np.median(values, axis=0)
+    return [_resample(row, np.median) for row in values / by_pass * np.median(by_pass)]
+
+
 def relative_time_ratio(
     before: Sequence[WindowResult],
     after: Sequence[WindowResult],

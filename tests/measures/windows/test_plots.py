@@ -1,0 +1,76 @@
+"""Plots of windows: which there are, what is on them, the front."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+
+from bench.measures.plotting import front_of, label_points, points, size_axis
+from bench.measures.windows import plots, statistics
+from bench.records.run import Record, Run
+from tests.records.test_resolution import run as run_with
+from tests.support.records import file_record, run_of, window_record
+
+
+def timed(speeds: dict[str, float], noise: float) -> Run:
+    """A run whose files generate at these tokens a second, in passes whose speed drifts by a factor of two."""
+    records: list[Record] = [file_record("F16", "Reference", 400)]
+    records += [file_record(name, "Standard", 100 + i) for i, name in enumerate(speeds)]
+    draw = np.random.default_rng(1)
+    for i in range(8):
+        drift = 1 + i / 7
+        for name, speed in ({"F16": 10.0} | speeds).items():
+            record = window_record(name, i, 20, 1)
+            seconds = 32 / speed * drift * (1 + noise * draw.uniform(-1, 1))
+            records.append(record.model_copy(update={"result": record.result.model_copy(update={"generate_seconds": seconds})}))  # fmt: skip
+    return run_of(records, windows=8)
+
+
+def frame(run: Run) -> pd.DataFrame:
+    return plots._generation(run, pd.DataFrame({"recipe": [n for n in run.files if n != "F16"]}))
+
+
+def test_the_front_holds_what_nothing_smaller_beats() -> None:
+    files = pd.DataFrame({"x": [1, 2, 3, 4, 4], "kl": [5.0, 6.0, 4.0, 3.0, 2.0]}, index=list("abcde"))
+    assert list(front_of(files, "kl").index) == ["a", "c", "e"]
+
+
+def test_files_that_the_reference_cannot_judge_are_not_drawn_and_that_is_said() -> None:
+    judged, all_drawn = run_with(), run_with("A model.")
+    assert set(plots._files(judged)["recipe"]) == {"IQ3_S", "MOST-4"}
+    assert set(plots._files(all_drawn)["recipe"]) == {"IQ3_S", "MOST-4", "Q4_K_M", "auto@Q4_K_M"}
+    assert "Not drawn: 2 files" in plots._said(judged) and "Not drawn" not in plots._said(all_drawn)
+
+
+def test_speed_is_drawn_only_where_a_file_is_shown_to_be_faster_than_another() -> None:
+    assert frame(timed({"A": 20.0, "B": 20.2, "C": 20.1}, noise=0.2)).empty
+    shown = frame(timed({"A": 20.0, "B": 20.2, "C": 40.0}, noise=0.02)).set_index("recipe")
+    assert shown.loc["C", "speed_low"] > shown.loc["A", "speed_high"]
+
+
+def test_what_a_pass_does_to_all_alike_is_no_uncertainty() -> None:
+    drift = np.linspace(1, 2, 8)
+    alone = statistics.side_by_side(np.array([10 * drift]))[0]
+    one, two = statistics.side_by_side(np.array([10 * drift, 30 * drift]))
+    assert alone.low == pytest.approx(alone.high) and one.low == pytest.approx(one.high)
+    assert two.value / one.value == pytest.approx(3)
+
+
+def test_names_hide_neither_points_nor_each_other() -> None:
+    rng = np.random.default_rng(2)
+    files = pd.DataFrame({
+        "recipe": [f"TYPE_{i}" for i in range(12)], "family": "Standard", "bytes": rng.uniform(1e8, 2e8, 12), "kl": rng.uniform(0.1, 3, 12),
+    })  # fmt: skip
+    figure, axes = plt.subplots(figsize=(6.4, 4.6), layout="constrained")
+    shown = size_axis(axes, files)
+    points(axes, shown, "kl")
+    label_points(axes, shown, "kl")
+    figure.draw_without_rendering()
+    boxes = [t.get_window_extent() for t in axes.texts if t.get_text()]
+    places = axes.transData.transform(shown[["x", "kl"]].to_numpy())
+    assert len(boxes) == 12
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert not any(box.contains(*place) for box in boxes for place in places)
+    plt.close(figure)
