@@ -97,6 +97,18 @@ def overview(measured: list[Measured]) -> str:
     return "\n\n".join([*where, markdown(pd.DataFrame([table_row(m) for m in measured]))])
 
 
+def times(measured: list[Measured]) -> str:
+    """Ratios of wall time with their targets, the ones that were missed included: a row for every work."""
+    rows = [table_row(m) for m in measured]
+    shown = [
+        {"Work": r["Work"], "Time, ours / tools (target)": r["Wall ratio"], "Target": r["Target"].partition(":")[0]}
+        for r in rows
+    ]
+    missed = sum(r["Target"].startswith("missed") for r in rows)
+    said = f"{missed} of {len(rows)} comparisons missed a target." if missed else "Every comparison met its target."
+    return f"{markdown(pd.DataFrame(shown))}\n\n{said}"
+
+
 def report(measured: list[Measured]) -> str:
     lines = [
         "# Side by side with llama.cpp's tools",

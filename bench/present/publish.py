@@ -2,8 +2,8 @@
 llama.cpp's tools from its, the index of results/, and the figures that README.md and the pages in docs/ quote.
 
 A page quotes between two comments, <!-- run NAME: start --> and <!-- run NAME: end -->. NAME is a directory of results/; instead
-of `run` (the headline of a run) it may say `minutes` (how long it took), `side-by-side` (the comparison with the tools) or what a measure quotes, `equal-size`
-(comparisons at equal size). What stands there is written by this module and by nobody else; a test fails when it is not what the records say.
+of `run` (the headline of a run) it may say `minutes` (how long it took), `side-by-side` or `times` (the comparison with the tools, and its wall times alone) or what a measure quotes: `equal-size`
+(comparisons at equal size), `claim` (what is claimed of error propagation, and what was measured). What stands there is written by this module and by nobody else; a test fails when it is not what the records say.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from bench.core.errors import BenchError
 from bench.core.files import complete_or_absent
 from bench.measures.registry import all_measures, load_run
-from bench.peers.measured import overview
+from bench.peers.measured import overview, times
 from bench.peers.works import measured_in, write_report
 from bench.present.output import summarize, write_outputs
 from bench.present.pages.report import write_index
@@ -26,10 +26,14 @@ from bench.records.store import only_writer
 _BLOCK = re.compile(r"(<!-- ([a-z-]+) ([\w-]+): start -->\n).*?(<!-- \2 \3: end -->)", re.DOTALL)
 
 
+#: Words that ask for figures of the comparison with llama.cpp's tools.
+_OF_PEERS = {"side-by-side": overview, "times": times}
+
+
 def _quoted(word: str, directory: Path) -> str:
     """What a page asks for by a word. Raises BenchError for one that nothing answers to."""
-    if word == "side-by-side":
-        return overview(measured_in(directory))
+    if word in _OF_PEERS:
+        return _OF_PEERS[word](measured_in(directory))
     run = load_run(directory)
     told = {"run": summarize(run).headline, "minutes": minutes_text(run)} | {
         w: text for m in all_measures() for w, text in m.quotes(run).items()

@@ -31,10 +31,11 @@ def draw(report: SensitivityReport, directory: Path) -> None:
             values = inside.to_numpy()
             # what is not more than noise has the lightest colour
             smallest = np.nanpercentile(values[values > 0], 2)
-            scale = LogNorm(smallest, np.nanmax(values))
+            most = np.nanmax(values)
+            scale = LogNorm(smallest, most)
             image = axes.imshow(np.clip(values, smallest, None), aspect="auto", cmap="cividis_r", norm=scale)
             for y, (kl, stored) in enumerate(outside.values(), len(inside)):
-                color = image.cmap(scale(min(kl, scale.vmax)))
+                color = image.cmap(scale(min(kl, most)))
                 axes.broken_barh([(-0.5, inside.shape[1])], (y - 0.4, 0.8), facecolors=color, lw=0)
                 look: dict[str, Any] = {
                     "ha": "center",

@@ -9,7 +9,7 @@ import pytest
 
 from bench.core.errors import BenchError
 from bench.peers import values as peers_values
-from bench.peers.measured import Measured, Round, Targets, report
+from bench.peers.measured import Measured, Round, Targets, report, times
 from bench.peers.side_by_side import Ran
 from bench.quantize import imatrix
 from bench.quantize.imatrix import Entry, ImportanceMatrix
@@ -68,7 +68,10 @@ def test_the_report_says_what_was_missed() -> None:
             values=(),
         )
 
-    text = report([measured("fast", [9, 8, 10]), measured("slow", [11])])
+    both = [measured("fast", [9, 8, 10]), measured("slow", [11])]
+    assert times(both).endswith("1 of 2 comparisons missed a target.")
+    assert times(both[:1]).endswith("Every comparison met its target.")
+    text = report(both)
     fast, slow = (line for line in text.splitlines() if line.startswith(("| fast", "| slow")))
     assert "0.90 [0.80, 1.00] (≤ 1)" in fast and "1.20 [1.20, 1.20] (≤ 1.3)" in fast and fast.endswith("met |")
     assert "1.10 (≤ 1)" in slow and "missed: wall" in slow

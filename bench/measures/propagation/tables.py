@@ -24,7 +24,7 @@ Key
 
 #: Change of "error propagation" against standard files of 1 and 2 bits that the method's author claims.
 CLAIMED = -0.38
-_SOURCE = "on the model cards of the published IQ-DynamicGate files (Mungert, Hugging Face hub), which do not say how it was measured"
+_SOURCE = "The claim stands on the model cards of the published IQ-DynamicGate files (by Mungert, on the Hugging Face hub), which do not say how it was measured."
 
 
 def errors(run: Run, recipe: str, part: str = "residual") -> NDArray[np.float64]:
@@ -84,16 +84,16 @@ def claim(run: Run) -> str:
                 found.setdefault(family, []).append(last_layer_change(std, mixed))
     if not found:
         return ""
-    ranges = [
-        f"{percent(max(e.value for e in of))} to {percent(min(e.value for e in of))} for {family} in {len(of)} types"
-        for family, of in found.items()
-    ]
+    ranges = []
+    for family, of in found.items():
+        ends = dict.fromkeys(percent(pick(e.value for e in of)) for pick in (max, min))
+        ranges.append(f"{' to '.join(ends)} for {family} ({len(of)} type{'s' if len(of) > 1 else ''})")
     reach = [e for of in found.values() for e in of if e.value <= CLAIMED]
     total = sum(map(len, found.values()))
     return (
-        f"The method's author claims {-100 * CLAIMED:.0f} % less error propagation than in standard files of 1 and 2 bits, {_SOURCE}. "
+        f"The method's author claims {-100 * CLAIMED:.0f} % less error propagation than in standard files of 1 and 2 bits. {_SOURCE} "
         f"Measured here is the relative error of the residual stream after the last layer, paired with Standard of the same "
-        f"type: {', and '.join(ranges)}. {len(reach)} of {total} files reach the claim."
+        f"type: {', and '.join(ranges)}. The claim is reached in {len(reach)} of {total}."
     )
 
 

@@ -14,9 +14,9 @@ from bench.measures.propagation.compute import relative_error
 from bench.measures.propagation.jobs import PropagationJob, PropagationResult
 from bench.measures.propagation.records import PropagationRecord
 from bench.measures.propagation.runs import propagation_of
-from bench.measures.propagation.tables import paired_propagation_table, propagation_table
+from bench.measures.propagation.tables import claim, paired_propagation_table, propagation_table
 from bench.measures.registry import load_run
-from bench.records.run import Record
+from bench.records.run import Record, Run
 from bench.texts.stream import TokenStream
 from tests.conftest import Outcome
 from tests.support.held import Held
@@ -83,23 +83,34 @@ def test_an_error_shows_from_the_layer_on_that_makes_it(tmp_path: Path) -> None:
     assert found.feed_forward[2] == pytest.approx(0.5, rel=1e-4), "its own part is off by what it was scaled with"
 
 
-def test_tables_pair_by_window() -> None:
+def run_with(factor: float) -> Run:
+    """A run in which DG-IQ1_S has this share of the error of IQ1_S in every window."""
     records: list[Record] = []
-    for name, family, factor in (("IQ1_S", "Standard", 1.0), ("DG-IQ1_S", "DynamicGate", 0.62)):
+    for name, family, scale in (("IQ1_S", "Standard", 1.0), ("DG-IQ1_S", "DynamicGate", factor)):
         records.append(file_record(name, family, 10))
         for w in range(6):
-            residual = tuple(factor * (1 + w) * e for e in (0.1, 0.2, 0.3, 0.4))
+            residual = tuple(scale * (1 + w) * e for e in (0.1, 0.2, 0.3, 0.4))
             result = PropagationResult(
                 window=w, residual=residual, attention=(None, 0.5, 0.5, 0.5), feed_forward=residual
             )
             records.append(PropagationRecord(run="r", recipe=name, sha256=name, tokens=64, result=result))
-    run = run_of(records, windows=6)
+    return run_of(records, windows=6)
+
+
+def test_tables_pair_by_window() -> None:
+    run = run_with(0.62)
     rows = propagation_table(run).to_dict("records")
     assert [r["Recipe"] for r in rows] == ["IQ1_S", "DG-IQ1_S"]
     assert rows[0]["Error after 25 %"] == "0.350" and rows[0]["Growth [95 %]"].startswith("4.00 [4.00")
     [pair] = paired_propagation_table(run).to_dict("records")
     assert pair["Δ error, last layer [95 %]"] == "-38.0% [-38.0%, -38.0%]"
     assert pair["Verdict"] == "smaller" and pair["Δ growth [95 %]"] == "+0.0% [+0.0%, +0.0%]"
+
+
+def test_the_claim_stands_beside_what_was_measured() -> None:
+    assert "-38.0% for DynamicGate (1 type). The claim is reached in 1 of 1." in claim(run_with(0.619999))
+    assert "-30.0% for DynamicGate (1 type). The claim is reached in 0 of 1." in claim(run_with(0.7))
+    assert claim(run_of([file_record("IQ1_S", "Standard", 1)])) == ""
 
 
 def test_as_a_part_of_the_sweep(
