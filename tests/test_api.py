@@ -272,7 +272,7 @@ def test_any_recipe_can_be_held_against_any_other() -> None:
     assert list(against.index) == ["IQ1_S", "DG-IQ1_S"] and set(against["against"]) == {"IQ1_M"}
     assert run.paired("IQ1_S", against="F16").loc["IQ1_S", "ppl_change"] == pytest.approx(3)
     assert run.paired(["DG-IQ1_S"]).equals(run.paired())
-    with pytest.raises(bench.BenchError, match="IQ1_L: is not in this run; did you mean .*IQ1_M"):
+    with pytest.raises(bench.BenchError, match=r"IQ1_L: is not in this run; did you mean .*IQ1_M"):
         run.paired(against="IQ1_L")
     with pytest.raises(bench.BenchError, match="IQ1_M: has no standard file of its base in this run"):
         run.paired("IQ1_M")

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+#: A table of more files than this is folded in a notebook.
+_MANY = 20
+
+
 def _indexed(table: pd.DataFrame, columns: Columns | None) -> pd.DataFrame:
     return table.set_index(list(columns.index)) if columns and columns.index else table
 
@@ -205,10 +209,12 @@ class RunFrames:
         return f"RunFrames({self.identity.model.name}, {len(self.run.files)} files, {windows_text(self.run)})"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: what was measured, and the table of all files."""
+        """What a notebook shows: what was measured, and the table of all files, folded when it is long."""
         lines = "<br>".join(map(escape, about(self.run)))
-        table = all_files(self.run, everywhere=False).frame.to_html(index=False, border=0)
-        return f"<p>{lines}</p>{table}"
+        files = all_files(self.run, everywhere=False).frame
+        folded = "" if len(files) > _MANY else " open"
+        table = files.to_html(index=False, border=0, justify="left")
+        return f"<p>{lines}</p><details{folded}><summary>{len(files)} files</summary>{table}</details>"
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *_attributes()})

@@ -118,7 +118,8 @@ def test_the_examples_of_the_library_page_run(
 ) -> None:
     for name in ("smollm2-135m-instruct", "before", "after"):
         shutil.copytree(PUBLISHED[0], tmp_path / "results" / name)
-    shutil.copytree(PUBLISHED[1], tmp_path / "results" / "other")
+    for name in ("smollm2-135m-instruct-sizes", "other"):
+        shutil.copytree(PUBLISHED[1], tmp_path / "results" / name)
     write_model(tmp_path / "model.gguf")
     shutil.copy(text, tmp_path / "text.txt")
     monkeypatch.chdir(tmp_path)
@@ -126,7 +127,7 @@ def test_the_examples_of_the_library_page_run(
     blocks = re.findall(
         r"^```python\n(.*?)^```", (ROOT / "docs" / "library.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
     )
-    assert len(blocks) >= 8
+    assert len(blocks) >= 16
     names: dict[str, object] = {}
     for number, block in enumerate(blocks, 1):
         capsys.readouterr()
