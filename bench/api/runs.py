@@ -197,7 +197,9 @@ class RunFrames:
     def _figures(self) -> dict[str, Figure]:
         from matplotlib import pyplot
 
-        drawn = {name: figure for m in registry.all_measures() for name, figure in m.draw(self.run).items()}
+        from bench.present.plots import figures
+
+        drawn = figures(self.run)
         for figure in drawn.values():
             pyplot.close(figure)  # the caller's now; a notebook would show every one of them
         return drawn
