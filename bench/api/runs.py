@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: A table of more files than this is folded in a notebook.
 _MANY = 20
+#: What such a table has no room for.
+_LEFT_OUT = ("SE", "Memory", "Load")
 
 
 def _indexed(table: pd.DataFrame, columns: Columns | None) -> pd.DataFrame:
@@ -213,10 +215,11 @@ class RunFrames:
     def _repr_html_(self) -> str:
         """What a notebook shows: what was measured, and the table of all files, folded when it is long."""
         lines = "<br>".join(map(escape, about(self.run)))
-        files = all_files(self.run, everywhere=False).frame
+        files = all_files(self.run, everywhere=False).frame.drop(columns=list(_LEFT_OUT), errors="ignore")
         folded = "" if len(files) > _MANY else " open"
         table = files.to_html(index=False, border=0, justify="left")
-        return f"<p>{lines}</p><details{folded}><summary>{len(files)} files</summary>{table}</details>"
+        scrolled = f'<div style="overflow-x: auto; white-space: nowrap">{table}</div>'
+        return f"<p>{lines}</p><details{folded}><summary>{len(files)} files</summary>{scrolled}</details>"
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *_attributes()})
