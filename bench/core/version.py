@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import tomllib
 import warnings
 from dataclasses import dataclass
 from importlib import import_module
@@ -27,31 +28,29 @@ class Version:
 
 def this_version() -> Version:
     """Of the checkout, asked of git now, since an editable installation stays the same while commits come; else as it was built."""
-    return _of_checkout(_ROOT) or _as_built() or Version(_installed() or UNKNOWN, None)
+    if (_ROOT / ".git").exists():
+        return _of_checkout(_ROOT)
+    return _as_built() or Version(_installed(), None)
 
 
-def _of_checkout(root: Path) -> Version | None:
-    """None where there is no checkout, no git, or git does not trust the directory's owner."""
-    if not (root / ".git").exists():
-        return None
+def _of_checkout(root: Path) -> Version:
+    """Without a commit where git is missing, or does not trust the owner of the directory: the one of the installation is old."""
+    described = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        described = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
         commit = subprocess.run(described, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return Version(_from_git(root) or _installed() or UNKNOWN, commit) if commit else None
+        return Version(_from_git(root), commit or None)
+    except (OSError, subprocess.SubprocessError, LookupError):
+        return Version(_installed().partition("+")[0], None)
 
 
-def _from_git(root: Path) -> str | None:
-    """The version that a wheel built from the checkout would have."""
+def _from_git(root: Path) -> str:
+    """The version that a wheel built from the checkout would have. LookupError where git does not tell."""
     from setuptools_scm import get_version
 
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a shallow clone: the commit is right, the distance from a tag is not
-            return get_version(root)
-    except LookupError:
-        return None
+    asked = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["version"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a shallow clone: the commit is right, the distance from a tag is not
+        return get_version(root, fallback_version=asked["fallback-version"], scm=asked["raw-options"]["scm"])
 
 
 def _as_built() -> Version | None:
@@ -65,8 +64,8 @@ def _as_built() -> Version | None:
     return Version(version, f"{node.removeprefix('g')}{changed}" if node else None)
 
 
-def _installed() -> str | None:
+def _installed() -> str:
     try:
         return installed_version(DISTRIBUTION)
     except PackageNotFoundError:
-        return None
+        return UNKNOWN

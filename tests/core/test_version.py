@@ -41,9 +41,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def of(root: Path) -> Version:
-    found = version._of_checkout(root)
-    assert found is not None
-    return found
+    return version._of_checkout(root)
 
 
 def recorded(packages: Path) -> Version:
@@ -85,6 +83,20 @@ def test_a_checkout_says_its_commit_of_now_and_not_of_when_it_was_installed(chec
     (checkout / "LICENSE").write_text("changed")
     changed = of(checkout)
     assert changed.commit == f"{second.commit}-dirty" and changed.version.startswith("0.2.1.dev0+")
+
+
+def test_only_tags_of_releases_are_versions(checkout: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    git(checkout, "tag", "v0.2.0")
+    git(checkout, "commit", "--quiet", "--allow-empty", "--message", "two")
+    git(checkout, "tag", "results-2026-11")
+    assert of(checkout).version.startswith("0.2.1.dev1+g")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_checkout_that_git_does_not_tell_of_has_no_commit(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(version, "installed_version", lambda _: "0.2.dev3+g0123456")
+    monkeypatch.setenv("PATH", "")
+    assert of(checkout) == Version("0.2.dev3", None), "the commit of an old installation would be wrong"
 
 
 def test_a_shallow_clone_has_its_commit_without_a_warning(checkout: Path, tmp_path: Path) -> None:
@@ -131,7 +143,6 @@ def test_a_wheel_out_of_a_git_archive_has_the_commit(checkout: Path, tmp_path: P
 
 def test_sources_without_git_build_and_know_no_commit(checkout: Path, tmp_path: Path) -> None:
     shutil.rmtree(checkout / ".git")
-    assert version._of_checkout(checkout) is None
     told = recorded(unpacked(built(checkout, tmp_path / "out"), tmp_path / "installed"))
     assert told == Version("0.1.dev0", None)
 

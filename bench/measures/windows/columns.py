@@ -145,7 +145,7 @@ _CHANGES = (
     ),
     Column(
         "can_be_told",
-        "whether the reference can judge both; not where it was once stored in as many bits itself",
+        "whether the reference can judge both files; it cannot judge files of as many bits as it was once stored in itself",
     ),
 )
 
