@@ -1,29 +1,57 @@
 """What a GGUF quantization costs and what it buys: perplexity, size and CPU speed, measured.
 
-As a library: load_run, compare_runs, resolve_recipe, score (see docs/library.md). Loaded when they are first used, so that
-`import bench` costs nothing.
+As a library (docs/library.md): run makes a run, load_run reads one, compare_runs compares two, score scores a file, resolve_recipe
+says which types a recipe gives. Loaded when they are first used, so that `import bench` costs nothing.
 """
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bench.api import RunFrames, compare_runs, load_run, resolve_recipe, score
+    from bench.api.make import resolve_recipe, run, score
+    from bench.api.runs import RunFrames, compare_runs, load_run
+    from bench.api.scores import Score
     from bench.core.errors import BenchError
-    from bench.measures.windows.single import Scored
+    from bench.statistics.estimates import Estimate
 
-__all__ = ["BenchError", "RunFrames", "Scored", "compare_runs", "load_run", "resolve_recipe", "score"]
+    __version__: str
 
-_ELSEWHERE = {"BenchError": "bench.core.errors", "Scored": "bench.measures.windows.single"}
+__all__ = [
+    "BenchError",
+    "Estimate",
+    "RunFrames",
+    "Score",
+    "__version__",
+    "compare_runs",
+    "load_run",
+    "resolve_recipe",
+    "run",
+    "score",
+]
+
+_MODULES = {
+    "BenchError": "bench.core.errors",
+    "Estimate": "bench.statistics.estimates",
+    "RunFrames": "bench.api.runs",
+    "Score": "bench.api.scores",
+    "compare_runs": "bench.api.runs",
+    "load_run": "bench.api.runs",
+    "resolve_recipe": "bench.api.make",
+    "run": "bench.api.make",
+    "score": "bench.api.make",
+}
 
 
 if not TYPE_CHECKING:  # a checker would take any name of a module that has this
 
     def __getattr__(name: str) -> object:
-        if name not in __all__:
-            raise AttributeError(f"module 'bench' has no attribute {name!r}")
         from importlib import import_module
 
-        found = getattr(import_module(_ELSEWHERE.get(name, "bench.api")), name)
+        if name == "__version__":
+            found = import_module("bench.core.version").this_version().version
+        elif name in _MODULES:
+            found = getattr(import_module(_MODULES[name]), name)
+        else:
+            raise AttributeError(f"module 'bench' has no attribute {name!r}")
         globals()[name] = found
         return found
 

@@ -43,6 +43,16 @@ def test_runs_are_named_in_one_place() -> None:
     assert sum("RUN = " in "".join(c["source"]) for c in cells("code")) == 1
 
 
+def test_it_uses_nothing_but_the_public_library() -> None:
+    code = "\n".join("".join(c["source"]) for c in cells("code"))
+    tree = ast.parse("\n".join(line for line in code.splitlines() if not line.startswith("%")))
+    imported = {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
+    imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name for name in imported if name.startswith("bench")} == {"bench"}
+    named = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
+    assert "run" not in named and not {n for n in named if n.startswith("_")}, "no records, nothing private"
+
+
 def written(run: Run, directory: Path) -> Path:
     lines = [run.header.model_dump_json(), *(r.model_dump_json() for r in run.records)]
     (directory / FILE_NAME).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
@@ -56,9 +66,11 @@ def one_file_of_its_own() -> Run:
 
 
 @pytest.mark.parametrize(
-    "made", [None, published_run, one_file_of_its_own], ids=["as it is", "few records", "one file"]
+    ("made", "least"),
+    [(None, 6), (published_run, 2), (one_file_of_its_own, 1)],
+    ids=["as it is", "few records", "one file"],
 )
-def test_it_runs_from_top_to_bottom(made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_runs_from_top_to_bottom(made: Any, least: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
     pytest.importorskip("ipykernel")
     if made is None:
@@ -72,5 +84,5 @@ def test_it_runs_from_top_to_bottom(made: Any, tmp_path: Path, monkeypatch: pyte
     shown = "".join(str(o.get("data", {}).get("text/plain", "")) for o in outputs)
     assert (tmp_path.name in shown) == (made is not None), "the run that is named is the one that is explored"
     plots = sum("image/png" in o.get("data", {}) for o in outputs)
-    assert plots >= (6 if made is None else 2)
+    assert plots >= least
     assert not [o for o in outputs if o.output_type == "stream"], "warnings and prints are not for readers"

@@ -62,14 +62,13 @@ def _say_version(asked: bool) -> None:
     """The program and the build of the engine that it found, which a worker process asks the loaded library for."""
     if not asked:
         return
-    from importlib.metadata import version
-
     from bench.core.files import cache_directory
+    from bench.core.version import this_version
     from bench.engine.jobs import LibraryJob
     from bench.execute.local import LocalExecutor
 
     engine = LocalExecutor(cache_directory(None)).do(LibraryJob())
-    print(f"{COMMAND} {version(COMMAND)}")
+    print(f"{COMMAND} {this_version().version}")
     print(f"engine: llama-cpp-python {engine.binding} (llama.cpp {engine.llama_cpp}), built for {engine.isa}")
     raise typer.Exit
 

@@ -21,12 +21,14 @@ class Column:
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of a table. where: how to get it; about: what a row is, and what is not said by single columns."""
+    """The columns of a table. where: how to get it; about: what a row is, and what is not said by single columns; index: the
+    columns that are the index of the DataFrame which the library gives."""
 
     name: str
     where: str
     about: str
     columns: tuple[Column, ...]
+    index: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import pandas as pd
 from bench.core.formats import MISSING
 from bench.measures.columns import Columns
 from bench.records.run import Run
+from bench.statistics.estimates import Estimate
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,12 @@ class Frame:
         described = self.columns.columns if self.columns else ()
         units = {c.name: f"{c.name} ({c.unit})" if c.unit else c.name for c in described}
         return pd.DataFrame({units.get(name, name): [cell(v) for v in raw[name]] for name in raw.columns})
+
+
+def interval(name: str, estimate: Estimate | None) -> dict[str, float | None]:
+    """An estimate as three columns: NAME, NAME_low and NAME_high; NaN for none."""
+    e = estimate or Estimate(float("nan"))
+    return {name: e.value, f"{name}_low": e.low, f"{name}_high": e.high}
 
 
 def frame(columns: Columns, rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:

@@ -13,7 +13,9 @@ from bench.measures.registry import all_measures
 from bench.present.compare import COLUMNS as COMPARED
 from bench.present.files import FRAMES
 
-RECIPE_TABLE = Columns("recipe", "`resolve_recipe(...)`", "One row a tensor, in the order of the model.", TENSOR)
+RECIPE_TABLE = Columns(
+    "recipe", "`resolve_recipe(...)`", "One row a tensor, in the order of the model.", TENSOR, index=("tensor",)
+)
 SENSITIVITY = Columns(
     "sensitivity",
     "`sensitivity.csv`",
@@ -49,6 +51,15 @@ def markdown() -> Iterator[str]:
     yield "A column with an interval has two more, NAME_low and NAME_high: its 95 % interval, empty for fewer than 6 windows."
     yield "`files` leaves out the columns that a run has no figures for at all, such as `kl` in a run without a reference."
     for t in tables():
-        yield from ("", f"## {t.name}", "", f"{t.where}. {t.about}", "", "| column | unit | meaning |", "|---|---|---|")
+        index = f" Index of the DataFrame: {', '.join(f'`{name}`' for name in t.index)}." if t.index else ""
+        yield from (
+            "",
+            f"## {t.name}",
+            "",
+            f"{t.where}. {t.about}{index}",
+            "",
+            "| column | unit | meaning |",
+            "|---|---|---|",
+        )
         for c in t.columns:
             yield f"| {f'`{c.name}`, with interval' if c.interval else f'`{c.name}`'} | {c.unit} | {c.meaning} |"

@@ -6,17 +6,20 @@ Scores are the same on every machine with the same build of the engine, so runs 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
 from bench.core.errors import BenchError
 from bench.core.formats import MISSING, percent
 from bench.measures.columns import Column, Columns
+from bench.measures.frames import interval
 from bench.measures.windows import statistics as stats
 from bench.measures.windows.agreement import kl_change
 from bench.measures.windows.jobs import WindowResult
 from bench.measures.windows.runs import windows_of
 from bench.records.run import Run
+from bench.statistics.estimates import Estimate
 from bench.statistics.verdicts import time_verdict, verdict, with_interval
 
 #: What may differ between runs that are compared: it is what one compares them for.
@@ -28,23 +31,22 @@ _NO_SPEED = "machine."
 COLUMNS = Columns(
     "compared",
     "`compare_runs(...)`",
-    "One row a recipe of both runs, as text.",
+    "One row a recipe of both runs: how the second run differs from the first, paired by window.",
     (
-        Column("Recipe", "name of a recipe that both runs have"),
-        Column("Δ PPL [95 %]", "change of perplexity from the first run to the second, paired by window", "%"),
+        Column("recipe", "name of a recipe that both runs have"),
+        Column("ppl_change", "PPL / PPL of the first run - 1; 0.1 is 10 % worse", "ratio", interval=True),
+        Column("kl_change", "mean KL divergence from the reference minus that of the first run", "nats", interval=True),
+        Column("same_scores", "whether every window has the same score in both runs, to the last digit"),
+        Column("bytes_change", "size of the file / that of the first run - 1", "ratio"),
         Column(
-            "Perplexity",
-            "what the interval allows to say: B is the second run; or that every window has the same score",
-        ),
-        Column("Δ KL [95 %]", "change of the mean KL divergence from the reference", "nats"),
-        Column("Δ Size", "change of the file's size", "%"),
-        Column(
-            "Time ratio to reference [95 %]",
-            "time for a window, each relative to its run's reference in the same pass: second run / first",
+            "time_ratio",
+            "time for a window / that of the first run, each relative to its run's reference in the same pass; none on "
+            "different machines",
             "ratio",
+            interval=True,
         ),
-        Column("Time", "what that interval allows to say; on different machines nothing"),
     ),
+    index=("recipe",),
 )
 
 
@@ -82,11 +84,24 @@ def comparison_notes(a: Run, b: Run, table: pd.DataFrame) -> list[str]:
     return said
 
 
-def comparison_table(a: Run, b: Run) -> pd.DataFrame:
-    """Every recipe of both runs: how B differs from A, paired by window, with intervals and what they allow to say.
+@dataclass(frozen=True)
+class Change:
+    """How a recipe of run B differs from that of run A. ppl: ratio - 1; kl: nats, None without a reference; bytes: ratio - 1;
+    time: ratio of the times relative to the reference's, None where they do not compare."""
+
+    recipe: str
+    ppl: Estimate
+    kl: Estimate | None
+    same_scores: bool
+    bytes: float
+    time: Estimate | None
+
+
+def changes(a: Run, b: Run) -> list[Change]:
+    """Every recipe of both runs, paired by window.
 
     Timings of two runs are not interleaved, so a recipe's are taken relative to the reference's of the same pass: what
-    the machine as a whole did between the runs cancels out.
+    the machine as a whole did between the runs cancels out. Raises BenchError for runs that do not compare.
     """
     check_comparable(a, b)
     timed = same_machine(a, b)
@@ -94,29 +109,62 @@ def comparison_table(a: Run, b: Run) -> pd.DataFrame:
         rules = a.files[name].rules, b.files[name].rules
         if None not in rules and rules[0] != rules[1]:
             raise BenchError(f"cannot compare: {name} stands for other rules in one run than in the other")
-    rows = []
+    found = []
     for name in a.files:
         first, second = windows_of(a).results(name), windows_of(b).results(name)
         if not (first and second):
             continue
-        change, kl, ratio = stats.perplexity_change(first, second), kl_change(first, second), None
+        ratio = None
         if timed and a.reference and b.reference and name != a.reference:
             (ref_a, in_a), (ref_b, in_b) = (
                 windows_of(a).same_sitting(a.reference, name),
                 windows_of(b).same_sitting(b.reference, name),
             )
             ratio = stats.relative_time_ratio(in_a, in_b, ref_a, ref_b)
-        rows.append(
-            {
-                "Recipe": name,
-                "Δ PPL [95 %]": with_interval(change, percent),
-                "Perplexity": _SAME if _equal(first, second) else verdict(change, "B better", "B worse"),
-                "Δ KL [95 %]": with_interval(kl, "{:+.4f}".format) if kl else MISSING,
-                "Δ Size": percent(b.files[name].n_bytes / a.files[name].n_bytes - 1),
-                "Time ratio to reference [95 %]": with_interval(ratio, "{:.3f}".format) if ratio else MISSING,
-                "Time": time_verdict(ratio) if ratio else MISSING if timed else "different machines",
-            }
+        found.append(
+            Change(
+                recipe=name,
+                ppl=stats.perplexity_change(first, second),
+                kl=kl_change(first, second),
+                same_scores=_equal(first, second),
+                bytes=b.files[name].n_bytes / a.files[name].n_bytes - 1,
+                time=ratio,
+            )
         )
-    if not rows:
+    if not found:
         raise BenchError("cannot compare: no recipe has all its windows in both runs; finish them first")
+    return found
+
+
+def comparison_frame(a: Run, b: Run) -> pd.DataFrame:
+    """Those changes as numbers."""
+    rows = [
+        {
+            "recipe": c.recipe,
+            **interval("ppl_change", c.ppl),
+            **interval("kl_change", c.kl),
+            "same_scores": c.same_scores,
+            "bytes_change": c.bytes,
+            **interval("time_ratio", c.time),
+        }
+        for c in changes(a, b)
+    ]
+    return pd.DataFrame(rows)
+
+
+def comparison_table(a: Run, b: Run) -> pd.DataFrame:
+    """Those changes as text, with intervals and what they allow to say."""
+    elsewhere = MISSING if same_machine(a, b) else "different machines"
+    rows = [
+        {
+            "Recipe": c.recipe,
+            "Δ PPL [95 %]": with_interval(c.ppl, percent),
+            "Perplexity": _SAME if c.same_scores else verdict(c.ppl, "B better", "B worse"),
+            "Δ KL [95 %]": with_interval(c.kl, "{:+.4f}".format) if c.kl else MISSING,
+            "Δ Size": percent(c.bytes),
+            "Time ratio to reference [95 %]": with_interval(c.time, "{:.3f}".format) if c.time else MISSING,
+            "Time": time_verdict(c.time) if c.time else elsewhere,
+        }
+        for c in changes(a, b)
+    ]
     return pd.DataFrame(rows)

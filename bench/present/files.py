@@ -106,7 +106,13 @@ def _types(run: Run) -> pd.DataFrame:
     return frame(TYPES, rows).astype({"layer": "Int64"})
 
 
-TYPES = Columns("types", "`load_run(...).types`", "One row a recipe and tensor.", (RECIPE, FAMILY, *TENSOR))
+TYPES = Columns(
+    "types",
+    "`load_run(...).types`",
+    "One row a recipe and tensor.",
+    (RECIPE, FAMILY, *TENSOR),
+    index=("recipe", "tensor"),
+)
 FRAMES = (
     Frame("types", _types, columns=TYPES, attribute="types"),
     Frame("others", others_table, others_table, "files of others: run with --compare"),

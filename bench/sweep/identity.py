@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bench.choose.chooser import Resolved
+from bench.core.version import DISTRIBUTION, this_version
 from bench.engine.settings import LibraryInfo
 from bench.models.compared import FAMILY, Compared
 from bench.models.reference import Reference
@@ -90,24 +90,15 @@ def default_directory(identity: Identity) -> Path:
 
 
 def versions(library: LibraryInfo) -> dict[str, str]:
+    """Versions by package, and `commit` of this program where it is known."""
     found = {"python": platform.python_version(), "llama-cpp-python": library.binding, "llama.cpp": library.llama_cpp}
-    for package in ("dynamicgate-bench", "gguf", "numpy", "datasets", "pandas", "pytest-benchmark"):
+    own = this_version()
+    found[DISTRIBUTION] = own.version
+    for package in ("gguf", "numpy", "datasets", "pandas", "pytest-benchmark"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = "not installed"
-    if commit := _commit():
-        found["commit"] = commit
+    if own.commit:
+        found["commit"] = own.commit
     return found
-
-
-def _commit() -> str | None:
-    """Commit of the checkout that this program runs from, `-dirty` when it was changed since; None where there is none."""
-    root = Path(__file__).parents[2]
-    if not (root / ".git").exists():
-        return None
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None
-    except (OSError, subprocess.SubprocessError):
-        return None

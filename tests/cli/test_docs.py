@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from bench.api import RunFrames, load_run
+from bench.api.runs import RunFrames, compare_runs, load_run
 from bench.cli import docs
 from bench.measures.problems.jobs import ProblemResult
 from bench.measures.problems.records import ProblemRecord, ProblemSetIdentity
@@ -20,7 +20,6 @@ from bench.measures.samples.jobs import Completion
 from bench.measures.samples.records import SampleRecord
 from bench.measures.windows.tables import PUBLISHED_COLUMNS
 from bench.present import columns
-from bench.present.compare import comparison_table
 from tests.support.records import file_record, run_of, window_record
 from tests.support.tiny import write_model
 
@@ -79,28 +78,31 @@ def with_problems_and_samples() -> RunFrames:
 
 
 def actual_columns(name: str) -> list[str]:
-    """Columns of a table as the program makes it."""
+    """Columns of a table as the library gives it, with its index."""
     run = load_run(PUBLISHED[0])
-    if name in ("problems", "samples"):
-        return [*getattr(with_problems_and_samples(), name)]
-    if name in ("files", "windows", "kinds", "types"):
-        return [*getattr(run, name)]
-    if name == "tokens":
-        return [*run.tokens("IQ1_S")]
-    if name == "compared":
-        return [*comparison_table(run.run, run.run)]
     if name == "comparison":
         return PUBLISHED_COLUMNS
     if name == "sensitivity":
         csv = ROOT / "results" / "smollm2-135m-sensitivity" / "sensitivity.csv"
         return csv.read_text(encoding="utf-8").partition("\n")[0].split(",")
-    assert name == "recipe", f"{name}: say how to get it"
-    return [c for c in run.types if c not in ("recipe", "family")]  # test_api.py has the frame itself
+    if name == "recipe":  # test_api.py has the frame itself
+        return [c for c in run.types.reset_index() if c not in ("recipe", "family")]
+    frames = {
+        "tokens": lambda: run.tokens("IQ1_S"),
+        "paired": run.paired,
+        "equal-size": load_run(PUBLISHED[1]).equal_size,
+        "compared": lambda: compare_runs(run, run),
+        "problems": lambda: with_problems_and_samples().problems,
+        "samples": lambda: with_problems_and_samples().samples,
+    }
+    frame = frames.get(name, lambda: getattr(run, name))()
+    return [*frame.index.names, *frame.columns]
 
 
 @pytest.mark.parametrize("table", columns.tables(), ids=lambda t: t.name)
 def test_every_column_is_documented_and_every_documented_one_is_there(table: columns.Table) -> None:
-    assert list(table.names) == actual_columns(table.name)
+    found = actual_columns(table.name)
+    assert sorted(table.names) == sorted(found) and tuple(found[: len(table.index)]) == table.index
     assert all(c.meaning for c in table.columns)
 
 
@@ -116,7 +118,8 @@ def test_the_examples_of_the_library_page_run(
 ) -> None:
     for name in ("smollm2-135m-instruct", "before", "after"):
         shutil.copytree(PUBLISHED[0], tmp_path / "results" / name)
-    shutil.copytree(PUBLISHED[1], tmp_path / "results" / "other")
+    for name in ("smollm2-135m-instruct-sizes", "other"):
+        shutil.copytree(PUBLISHED[1], tmp_path / "results" / name)
     write_model(tmp_path / "model.gguf")
     shutil.copy(text, tmp_path / "text.txt")
     monkeypatch.chdir(tmp_path)
@@ -124,7 +127,7 @@ def test_the_examples_of_the_library_page_run(
     blocks = re.findall(
         r"^```python\n(.*?)^```", (ROOT / "docs" / "library.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
     )
-    assert len(blocks) >= 8
+    assert len(blocks) >= 16
     names: dict[str, object] = {}
     for number, block in enumerate(blocks, 1):
         capsys.readouterr()

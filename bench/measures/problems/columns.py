@@ -23,4 +23,5 @@ PROBLEMS = Columns(
         Column("completion", "what the file wrote"),
         Column("expected", "what belongs into the gap"),
     ),
+    index=("recipe", "set", "problem"),
 )

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-import pandas as pd
-
 from bench.measures.frames import Frame
 from bench.measures.measure import Measure
 from bench.measures.plan import Plan, Stage
 from bench.measures.propagation import tables
+from bench.measures.propagation.frames import FRAME
 from bench.measures.propagation.options import Asked
 from bench.measures.propagation.records import PropagationRecord
 from bench.measures.propagation.runs import propagation_of
@@ -21,18 +20,6 @@ from bench.records.run import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-def _frame(run: Run) -> pd.DataFrame:
-    """A row for every recipe, window and layer: relative errors (see compute.py)."""
-    rows = [
-        {"recipe": name, "window": window, "layer": layer}
-        | {part: getattr(result, part)[layer] for part in ("residual", "attention", "feed_forward")}
-        for name, by_window in propagation_of(run).items()
-        for window, result in by_window.items()
-        for layer in range(len(result.residual))
-    ]
-    return pd.DataFrame(rows)
 
 
 class Propagation(Measure):
@@ -70,8 +57,7 @@ class Propagation(Measure):
         return draw(run)
 
     def frames(self) -> Sequence[Frame]:
-        needs = "errors of hidden states: run with --propagation"
-        return [Frame("propagation", _frame, tables.propagation_table, needs)]
+        return [FRAME]
 
     def quotes(self, run: Run) -> Mapping[str, str]:
         return {"claim": tables.claim(run)}

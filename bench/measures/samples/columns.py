@@ -18,4 +18,5 @@ SAMPLES = Columns(
         Column("same_until", "index of the first token that is not the reference's, none where all are", "tokens"),
         Column("agreeing", "the reference's tokens that stand at the same place", SHARE),
     ),
+    index=("recipe", "prompt"),
 )

@@ -65,6 +65,7 @@ FILES = Columns(
             interval=True,
         ),
     ),
+    index=("recipe",),
 )
 
 
@@ -89,6 +90,7 @@ WINDOWS = Columns(
         Column("load", "load average of the machine over the minute before", "processes"),
         Column("sitting", "when the program was started; times compare within a sitting and a window only"),
     ),
+    index=("recipe", "window"),
 )
 
 
@@ -104,6 +106,7 @@ KINDS = Columns(
         Column("ppl", "perplexity over them"),
         Column("kl", "mean KL divergence from the reference over them", "nats"),
     ),
+    index=("recipe", "kind"),
 )
 
 
@@ -122,6 +125,44 @@ TOKENS = Columns(
         Column("same_top", "whether the likeliest token is the reference's"),
         Column("reference_top_correct", "whether the reference's likeliest token is the correct one"),
     ),
+    index=("window", "position"),
+)
+
+
+#: Of recipes that are held against others.
+_CHANGES = (
+    RECIPE,
+    Column("against", "name of the recipe that it is held against"),
+    Column("bytes", "size of the recipe's file", "bytes"),
+    Column("bytes_change", "size / that of the other's file - 1", "ratio"),
+    Column("ppl_change", "PPL / PPL of the other - 1, paired by window; -0.1 is 10 % better", "ratio", interval=True),
+    Column("kl_change", "mean KL divergence minus that of the other, paired by window", "nats", interval=True),
+    Column(
+        "time_ratio",
+        "time for a window / that of the other, median of the ratios within passes",
+        "ratio",
+        interval=True,
+    ),
+    Column(
+        "can_be_told",
+        "whether the reference can judge both files; it cannot judge files of as many bits as it was once stored in itself",
+    ),
+)
+
+PAIRED = Columns(
+    "paired",
+    "`load_run(...).paired()`",
+    "One row a mixed recipe, held against the standard file of the same base, or a recipe that was asked for.",
+    _CHANGES,
+    index=("recipe",),
+)
+
+EQUAL_SIZE = Columns(
+    "equal-size",
+    "`load_run(...).equal_size()`",
+    "One row a recipe that got its types within the size of another: automatic choices, and random controls.",
+    (*_CHANGES, Column("is_control", "whether it is a random control of the other")),
+    index=("recipe",),
 )
 
 

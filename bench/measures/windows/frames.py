@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bench.core.errors import BenchError, nearest
-from bench.measures.frames import Frame, frame
+from bench.measures.frames import Frame, frame, interval
 from bench.measures.windows import columns, equal_size, tables
 from bench.measures.windows import statistics as stats
 from bench.measures.windows.agreement import kl_by_kind, kl_change, mean_kl
@@ -23,13 +23,8 @@ from bench.measures.windows.jobs import (
 from bench.measures.windows.runs import windows_of
 from bench.measures.windows.tables import full_frame
 from bench.records.families import mixed_pairs, pairs
+from bench.records.resolution import resolution
 from bench.records.run import Run
-from bench.statistics.estimates import Estimate
-
-
-def _interval(name: str, estimate: Estimate | None) -> dict[str, object]:
-    e = estimate or Estimate(float("nan"))
-    return {name: e.value, f"{name}_low": e.low, f"{name}_high": e.high}
 
 
 def _comparison(run: Run) -> pd.DataFrame:
@@ -47,29 +42,35 @@ def _comparison(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _against(run: Run, pairs: Mapping[str, str]) -> pd.DataFrame:
-    """Recipes against others, paired by window: changes of perplexity (ratio - 1), KL divergence (nats), bytes (ratio - 1), and
-    the ratio of times."""
-    rows = []
-    for name, other in pairs.items():
+def changes(run: Run, held: Mapping[str, str]) -> pd.DataFrame:
+    """Recipes held against others, {recipe: the other}, paired by window; those that lack a window are left out."""
+    told, rows = resolution(run), []
+    for name, other in held.items():
         this, before = windows_of(run).results(name), windows_of(run).results(other)
         if this and before:
             row: dict[str, object] = {"recipe": name, "against": other, "bytes": run.files[name].n_bytes}
             row["bytes_change"] = run.files[name].n_bytes / run.files[other].n_bytes - 1
-            row |= _interval("ppl_change", stats.perplexity_change(before, this))
-            row |= _interval("kl_change", kl_change(before, this))
-            row |= _interval("time_ratio", stats.time_ratio(*windows_of(run).same_sitting(other, name)))
+            row |= interval("ppl_change", stats.perplexity_change(before, this))
+            row |= interval("kl_change", kl_change(before, this))
+            row |= interval("time_ratio", stats.time_ratio(*windows_of(run).same_sitting(other, name)))
+            row["can_be_told"] = told.beyond.isdisjoint((name, other))
             rows.append(row)
-    return pd.DataFrame(rows)
+    return frame(columns.PAIRED, rows)
+
+
+def standards(run: Run) -> dict[str, str]:
+    """{mixed recipe: the standard file of the same base}, of the pairs that the run has."""
+    return {p.gated: p.standard for p in mixed_pairs(run) if p.gated and p.standard}
 
 
 def _paired(run: Run) -> pd.DataFrame:
-    return _against(run, {p.gated: p.standard for p in mixed_pairs(run) if p.gated and p.standard})
+    return changes(run, standards(run))
 
 
 def _equal_size(run: Run) -> pd.DataFrame:
     held = {n: f.choice.against for n, f in run.files.items() if f.choice and f.choice.against in run.files}
-    return _against(run, {n: other for n, other in held.items() if other})
+    found = changes(run, {n: other for n, other in held.items() if other})
+    return found.assign(is_control=["random" in run.files[n].family for n in found["recipe"]])
 
 
 def _reference(run: Run) -> pd.DataFrame:
@@ -183,9 +184,15 @@ def _token_frame(result: WindowResult, data: TokenData, window: int) -> pd.DataF
 FRAMES = (
     Frame("comparison", _comparison, tables.published_table, "a DynamicGate recipe", columns.COMPARISON),
     Frame("files", full_frame, tables.full_table, columns=columns.FILES, attribute="files"),
-    Frame("paired", _paired, tables.paired_table, "a recipe and the standard one of the same base"),
+    Frame("paired", _paired, tables.paired_table, "a recipe and the standard one of the same base", columns.PAIRED),
     Frame("reference", _reference, tables.reference_table, "recipes that were compared with a reference"),
-    Frame("equal-size", _equal_size, equal_size.equal_size_table, "recipes with a size, such as auto@IQ2_S"),
+    Frame(
+        "equal-size",
+        _equal_size,
+        equal_size.equal_size_table,
+        "recipes with a size, such as auto@IQ2_S",
+        columns.EQUAL_SIZE,
+    ),
     Frame("kinds", _kinds, tables.kinds_table, "several kinds of prompts", columns.KINDS, "kinds"),
     Frame("kl-kinds", _kinds, tables.kl_kinds_table, "several kinds of prompts"),
     Frame("windows", _windows, columns=columns.WINDOWS, attribute="windows"),

@@ -1,0 +1,239 @@
+"""What the commands do, as functions: a run, the types that a recipe gives, one file's score."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.api.runs import RunFrames, load_run
+from bench.api.scores import Score, score_of
+from bench.core.errors import BenchError, nearest
+from bench.core.files import cache_directory
+from bench.core.progress import Reporter, be_quiet
+from bench.measures.folders import option_types
+from bench.measures.frames import frame
+from bench.present import columns
+from bench.present.files import tensor_rows
+from bench.workbench.options import Options
+
+Named = str | Path
+
+
+def run(
+    recipes: Named | Iterable[Named] | None = None,
+    *,
+    model: Named | None = None,
+    windows: int | None = None,
+    out: Named | None = None,
+    compare: Named | Iterable[Named] = (),
+    text: Named | None = None,
+    dataset: str | None = None,
+    window: int = 2048,
+    threads: int | None = None,
+    generate: int = 32,
+    imatrix: Named | None = None,
+    no_imatrix: bool = False,
+    calibration: Named | None = None,
+    calibration_chunks: int = 0,
+    isa: str | None = None,
+    allow_quantized: bool = False,
+    widen: bool = False,
+    cache: Named | None = None,
+    quiet: bool = False,
+    **measures: object,
+) -> RunFrames:
+    """Build, score and time recipes beside a reference, as `dynamicgate-bench run` does, and return the run.
+
+    It is resumed where it stopped, and records, tables and plots lie in its directory, as after the command; `bench.load_run`
+    finds it there again. Progress is told on standard error.
+
+    recipes: names or paths of recipe files, "IQ2_XXS,DG-IQ2_XXS" or a list; None for the suite `dynamicgate`. model: a GGUF file,
+    hf:owner/repo:file, a checkpoint; None for the default model. windows: how many to score, None for 8. window: tokens in one.
+    out: the run's directory, None for results/local/MODEL-ID. compare: files of others to measure beside the recipes.
+    quiet: tell of warnings only. measures: what other measures are asked for, by the names of their options:
+    propagation=True, samples=40, kinds=["fim", "chat"]. The others are the command's options of the same names.
+
+    A recipe that cannot be built or measured does not end the run: see `failures` and `is_complete` of what is returned.
+    Raises BenchError for what makes the run impossible.
+    """
+    from bench.present.output import write_outputs
+    from bench.sweep.sweep import Sweep
+
+    options = _options(
+        recipes=None if recipes is None else _several(recipes),
+        model=_text(model),
+        windows=windows,
+        out=_path(out),
+        compare=_several(compare),
+        text=_path(text),
+        dataset=dataset,
+        window=window,
+        threads=threads,
+        generate=generate,
+        imatrix=_path(imatrix),
+        no_imatrix=no_imatrix,
+        calibration=_path(calibration),
+        calibration_chunks=calibration_chunks,
+        isa=isa,
+        allow_quantized=allow_quantized,
+        widen=widen,
+        cache=cache_directory(_path(cache)),
+        measures=_asked(measures),
+    )
+    sweep = Sweep(options, _reporter(quiet))
+    sweep.execute()
+    done = load_run(sweep.directory)
+    with _backend_kept():
+        write_outputs(done.run, sweep.directory, only_if_older=True)
+    return done
+
+
+def resolve_recipe(
+    name: Named,
+    model: Named | None = None,
+    *,
+    imatrix: Named | None = None,
+    no_imatrix: bool = False,
+    calibration: Named | None = None,
+    calibration_chunks: int = 0,
+    threads: int | None = None,
+    allow_quantized: bool = False,
+    widen: bool = False,
+    cache: Named | None = None,
+    quiet: bool = False,
+) -> pd.DataFrame:
+    """The type that a recipe gives every tensor of a model, before anything is built: `recipe show` as a DataFrame.
+
+    name: as on the command line, IQ2_XXS, DG-IQ2_XXS, or the path of a recipe file; model: None for the default one.
+    Index: tensor; columns: layer, kind, type, bits (a weight), asked. The frame's `attrs` have what is of the whole file: recipe,
+    description, model, bytes (exact) and bits_per_weight. A recipe that leaves a choice (DG-..., auto@SIZE) is chosen first,
+    which takes minutes. Raises BenchError.
+    """
+    from bench.choose.on_request import show_recipe
+    from bench.workbench.work import Work
+
+    options = _options(
+        model=_text(model),
+        recipes=(str(name),),
+        imatrix=_path(imatrix),
+        no_imatrix=no_imatrix,
+        calibration=_path(calibration),
+        calibration_chunks=calibration_chunks,
+        threads=threads,
+        allow_quantized=allow_quantized,
+        widen=widen,
+        cache=cache_directory(_path(cache)),
+    )
+    found: dict[str, Any] = show_recipe(Work(options, _reporter(quiet)))
+    rows = tensor_rows(found["types"], found["replaced"])
+    made = frame(columns.RECIPE_TABLE, rows).astype({"layer": "Int64"}).set_index(list(columns.RECIPE_TABLE.index))
+    made.attrs = {key: found[key] for key in ("recipe", "description", "model", "bytes", "bits_per_weight")}
+    return made
+
+
+def score(
+    file: Named,
+    *,
+    text: Named | None = None,
+    dataset: str | None = None,
+    window: int = 2048,
+    windows: int | None = None,
+    threads: int | None = None,
+    generate: int = 0,
+    timed: bool = False,
+    isa: str | None = None,
+    cache: Named | None = None,
+    quiet: bool = False,
+) -> Score:
+    """Score one GGUF file in a worker process, as `ppl` does, and return its perplexity and speed.
+
+    text: path of a UTF-8 text, instead of the fixed prompts; window: in tokens; windows: None for all of the text;
+    threads: None for one for each physical core; generate: tokens to generate for each window. timed: by pytest-benchmark, for
+    times that are to be compared. Raises BenchError.
+    """
+    from bench.measures.windows.single import score as scored
+    from bench.workbench.work import Work
+
+    options = _options(
+        text=_path(text),
+        dataset=dataset,
+        window=window,
+        windows=windows,
+        threads=threads,
+        generate=generate,
+        isa=isa,
+        cache=cache_directory(_path(cache)),
+    )
+    return score_of(scored(Work(options, _reporter(quiet)), str(file), timed=timed))
+
+
+def _options(**given: Any) -> Options:
+    """What was asked as one value. Raises BenchError for a number that is out of the range of its option."""
+    _check_ranges(Options, given)
+    return Options(**given)
+
+
+def _check_ranges(of: type, given: dict[str, Any]) -> None:
+    for field in fields(of):
+        least, value = field.metadata.get("min"), given.get(field.name)
+        if least is not None and value is not None and value < least:
+            raise BenchError(f"{field.name}={value}: must be at least {least}")
+
+
+def _asked(given: dict[str, object]) -> dict[str, Any]:
+    """What measures are asked for, {name of a measure: its options}."""
+    types = option_types()
+    known = {f.name: name for name, of in types.items() for f in fields(of)}
+    asked: dict[str, dict[str, Any]] = {name: {} for name in types}
+    for option, value in given.items():
+        if option not in known:
+            raise TypeError(f"run() has no option {option!r}{nearest(option, known)}; measures have {', '.join(known)}")
+        many = isinstance(value, Iterable) and not isinstance(value, str)
+        default = next(f.default for f in fields(types[known[option]]) if f.name == option)
+        tuple_wanted = isinstance(default, tuple)
+        asked[known[option]][option] = tuple(value) if many else (value,) if tuple_wanted else value  # type: ignore[arg-type]
+    for name, values in asked.items():
+        _check_ranges(types[name], values)
+    return {name: types[name](**values) for name, values in asked.items()}
+
+
+def _several(given: Named | Iterable[Named]) -> tuple[str, ...]:
+    """Names, given one by one or separated by commas as they are typed."""
+    if isinstance(given, str):
+        return tuple(part.strip() for part in given.split(",") if part.strip())
+    return (str(given),) if isinstance(given, Path) else tuple(map(str, given))
+
+
+def _text(given: Named | None) -> str | None:
+    return None if given is None else str(given)
+
+
+def _path(given: Named | None) -> Path | None:
+    return None if given is None else Path(given)
+
+
+def _reporter(quiet: bool) -> Reporter:
+    """A reporter asks once, when it is made, whether to be quiet."""
+    be_quiet(quiet)
+    try:
+        return Reporter()
+    finally:
+        be_quiet(False)
+
+
+@contextmanager
+def _backend_kept() -> Iterator[None]:
+    """Plots that are written to files leave a notebook its own way to show plots."""
+    import matplotlib as mpl
+    from matplotlib import pyplot
+
+    before = mpl.get_backend()
+    try:
+        yield
+    finally:
+        pyplot.switch_backend(before)
