@@ -63,16 +63,17 @@ def same_machine(a: Run, b: Run) -> bool:
 
 
 #: Said of a recipe whose windows all have the same score in both runs.
-_SAME = "equal to the last digit"
+SAME_SCORES = "equal to the last digit"
 
 
-def _equal(a: Sequence[WindowResult], b: Sequence[WindowResult]) -> bool:
+def same_scores(a: Sequence[WindowResult], b: Sequence[WindowResult]) -> bool:
+    """Whether two files have the same score in every window, to the last digit."""
     return [w.by_kind for w in a] == [w.by_kind for w in b]
 
 
 def comparison_notes(a: Run, b: Run, table: pd.DataFrame) -> list[str]:
     """What a reader must know beside the table, a sentence each."""
-    equal = int((table["Perplexity"] == _SAME).sum())
+    equal = int((table["Perplexity"] == SAME_SCORES).sum())
     said = [f"{equal} of {len(table)} files have the same score in every window, to the last digit."] if equal else []
     if not same_machine(a, b):
         said.append(
@@ -110,7 +111,7 @@ def comparison_table(a: Run, b: Run) -> pd.DataFrame:
             {
                 "Recipe": name,
                 "Δ PPL [95 %]": with_interval(change, percent),
-                "Perplexity": _SAME if _equal(first, second) else verdict(change, "B better", "B worse"),
+                "Perplexity": SAME_SCORES if same_scores(first, second) else verdict(change, "B better", "B worse"),
                 "Δ KL [95 %]": with_interval(kl, "{:+.4f}".format) if kl else MISSING,
                 "Δ Size": percent(b.files[name].n_bytes / a.files[name].n_bytes - 1),
                 "Time ratio to reference [95 %]": with_interval(ratio, "{:.3f}".format) if ratio else MISSING,
