@@ -31,7 +31,6 @@ from bench.present.check_rows import (
     judged,
     ratio,
 )
-from bench.present.compare import SAME_SCORES, same_scores
 from bench.present.thresholds import Thresholds
 from bench.records.run import Run
 from bench.statistics.estimates import MIN_FOR_INTERVAL, Estimate
@@ -127,7 +126,7 @@ def check(
             if obstacle is None and name != times.reference:
                 rows += times.rows(name, (timings[0][name], timings[1][name]), thresholds)
     scores = [row for row in rows if row.figure in (PPL, KL)]
-    if equal := sum(row.verdict == SAME_SCORES for row in scores):
+    if equal := sum(row.verdict == stats.SAME_SCORES for row in scores):
         told.append(f"{equal} of {len(scores)} scores are equal in every window, to the last digit")
     if never_asked:
         told.append(f"Not asked of the run, so not checked: {', '.join(never_asked)}")
@@ -185,12 +184,14 @@ def _quality(
     a, b = raw
     of_figure = partial(judged, name, raw=raw)
     change = stats.perplexity_change(before, after)
-    rows = [of_figure(PPL, change, thresholds.ppl_percent / 100, equal=same_scores(before, after))]
+    rows = [of_figure(PPL, change, thresholds.ppl_percent / 100, equal=stats.same_scores(before, after))]
     if "kl" in a:
         of_kl = kl_change(before, after)
         relative = of_kl.map(partial(_relative, to=a["kl"])) if of_kl else None
         row = of_figure(KL, relative, thresholds.kl_percent / 100, equal=_same_divergence(before, after))
-        if row.verdict != SAME_SCORES and b.get("kl", math.inf) <= floor:  # what rounding does to the reference itself
+        if (
+            row.verdict != stats.SAME_SCORES and b.get("kl", math.inf) <= floor
+        ):  # what rounding does to the reference itself
             row = replace(row, verdict="at the measurement floor", worse=False)
         rows.append(row)
     rows.append(of_figure(SIZE, Estimate(b["bytes"] / a["bytes"] - 1), thresholds.size_percent / 100))

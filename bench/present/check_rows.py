@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bench.core.formats import MISSING, divergence_text, perplexity_text, size
-from bench.present.compare import SAME_SCORES
+from bench.measures.windows.statistics import SAME_SCORES
 from bench.statistics.estimates import Estimate
 from bench.statistics.verdicts import time_verdict, with_interval
 

@@ -5,8 +5,6 @@ Scores are the same on every machine with the same build of the engine, so runs 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pandas as pd
 
 from bench.core.errors import BenchError
@@ -14,7 +12,6 @@ from bench.core.formats import MISSING, percent
 from bench.measures.columns import Column, Columns
 from bench.measures.windows import statistics as stats
 from bench.measures.windows.agreement import kl_change
-from bench.measures.windows.jobs import WindowResult
 from bench.measures.windows.runs import windows_of
 from bench.records.run import Run
 from bench.statistics.verdicts import time_verdict, verdict, with_interval
@@ -62,18 +59,9 @@ def same_machine(a: Run, b: Run) -> bool:
     return not any(d.startswith(_NO_SPEED) for d in a.identity.differences(b.identity))
 
 
-#: Said of a recipe whose windows all have the same score in both runs.
-SAME_SCORES = "equal to the last digit"
-
-
-def same_scores(a: Sequence[WindowResult], b: Sequence[WindowResult]) -> bool:
-    """Whether two files have the same score in every window, to the last digit."""
-    return [w.by_kind for w in a] == [w.by_kind for w in b]
-
-
 def comparison_notes(a: Run, b: Run, table: pd.DataFrame) -> list[str]:
     """What a reader must know beside the table, a sentence each."""
-    equal = int((table["Perplexity"] == SAME_SCORES).sum())
+    equal = int((table["Perplexity"] == stats.SAME_SCORES).sum())
     said = [f"{equal} of {len(table)} files have the same score in every window, to the last digit."] if equal else []
     if not same_machine(a, b):
         said.append(
@@ -111,7 +99,9 @@ def comparison_table(a: Run, b: Run) -> pd.DataFrame:
             {
                 "Recipe": name,
                 "Δ PPL [95 %]": with_interval(change, percent),
-                "Perplexity": SAME_SCORES if same_scores(first, second) else verdict(change, "B better", "B worse"),
+                "Perplexity": stats.SAME_SCORES
+                if stats.same_scores(first, second)
+                else verdict(change, "B better", "B worse"),
                 "Δ KL [95 %]": with_interval(kl, "{:+.4f}".format) if kl else MISSING,
                 "Δ Size": percent(b.files[name].n_bytes / a.files[name].n_bytes - 1),
                 "Time ratio to reference [95 %]": with_interval(ratio, "{:.3f}".format) if ratio else MISSING,
