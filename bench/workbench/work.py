@@ -41,7 +41,7 @@ from bench.workbench.text import Text, scored_text
 #: Tokens that llama.cpp computes at once.
 _UBATCH = 512
 #: Where in the cache files of one process lie.
-_SCRATCH = "scratch"
+SCRATCH = "scratch"
 
 
 class Work:
@@ -140,7 +140,7 @@ class Work:
 
     def scratch(self, name: str) -> Content:
         """A file of this process alone: the same run may be under way elsewhere."""
-        return Content(name=f"{_SCRATCH}/{os.getpid()}/{name}")
+        return Content(name=f"{SCRATCH}/{os.getpid()}/{name}")
 
     @contextmanager
     def scratch_files(self) -> Iterator[None]:

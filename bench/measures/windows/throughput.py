@@ -133,7 +133,7 @@ def timed_table(timed: Sequence[Timings], tests: Sequence[Test]) -> pd.DataFrame
     for test in tests:
         for t in timed:
             rates = t.tokens_per_second(test)
-            row = {"File": t.model.name, "Size": size(t.rounds[0].n_bytes), "Test": test.name}
+            row = {"File": t.model.name, "Size": size(t.model.stat().st_size), "Test": test.name}
             row["Tokens/s"] = f"{np.mean(rates):.2f} ± {_deviation(rates):.2f}"
             if len(timed) > 1:
                 ratio = None if t is base else time_ratio(base, t, test)
