@@ -73,6 +73,8 @@ def show_recipe(work: Work) -> dict[str, object]:
     [name] = work.options.recipes or ()
     recipe = find_recipe(name)
     check_importance(work.options, [recipe])
+    if work.options.imatrix:
+        _ = work.importance  # refused if it is of another model
     recipe = Chooser(work).resolve(recipe).recipe
     found = work.executor.do(PlanJob(model=work.model, recipe=recipe, with_importance=not work.options.no_imatrix))
     return {
@@ -90,7 +92,7 @@ def measure_sensitivity(work: Work, types: tuple[str, ...]) -> Sensitivities:
     """How sensitive the model's output is to its tensors: in the types that recipes are chosen by, and in others."""
     _ = work.threads
     check_importance(work.options, [])
-    _ = work.library
+    _ = work.library, work.importance
     chooser = Chooser(work)
     tensors, known = chooser.quantized(), chooser.with_importance
     probe = chooser.sensitivity()

@@ -31,7 +31,6 @@ from bench.sweep.forecast import forecast, tell
 from bench.sweep.identity import compared_record, default_directory, model_identity, reference_record, versions
 from bench.texts import prompts
 from bench.workbench.checks import check_importance, check_texts, check_window, check_windows
-from bench.workbench.kept import matrix_hash
 from bench.workbench.options import DEFAULT_WINDOWS, Options
 from bench.workbench.work import Work
 
@@ -106,7 +105,9 @@ class Sweep:
         if o.no_imatrix:
             return None
         if o.imatrix is not None:
-            return ImportanceIdentity(source="file", name=o.imatrix.name, sha256=matrix_hash(o.imatrix), chunks=None)
+            matrix = self.work.importance  # refused here, before anything is computed, if it is of another model
+            assert matrix is not None
+            return ImportanceIdentity(source="file", name=o.imatrix.name, sha256=matrix.sha256, chunks=None)
         name, digest = prompts.identify(o.calibration or prompts.CALIBRATION)
         return ImportanceIdentity(source="collected", name=name, sha256=digest, chunks=o.calibration_chunks)
 

@@ -162,12 +162,15 @@ class Work:
 
     @cached_property
     def importance(self) -> Matrix | None:
-        """The importance matrix to quantize with: the user's, one computed from the calibration text, or none."""
+        """The importance matrix to quantize with: the user's, one computed from the calibration text, or none.
+
+        Raises BenchError for a file that is no matrix of this model.
+        """
         o = self.options
         if o.no_imatrix:
             return None
         if o.imatrix:
-            return Matrix.of_file(o.imatrix, self.executor)
+            return Matrix.of_file(o.imatrix, self.reference.info, self.executor)
         calibration, reference = self.calibration, self.reference
         named = key(reference.sha256, calibration.key, o.calibration_chunks, self.library.binding, self.library.isa)
         content = Content(name=f"imatrix/{reference.path.stem}-{named}.gguf")

@@ -196,28 +196,59 @@ def test_a_text_shorter_than_a_window(bench: Bench, tiny: Path, tmp_path: Path) 
     )
 
 
-def test_another_models_importance_matrix(bench: Bench, tiny: Path, text: Path, tmp_path: Path, cache: Path) -> None:
-    other = ImportanceMatrix(
-        {"blk.0.attn_q.weight": Entry(np.ones((1, 64), np.float32), np.ones(1, np.float32))}, (), 1, 512
-    )
-    imatrix.write(other, tmp_path / "other.gguf")
-    assert_refused(
-        bench(
-            "quantize",
-            "IQ1_S",
-            tmp_path / "q.gguf",
-            "--model",
-            tiny,
-            "--imatrix",
-            tmp_path / "other.gguf",
-            "--cache",
-            cache,
-        ),
-        "other.gguf",
-        "64 columns here and 256",
-        "another model",
-    )
-    assert not (tmp_path / "q.gguf").exists()
+@pytest.fixture
+def wrong_matrix(request: pytest.FixtureRequest, tiny: Path, tmp_path: Path) -> Path:
+    """What is no importance matrix of the tiny model, which has four layers of width 256."""
+
+    def of(layers: int, columns: int = 256, name: str = "attn_q") -> bytes:
+        entry = Entry(np.ones((1, columns), np.float32), np.ones(1, np.float32))
+        entries = {f"blk.{i}.{name}.weight": entry for i in range(layers)}
+        imatrix.write(ImportanceMatrix(entries, (), 1, 512), tmp_path / "m.gguf")
+        return (tmp_path / "m.gguf").read_bytes()
+
+    contents = {
+        "another width": lambda: of(4, 64),
+        "another architecture": lambda: of(4, 256, "ssm_in"),
+        "fewer layers": lambda: of(3),
+        "more layers": lambda: of(5),
+        "a model": tiny.read_bytes,
+        "a text": lambda: b"hello, world, this is text",
+        "cut short": lambda: of(4)[:-2000],
+    }
+    path = tmp_path / "wrong.gguf"
+    path.write_bytes(contents[request.param]())
+    return path
+
+
+WRONG_MATRICES = [
+    ("another width", "64 columns here and 256"),
+    ("another architecture", "none of its tensors are in tiny.gguf"),
+    ("fewer layers", "is of 3 layers and tiny.gguf has 4"),
+    ("more layers", "is of 5 layers and tiny.gguf has 4"),
+    ("a model", "holds no importance data"),
+    ("a text", "is no importance matrix"),
+    ("cut short", "is cut short"),
+]
+
+
+@pytest.mark.parametrize(("wrong_matrix", "said"), WRONG_MATRICES, indirect=["wrong_matrix"])
+def test_a_wrong_importance_matrix_is_refused_before_anything_is_computed(
+    bench: Bench, wrong_matrix: Path, said: str, tiny: Path, text: Path, tmp_path: Path
+) -> None:
+    given = ("--model", tiny, "--imatrix", wrong_matrix, "--cache", tmp_path / "c")
+    scored = ("--text", text, "--window", 64, "--out", tmp_path / "out")
+    commands: list[tuple[object, ...]] = [
+        ("quantize", "IQ1_S", tmp_path / "q.gguf"),
+        ("recipe", "show", "Q4_K_M"),
+        ("recipe", "diff", "Q4_K_M", "auto@4bpw"),
+        ("sensitivity", "--out", tmp_path / "out"),
+        ("run", "--recipes", "Q4_K_M", *scored),
+        ("sample", "--recipes", "Q4_K_M", *scored),
+    ]
+    for command in commands:
+        assert_refused(bench(*command, *given), "wrong.gguf", said)
+    assert not (tmp_path / "q.gguf").exists() and not (tmp_path / "out").exists()
+    assert not {p.name for p in (tmp_path / "c").glob("*")} & {"quantized", "blocks", "sensitivity", "imatrix"}
 
 
 def test_directories_that_cannot_be_written(bench: Bench, tiny: Path, text: Path, tmp_path: Path, cache: Path) -> None:
