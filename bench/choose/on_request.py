@@ -11,9 +11,8 @@ from bench.choose.sensitivity import Sensitivities, measure, types_to_probe
 from bench.core.errors import BenchError
 from bench.core.files import complete_or_absent, file_sha256
 from bench.quantize.jobs import PlanJob
-from bench.recipes.files import packaged_recipes, read_recipe_file
 from bench.recipes.labels import file_label, plain
-from bench.recipes.recipe import SUITES, find_recipe, find_recipes, standard_formats
+from bench.recipes.recipe import find_recipe, find_recipes
 from bench.recipes.sizes import parse_size
 from bench.workbench.checks import check_importance
 from bench.workbench.options import Options
@@ -111,16 +110,6 @@ def measure_sensitivity(work: Work, types: tuple[str, ...]) -> Sensitivities:
         measured=tuple(measured),
         errors=chooser.prober.errors(wanted),
     )
-
-
-def list_recipes() -> dict[str, object]:
-    """Formats, the recipe files that come with the program, and suites."""
-    described = {prefix: read_recipe_file(path).description for prefix, path in packaged_recipes().items()}
-    return {
-        "formats": list(standard_formats()),
-        "recipes": described,
-        "suites": {n: list(r) for n, r in SUITES.items()},
-    }
 
 
 def imatrix_to(work: Work, target: Path, *, force: bool) -> dict[str, object]:

@@ -549,8 +549,26 @@ def test_recipe_show_and_list(bench: Bench, tiny: Path, tmp_path: Path, cache: P
     words = bench("recipe", "show", *arguments).out
     assert "OWN of tiny" in words and "attn_v       Q8_0 in 0–3\n" in words and "blk." not in words
     assert re.search(r"^blk\.2\.attn_v\.weight +Q8_0$", bench("recipe", "show", *arguments, "--all").out, re.MULTILINE)
-    listed = bench("recipe", "list").out
-    assert "DG-MIDDLE" in listed and "IQ1_S" in listed and "guide" in listed
+
+
+def test_recipes_are_listed_by_bits_with_the_sizes_of_their_files(
+    bench: Bench, tiny: Path, tmp_path: Path, cache: Path
+) -> None:
+    found = json.loads(bench("recipe", "list", "--model", tiny, "--cache", cache, "--json").out)
+    formats = {f["name"]: f for f in found["formats"]}
+    assert (formats["IQ2_XXS"]["bits"], formats["BF16"]["bits"], formats["Q4_K_M"]["bits"]) == (2, 16, 4)
+    assert [f["bits"] for f in found["formats"]] == sorted(f["bits"] for f in found["formats"])
+    shown = json.loads(bench("recipe", "show", "Q4_K_M", "--model", tiny, "--cache", cache, "--json").out)
+    assert formats["Q4_K_M"]["n_bytes"] == shown["bytes"]
+    assert formats["Q4_K_M"]["bits_per_weight"] == pytest.approx(shown["bits_per_weight"])
+    mixed = {m["name"]: m for m in found["mixed"]}
+    assert mixed["DG"]["at_most"] and mixed["DG"]["n_bytes"] == round(formats["IQ2_XXS"]["n_bytes"] * 1.04)
+    assert mixed["auto"]["n_bytes"] is None
+    text = bench("recipe", "list", "--model", tiny, "--cache", cache).out
+    assert "files of tiny" in text and "Bits per weight" in text
+    without = bench("recipe", "list", "--cache", tmp_path / "empty").out
+    assert "DG-MIDDLE" in without and "guide" in without and "name one with --model" in without
+    assert re.search(r"^\| +\| +IQ1_M +\| +needed \|$", without, re.MULTILINE)
 
 
 def test_recipe_diff_and_check(bench: Bench, tiny: Path, tmp_path: Path, cache: Path) -> None:
