@@ -25,6 +25,8 @@ def quantize_to(work: Work, target: Path, *, force: bool) -> list[dict[str, obje
     force: overwrite files that are there. Raises BenchError for one that is there otherwise, before anything is built.
     """
     recipes = find_recipes(work.options.recipes)
+    if not recipes:
+        raise BenchError("no recipe is named; name one or several, for instance IQ2_XXS,DG-IQ2_XXS")
     _ = work.threads  # refused before anything is read
     check_importance(work.options, recipes)
     several = len(recipes) > 1

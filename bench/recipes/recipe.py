@@ -129,11 +129,18 @@ SUITES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
+#: Stands for no recipe, in a run of files that others made.
+NO_RECIPES = "none"
 DEFAULT_RECIPES = SUITES["dynamicgate"]
 
 
 def find_recipes(names: tuple[str, ...] | None) -> list[Recipe]:
-    """The recipes of names, suites among them, each once, in order; None for the default suite. Raises BenchError with near names."""
+    """The recipes of names, suites among them, each once, in order; None for the default suite, ("none",) for no recipe at all.
+
+    Raises BenchError with near names.
+    """
+    if names is not None and len(names) == 1 and names[0].casefold() == NO_RECIPES:
+        return []
     expanded = [
         recipe
         for name in (DEFAULT_RECIPES if names is None else names)

@@ -26,6 +26,7 @@ from bench.records.identity import Identity, ImportanceIdentity, TextIdentity, u
 from bench.records.record import StageRecord
 from bench.records.run import Run
 from bench.records.store import RunStore
+from bench.sweep.alone import without_recipes
 from bench.sweep.build import build_files, resolve_recipes
 from bench.sweep.forecast import forecast, tell
 from bench.sweep.identity import compared_record, default_directory, model_identity, reference_record, versions
@@ -46,6 +47,7 @@ class Sweep:
 
     def __init__(self, options: Options, reporter: Reporter, only: Collection[str] | None = None) -> None:
         self.started = utc_now()
+        options = without_recipes(options, reporter)
         self.work = work = Work(options, reporter)
         self.recipes = find_recipes(options.recipes)
         check_importance(options, self.recipes)

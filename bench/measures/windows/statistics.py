@@ -91,7 +91,7 @@ def side_by_side(values: NDArray[np.float64]) -> list[Estimate]:
     within-subject designs).
     """
     by_pass = np.median(values, axis=0)
-    return [_resample(row, np.median) for row in values / by_pass * np.median(by_pass)]
+    return [median_of(row) for row in values / by_pass * np.median(by_pass)]
 
 
 def relative_time_ratio(
