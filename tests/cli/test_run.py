@@ -335,6 +335,8 @@ def test_info(bench: Bench, tiny: Path) -> None:
     )
     assert found["sha256"] == hashlib.sha256(tiny.read_bytes()).hexdigest() and found["chat_template"] == "none"
     assert found["heads"] == 4 and found["memory_at_512_tokens"] > found["bytes"]
+    short = json.loads(bench("info", tiny, "--context", 64, "--json").out)
+    assert found["bytes"] < short["memory_at_64_tokens"] < found["memory_at_512_tokens"]
 
 
 def test_ppl_equals_its_definition(bench: Bench, tiny: Path, text: Path, cache: Path) -> None:
