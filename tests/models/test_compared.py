@@ -146,6 +146,12 @@ def test_a_publishers_repository(
     fetched = len(hub.asked("GET", "*resolve*"))
     assert bench(*arguments).code == 0
     assert len(hub.asked("GET", "*resolve*")) == fetched
+    alone = bench("run", "--recipes", "none", "--compare", "hf:b/Tiny-GGUF:*.gguf", "--text", text, "--window", 64, "--windows", 1,
+                  "--generate", 0, "--cache", tmp_path / "cache", "--out", tmp_path / "alone")  # fmt: skip
+    assert alone.code == 0, alone.err
+    reference, other = load_run(tmp_path / "alone").files.values()
+    assert reference.family == "Reference" and "Tiny-Q8_0.gguf" in str(reference.origin) and "Q4_0" in str(other.origin)
+    assert len(hub.asked("GET", "*resolve*")) == fetched, "the parts of the split one were added up, nothing fetched twice"
 
 
 @pytest.mark.parametrize(
