@@ -23,7 +23,7 @@ def info(
             "--context",
             "-c",
             min=1,
-            help="Tokens of context to tell the memory for [default: 4096, or the model's own].",
+            help="Tokens of context to tell the memory for [default: 4096, or the model's own if that is less].",
         ),
     ] = None,
     cache: CacheOption = None,

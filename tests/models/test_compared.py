@@ -151,7 +151,9 @@ def test_a_publishers_repository(
     assert alone.code == 0, alone.err
     reference, other = load_run(tmp_path / "alone").files.values()
     assert reference.family == "Reference" and "Tiny-Q8_0.gguf" in str(reference.origin) and "Q4_0" in str(other.origin)
-    assert len(hub.asked("GET", "*resolve*")) == fetched, "the parts of the split one were added up, nothing fetched twice"
+    assert len(hub.asked("GET", "*resolve*")) == fetched, (
+        "the parts of the split one were added up, nothing fetched twice"
+    )
 
 
 @pytest.mark.parametrize(
