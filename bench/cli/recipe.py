@@ -38,10 +38,10 @@ def list_command(options: Options, as_json: JsonOption = False) -> None:
     from bench.choose.listing import SHOWN_ON, list_recipes
     from bench.cli.shown import print_table
     from bench.core.progress import Reporter
-    from bench.models.reference import default_model_path
+    from bench.models.reference import default_path
     from bench.workbench.work import Work
 
-    sized = options.model is not None or default_model_path(options.cache).is_file()
+    sized = options.model is not None or default_path(options.cache).is_file()
     found = list_recipes(Work(options, Reporter()) if sized else None)
     if as_json:
         print_json(asdict(found))
