@@ -15,12 +15,12 @@ from bench.models.sources import local_model
 _CONTEXT = 4096
 
 
-def describe_file(named: str, cache: Path, reporter: Reporter) -> dict[str, object]:
-    """Facts by their names; sizes in bytes. Raises BenchError for what is no model."""
+def describe_file(named: str, cache: Path, reporter: Reporter, context: int | None = None) -> dict[str, object]:
+    """Facts by their names; sizes in bytes. context: tokens that memory is told for. Raises BenchError for what is no model."""
     path = local_model(named, cache, reporter).path
     found = describe(path, cache, reporter)
     info, header = found.info, read_header(path)
-    context = min(info.context_length or _CONTEXT, _CONTEXT)
+    context = context or min(info.context_length or _CONTEXT, _CONTEXT)
     heads = {
         what: header.metadata.get(f"{info.architecture}.attention.{key}")
         for what, key in (("heads", "head_count"), ("heads_of_keys_and_values", "head_count_kv"))

@@ -29,7 +29,8 @@ from bench.gguf_files.header import align, read_header
 from bench.gguf_files.info import UNQUANTIZED, TensorInfo
 from bench.quantize import imatrix
 from bench.quantize.jobs import PlanJob, PlanResult
-from bench.recipes.recipe import AUTOMATIC, Recipe, Rule, choices, find_recipe, kind_of, standard_formats
+from bench.recipes.kinds import kind_of
+from bench.recipes.recipe import AUTOMATIC, Recipe, Rule, choices, find_recipe, standard_formats
 from bench.recipes.sizes import parse_size
 from bench.records.record import ChoiceRecord
 from bench.workbench.work import Work

@@ -11,9 +11,8 @@ from bench.choose.sensitivity import Sensitivities, measure, types_to_probe
 from bench.core.errors import BenchError
 from bench.core.files import complete_or_absent, file_sha256
 from bench.quantize.jobs import PlanJob
-from bench.recipes.files import packaged_recipes, read_recipe_file
 from bench.recipes.labels import file_label, plain
-from bench.recipes.recipe import SUITES, find_recipe, find_recipes, standard_formats
+from bench.recipes.recipe import find_recipe, find_recipes
 from bench.recipes.sizes import parse_size
 from bench.workbench.checks import check_importance
 from bench.workbench.options import Options
@@ -26,6 +25,8 @@ def quantize_to(work: Work, target: Path, *, force: bool) -> list[dict[str, obje
     force: overwrite files that are there. Raises BenchError for one that is there otherwise, before anything is built.
     """
     recipes = find_recipes(work.options.recipes)
+    if not recipes:
+        raise BenchError("no recipe is named; name one or several, for instance IQ2_XXS,DG-IQ2_XXS")
     _ = work.threads  # refused before anything is read
     check_importance(work.options, recipes)
     several = len(recipes) > 1
@@ -73,6 +74,8 @@ def show_recipe(work: Work) -> dict[str, object]:
     [name] = work.options.recipes or ()
     recipe = find_recipe(name)
     check_importance(work.options, [recipe])
+    if work.options.imatrix:
+        _ = work.importance  # refused if it is of another model
     recipe = Chooser(work).resolve(recipe).recipe
     found = work.executor.do(PlanJob(model=work.model, recipe=recipe, with_importance=not work.options.no_imatrix))
     return {
@@ -90,7 +93,7 @@ def measure_sensitivity(work: Work, types: tuple[str, ...]) -> Sensitivities:
     """How sensitive the model's output is to its tensors: in the types that recipes are chosen by, and in others."""
     _ = work.threads
     check_importance(work.options, [])
-    _ = work.library
+    _ = work.library, work.importance
     chooser = Chooser(work)
     tensors, known = chooser.quantized(), chooser.with_importance
     probe = chooser.sensitivity()
@@ -109,16 +112,6 @@ def measure_sensitivity(work: Work, types: tuple[str, ...]) -> Sensitivities:
         measured=tuple(measured),
         errors=chooser.prober.errors(wanted),
     )
-
-
-def list_recipes() -> dict[str, object]:
-    """Formats, the recipe files that come with the program, and suites."""
-    described = {prefix: read_recipe_file(path).description for prefix, path in packaged_recipes().items()}
-    return {
-        "formats": list(standard_formats()),
-        "recipes": described,
-        "suites": {n: list(r) for n, r in SUITES.items()},
-    }
 
 
 def imatrix_to(work: Work, target: Path, *, force: bool) -> dict[str, object]:

@@ -16,6 +16,7 @@ from typer.exceptions import TyperException
 
 from bench.cli import (
     advise,
+    cache,
     card,
     check,
     compare,
@@ -51,7 +52,7 @@ app = typer.Typer(
 
 #: In the order of the help.
 _COMMANDS = (
-    run, sample, tables, compare, recipe, quantize, imatrix, sensitivity, ppl, time, info, report, history, check, export,
+    run, sample, tables, compare, recipe, quantize, imatrix, sensitivity, ppl, time, info, cache, report, history, check, export,
     advise, card,
 )  # fmt: skip
 for _module in _COMMANDS:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import JsonOption, print_json
+from bench.cli.options import JsonOption, names, print_json
 
 app = typer.Typer()
 _RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run.")]
@@ -19,6 +19,14 @@ def check(
     against: Annotated[
         Path, typer.Option("--against", metavar="BASELINE", help="Directory of the run that is the baseline.")
     ],
+    recipes: Annotated[
+        str | None,
+        typer.Option(
+            "--recipes",
+            "-r",
+            help="Check these only, separated by commas; one that the run lacks is worse [default: all of the baseline that were asked of the run].",
+        ),
+    ] = None,
     thresholds: Annotated[
         Path | None,
         typer.Option("--thresholds", help="TOML file with limits of your own [default: those of the program]."),
@@ -36,26 +44,28 @@ def check(
     """Whether quality, size or speed of a run are worse than a baseline's, beyond their uncertainty and a limit.
 
     The engine may be another one, and so may the machine, which leaves the speed out. Exit code 0: nothing is worse; 1: something is, or
-    a recipe is missing; 2: the runs do not compare.
+    a recipe that the run was asked for is missing; 2: the runs do not compare.
     """
-    from bench.core.formats import markdown
+    from bench.cli.shown import print_table
     from bench.measures.registry import load_run
     from bench.measures.windows.rounds import BENCHMARK_FILE, read_rounds
     from bench.present.check import check as checked
-    from bench.present.check import read_thresholds
+    from bench.present.thresholds import read_thresholds
 
+    asked = None if recipes is None else names(recipes)
     limits = read_thresholds(thresholds)
     found, baseline = load_run(run), load_run(against)
     timed = []
     for directory, records, given in ((run, found, rounds), (against, baseline, baseline_rounds)):
         stored = given or (directory if directory.is_dir() else directory.parent) / BENCHMARK_FILE
         timed.append(read_rounds(stored, records) if given or stored.is_file() else None)
-    report = checked(found, baseline, limits, timed=timed[0], baseline_timed=timed[1])
+    report = checked(found, baseline, limits, recipes=asked, timed=timed[0], baseline_timed=timed[1])
     if as_json:
         worse = len(report.worse)
         print_json({"worse": worse, "figures": [r.json() for r in report.rows], "told": report.told})
     else:
+        print_table(report.table())
         told = "".join(f"- {t}\n" for t in report.told)
-        print(f"{markdown(report.table())}\n\n{told}\n{report.conclusion()}")
+        print(f"\n{told}\n{report.conclusion()}")
     if report.worse:
         raise typer.Exit(1)

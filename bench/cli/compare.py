@@ -22,7 +22,7 @@ def compare(
 
     Runs of different machines compare in all but speed, if both used the same build of the engine.
     """
-    from bench.core.formats import markdown
+    from bench.cli.shown import print_table
     from bench.measures.registry import load_run
     from bench.present.compare import comparison_notes, comparison_table
 
@@ -31,5 +31,6 @@ def compare(
     if as_json:
         print_json(table.to_dict("records"))
     else:
-        print(f"A: {run_a}\nB: {run_b}\n\n{markdown(table)}")
+        print(f"A: {run_a}\nB: {run_b}\n")
+        print_table(table)
         print("".join(f"\n- {said}" for said in comparison_notes(a, b, table)))

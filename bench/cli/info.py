@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from shutil import get_terminal_size
+from textwrap import fill
+from typing import Annotated
+
 import typer
 
 from bench.cli.options import CacheOption, JsonOption, ModelArgument, print_json
@@ -11,22 +15,37 @@ app = typer.Typer()
 
 
 @app.command(short_help="What a GGUF file is.")
-def info(model: ModelArgument, cache: CacheOption = None, as_json: JsonOption = False) -> None:
+def info(
+    model: ModelArgument,
+    context: Annotated[
+        int | None,
+        typer.Option(
+            "--context",
+            "-c",
+            min=1,
+            help="Tokens of context to tell the memory for [default: 4096, or the model's own if that is less].",
+        ),
+    ] = None,
+    cache: CacheOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """What a GGUF file is: architecture, stored types, bits per weight, hash, chat template, memory, who quantized it."""
     from bench.advise.describe import describe_file
     from bench.core.progress import Reporter
 
-    found = describe_file(model, cache_directory(cache), Reporter())
+    found = describe_file(model, cache_directory(cache), Reporter(), context)
     if as_json:
         print_json(found)
     else:
-        width = max(map(len, found))
+        width, columns = max(map(len, found)) + 2, get_terminal_size().columns
         for key, value in found.items():
-            shown = (
-                ", ".join(f"{k} {v:,}" for k, v in value.items())
-                if isinstance(value, dict)
-                else f"{value:,}"
-                if isinstance(value, int)
-                else value
+            start = f"{key.replace('_', ' '):<{width}}"
+            print(
+                fill(_text(value), columns, initial_indent=start, subsequent_indent=" " * width, break_long_words=False)
             )
-            print(f"{key.replace('_', ' '):<{width}}  {shown}")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {v:,}" for k, v in value.items())
+    return f"{value:,}" if isinstance(value, int) else str(value)

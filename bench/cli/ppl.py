@@ -34,27 +34,30 @@ def ppl(
 ) -> None:
     """Perplexity of GGUF files, by llama-perplexity's convention: second halves of windows, without overlap.
 
-    Several files are scored on the same windows and compared, paired by window, with an interval and what it allows to say.
+    Several files are scored on the same windows and compared with the first, or with --against: change of perplexity, KL divergence
+    and same top token, paired by window, each with an interval.
     """
     from bench.execute.local import warm_up
 
     warm_up("bench.measures.windows.score")  # its imports and ours, side by side
     from bench.cli.shown import print_table
     from bench.core.progress import Reporter
-    from bench.measures.windows.single import compared_json, compared_key, compared_table, score
+    from bench.measures.windows.several import compared_json, compared_key, compared_table, score_together
+    from bench.measures.windows.single import score
     from bench.workbench.work import Work
 
     named = list(dict.fromkeys(models if against is None else (against, *models)))
     work = Work(replace(options, generate=0), Reporter())
-    scored = [score(work, name, timed=False) for name in named]
-    first = scored[0]
-    if len(scored) > 1:
+    if len(named) == 1:
+        one = score(work, named[0], timed=False)
         if as_json:
-            print_json(compared_json(scored, first))
-            return
-        print_table(compared_table(scored, first))
-        print(f"\n{compared_key(first)}")
-    elif as_json:
-        print_json(first.perplexity_json())
+            print_json(one.perplexity_json())
+        else:
+            print(one.perplexity_text())
+        return
+    scored = score_together(work, named)
+    if as_json:
+        print_json(compared_json(scored))
     else:
-        print(first.perplexity_text())
+        print_table(compared_table(scored))
+        print(f"\n{compared_key(scored[0])}")

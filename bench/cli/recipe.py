@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from shutil import get_terminal_size
+from textwrap import fill
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bench.cli.options import MAKING, JsonOption, print_json, with_options
+from bench.core.formats import MISSING, size
 from bench.workbench.options import Options
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.choose.listing import Listed, Recipes
 
 app = typer.Typer(
     no_args_is_help=False,
@@ -20,26 +28,71 @@ app = typer.Typer(
 )
 
 
-@app.command("list", short_help="Formats, mixed recipes and suites.")
-def list_command(as_json: JsonOption = False) -> None:
-    """Formats of llama.cpp, the mixed recipes that come with the program, and suites, which stand for several recipes."""
-    from bench.choose.on_request import list_recipes
+@app.command("list", short_help="Formats, mixed recipes and suites, with their sizes.")
+@with_options("model", "widen", "cache")
+def list_command(options: Options, as_json: JsonOption = False) -> None:
+    """Formats of llama.cpp by bits, the mixed recipes that come with the program, and suites, which stand for several recipes.
 
-    found: Any = list_recipes()
+    Bits per weight and sizes are those of files of --model; of the default model, if it was fetched before.
+    """
+    from bench.choose.listing import SHOWN_ON, list_recipes
+    from bench.cli.shown import print_table
+    from bench.core.progress import Reporter
+    from bench.models.reference import default_path
+    from bench.workbench.work import Work
+
+    sized = options.model is not None or default_path(options.cache).is_file()
+    found = list_recipes(Work(options, Reporter()) if sized else None)
     if as_json:
-        print_json(found)
+        print_json(asdict(found))
         return
-    print(f"Formats of llama.cpp, each with its own mix of types:\n  {', '.join(found['formats'])}\n")
-    print("Each but those that need it also without an importance matrix: Q4_K_M-PLAIN.\n")
-    print("Mixed recipes, on any quantized format (DG on IQ2_XXS is DG-IQ2_XXS):")
-    for prefix, description in found["recipes"].items():
-        print(f"  {prefix:<10} {description.replace('{base}', 'the format').replace('{size}', 'a size')}")
-    print("\nA recipe that leaves a choice takes a size: auto@2.5bpw, auto@80MB, auto@IQ2_XXS (the size of that one),")
-    print("DG-IQ2_XXS@+10%; and a seed to choose at random, as a control: auto@IQ2_XXS#1.")
-    print("\nSuites, which stand for several recipes:")
-    for name, recipes in found["suites"].items():
-        print(f"  {name:<17} {', '.join(recipes)}")
+    print(
+        f"Formats of llama.cpp, each with its own mix of types{f', and their files of {found.model}' if sized else ''}:\n"
+    )
+    print_table(_formats_table(found))
+    print("\nEach that works without an importance matrix is also there without one: Q4_K_M-PLAIN.")
+    if not sized:
+        print("Bits per weight and sizes depend on the model: name one with --model.")
+    print("\nMixed recipes, on any quantized format (DG on IQ2_XXS is DG-IQ2_XXS):\n")
+    for one in found.mixed:
+        bits = f"; {_bits(one)} bits per weight on {SHOWN_ON}" if one.bits_per_weight else ""
+        _print_wrapped(one.name, f"{one.description}{bits}", 11)
+    print()
+    _print_wrapped(
+        "",
+        "A recipe that leaves a choice takes a size: auto@2.5bpw, auto@80MB, auto@IQ2_XXS (the size of that one), DG-IQ2_XXS@+10%; "
+        "and a seed to choose at random, as a control: auto@IQ2_XXS#1.",
+        0,
+    )
+    print("\nSuites, which stand for several recipes:\n")
+    for name, recipes in found.suites.items():
+        _print_wrapped(name, ", ".join(recipes), 18)
     print("\nA recipe of your own is a TOML file, named by its path: see docs/recipes.md.")
+
+
+def _formats_table(found: Recipes) -> pd.DataFrame:
+    import pandas as pd
+
+    rows, before = [], None
+    for one in found.formats:
+        row = {"Bits": "" if one.bits == before else str(one.bits), "Format": one.name}
+        if found.model is not None:
+            row |= {"Bits per weight": _bits(one), "Size": MISSING if one.n_bytes is None else size(one.n_bytes)}
+        rows.append(row | {"Importance matrix": "needed" if one.needs_importance else ""})
+        before = one.bits
+    return pd.DataFrame(rows)
+
+
+def _bits(one: Listed) -> str:
+    if one.bits_per_weight is None:
+        return MISSING
+    return f"{'at most ' if one.at_most else ''}{one.bits_per_weight:.2f}"
+
+
+def _print_wrapped(name: str, text: str, width: int) -> None:
+    """A name and what is said of it beside it, in lines as wide as the terminal."""
+    columns, below = get_terminal_size().columns, " " * width
+    print(fill(text, columns, initial_indent=f"{name:<{width}}", subsequent_indent=below, break_on_hyphens=False))
 
 
 @app.command(short_help="Which tensors get which types, and the size, before anything is built.")

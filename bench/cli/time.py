@@ -1,34 +1,82 @@
-"""`bench time`: speed and memory of any one file, apart from a run."""
+"""`bench time`: speed and memory of any files, apart from a run."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import csv
+import json
+import sys
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from bench.cli.options import JsonOption, ModelArgument, print_json, with_options
+from bench.cli.options import JsonOption, print_json, with_options
 from bench.workbench.options import Options
 
 app = typer.Typer()
 
 
-@app.command("time", short_help="CPU speed and memory of any GGUF file.")
-@with_options("window", "threads", "isa", "cache")
+class Format(StrEnum):
+    """How the figures are printed."""
+
+    MD = "md"
+    CSV = "csv"
+    JSONL = "jsonl"
+    JSON = "json"
+
+
+@app.command("time", short_help="CPU speed and memory of any GGUF files.")
+@with_options("threads", "isa", "cache")
 def time_command(
-    model: ModelArgument,
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...", help="GGUF files, each a path, a part of a split one, or hf:owner/repo:file.gguf."
+        ),
+    ],
     options: Options,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Timed rounds, each from an empty context.")] = 5,
-    generate: Annotated[int, typer.Option("--generate", min=1, help="Tokens to generate in each round.")] = 32,
+    prompt: Annotated[
+        str, typer.Option("--prompt", "-p", metavar="N[,N...]", help="Tokens of prompts to process; 0 for none.")
+    ] = "512",
+    generate: Annotated[
+        str, typer.Option("--generate", "-n", metavar="N[,N...]", help="Tokens to generate; 0 for none.")
+    ] = "128",
+    # six, since fewer support no interval
+    rounds: Annotated[
+        int, typer.Option("--rounds", "-r", min=1, help="Timed rounds; in each, every file is timed once.")
+    ] = 6,
+    output: Annotated[
+        Format, typer.Option("--output", "-o", help="Form of the output; all but md have llama-bench's column names.")
+    ] = Format.MD,
     as_json: JsonOption = False,
 ) -> None:
-    """CPU speed of any GGUF file: seconds for a window, prompt and generation tokens/s, memory and load time."""
+    """CPU speed of GGUF files: prompts and generation as llama-bench times them, memory and load time.
+
+    Several files are timed in interleaved rounds and compared with the first, paired by round, with an interval.
+    """
+    from bench.execute.local import warm_up
+
+    warm_up("bench.measures.windows.throughput_worker")  # its imports and ours, side by side
+    from bench.cli.shown import print_table
     from bench.core.progress import Reporter
-    from bench.measures.windows.single import score
+    from bench.measures.windows.throughput import tests_of, time_together, timed_key, timed_rows, timed_table
     from bench.workbench.work import Work
 
-    scored = score(Work(replace(options, generate=generate), Reporter()), model, rounds=rounds)
-    if as_json:
-        print_json(scored.speed_json())
+    tests = tests_of(prompt, generate)
+    timed = time_together(Work(options, Reporter()), list(dict.fromkeys(models)), tests, rounds)
+    chosen = Format.JSON if as_json else output
+    if chosen is Format.MD:
+        print_table(timed_table(timed, tests))
+        print(f"\n{timed_key(timed, tests)}")
+        return
+    rows = timed_rows(timed, tests)
+    if chosen is Format.JSON:
+        print_json(rows)
+    elif chosen is Format.JSONL:
+        for row in rows:
+            print(json.dumps(row, ensure_ascii=False))
     else:
-        print(scored.speed_text())
+        columns = [c for c in rows[0] if not isinstance(rows[0][c], list)]  # samples have no place there
+        writer = csv.DictWriter(sys.stdout, columns, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

@@ -154,6 +154,22 @@ class Model:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         lib.llama_model_free(self._model)
 
+    @property
+    def description(self) -> str:
+        """What llama.cpp calls it, for instance `llama 8B Q4_K - Medium`."""
+        buffer = ctypes.create_string_buffer(256)
+        lib.llama_model_desc(self._model, buffer, len(buffer))
+        return buffer.value.decode("utf-8", "replace")
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all tensors."""
+        return int(lib.llama_model_size(self._model))
+
+    @property
+    def n_weights(self) -> int:
+        return int(lib.llama_model_n_params(self._model))
+
     def tokenize(self, text: str, *, start: bool = True, special: bool = False) -> NDArray[np.int32]:
         """Tokens of a text; by default as llama-perplexity reads a file.
 

@@ -114,8 +114,13 @@ def _stat(path: Path) -> str:
     return f"{stat.st_size}-{stat.st_mtime_ns}"
 
 
+def default_path(cache: Path) -> Path:
+    """Where the default model lies, once it was fetched."""
+    return cache / "models" / f"{DEFAULT.name}-widened-v{WIDENING}-F16-{DEFAULT.sha256[:12]}.gguf"
+
+
 def _default_model(cache: Path, reporter: Reporter) -> Path:
-    target = cache / "models" / f"{DEFAULT.name}-widened-v{WIDENING}-F16-{DEFAULT.sha256[:12]}.gguf"
+    target = default_path(cache)
     if target.exists():
         return target
     reporter.say(f"Downloading the default model, {DEFAULT.name} (93 MB, once)")

@@ -16,7 +16,6 @@ from bench.measures.columns import Column, Columns
 from bench.measures.frames import interval
 from bench.measures.windows import statistics as stats
 from bench.measures.windows.agreement import kl_change
-from bench.measures.windows.jobs import WindowResult
 from bench.measures.windows.runs import windows_of
 from bench.records.run import Run
 from bench.statistics.estimates import Estimate
@@ -64,17 +63,9 @@ def same_machine(a: Run, b: Run) -> bool:
     return not any(d.startswith(_NO_SPEED) for d in a.identity.differences(b.identity))
 
 
-#: Said of a recipe whose windows all have the same score in both runs.
-_SAME = "equal to the last digit"
-
-
-def _equal(a: Sequence[WindowResult], b: Sequence[WindowResult]) -> bool:
-    return [w.by_kind for w in a] == [w.by_kind for w in b]
-
-
 def comparison_notes(a: Run, b: Run, table: pd.DataFrame) -> list[str]:
     """What a reader must know beside the table, a sentence each."""
-    equal = int((table["Perplexity"] == _SAME).sum())
+    equal = int((table["Perplexity"] == stats.SAME_SCORES).sum())
     said = [f"{equal} of {len(table)} files have the same score in every window, to the last digit."] if equal else []
     if not same_machine(a, b):
         said.append(
@@ -126,7 +117,7 @@ def changes(a: Run, b: Run) -> list[Change]:
                 recipe=name,
                 ppl=stats.perplexity_change(first, second),
                 kl=kl_change(first, second),
-                same_scores=_equal(first, second),
+                same_scores=stats.same_scores(first, second),
                 bytes=b.files[name].n_bytes / a.files[name].n_bytes - 1,
                 time=ratio,
             )
@@ -159,7 +150,7 @@ def comparison_table(a: Run, b: Run) -> pd.DataFrame:
         {
             "Recipe": c.recipe,
             "Δ PPL [95 %]": with_interval(c.ppl, percent),
-            "Perplexity": _SAME if c.same_scores else verdict(c.ppl, "B better", "B worse"),
+            "Perplexity": stats.SAME_SCORES if c.same_scores else verdict(c.ppl, "B better", "B worse"),
             "Δ KL [95 %]": with_interval(c.kl, "{:+.4f}".format) if c.kl else MISSING,
             "Δ Size": percent(c.bytes),
             "Time ratio to reference [95 %]": with_interval(c.time, "{:.3f}".format) if c.time else MISSING,

@@ -13,7 +13,7 @@ from bench.measures.columns import FAMILY, RECIPE, TENSOR, Columns
 from bench.measures.frames import Frame, frame
 from bench.measures.registry import all_measures
 from bench.measures.sections import FileColumn, Section, Table
-from bench.recipes.recipe import kind_of
+from bench.recipes.kinds import kind_of
 from bench.records.run import Run
 
 _LAYER = re.compile(r"^blk\.(\d+)\.")

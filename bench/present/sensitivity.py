@@ -10,7 +10,7 @@ import pandas as pd
 
 from bench.choose.sensitivity import Sensitivities, Sensitivity, rank_correlation
 from bench.core.formats import divergence_text, markdown
-from bench.recipes.recipe import kind_of
+from bench.recipes.kinds import kind_of
 
 KEY = """\
 Key

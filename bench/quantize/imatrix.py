@@ -10,9 +10,10 @@ binary one. Both are read; the GGUF format is written.
 
 from __future__ import annotations
 
+import re
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from bench.quantize.jobs import ImportanceJob, ImportanceResult
 from bench.texts.stream import TokenStream
 
 CHUNK_TOKENS = 512
+_LAYER = re.compile(r"blk\.(\d+)\.")
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,27 @@ def importance(job: ImportanceJob, site: Site, progress: Share) -> ImportanceRes
     entries = collect(site.path(job.model), tokens, threads=job.threads, progress=progress)
     write(ImportanceMatrix(entries, (job.dataset,), chunks, CHUNK_TOKENS), site.path(job.out))
     return ImportanceResult(chunks=chunks, seconds=time.perf_counter() - started)
+
+
+def check_fits(path: Path, model: ModelInfo) -> None:
+    """Raise BenchError when a file is no importance matrix, or that of another model: by tensor names, widths and layers.
+
+    Layers that predict further tokens (`nextn`) are never run over a text, so a matrix need not have them.
+    """
+    matrix = read(path)
+    matrix.fitted(model, path)
+    of_model = _layers(t.name for t in model.tensors if len(t.shape) > 1)
+    covered = _layers(matrix.entries)
+    spared = _layers(t.name for t in model.tensors if ".nextn." in t.name)
+    if not of_model - spared <= covered <= of_model:
+        raise BenchError(
+            f"{path}: is of {len(covered)} layers and {model.path.name} has {len(of_model)}; it belongs to another model, leave "
+            "--imatrix out to compute one"
+        )
+
+
+def _layers(names: Iterable[str]) -> set[int]:
+    return {int(found[1]) for name in names if (found := _LAYER.match(name))}
 
 
 def write(matrix: ImportanceMatrix, path: Path) -> None:

@@ -7,7 +7,7 @@ description = "{base} with better values"
 [[rules]]                        # later rules go before earlier ones
 type = "IQ4_XS"
 layers = [0.0, 0.25]             # shares of the depth; whole numbers are indices, the second not included
-tensors = ["attention-v"]        # kinds of tensor
+tensors = ["attention-v"]        # kinds of tensor, or llama.cpp's names: "attn_v", "blk.*.attn_v.weight" (kinds.py)
 pattern = "attn_v"               # a regular expression on the tensor's name
 
 A recipe with a size leaves a choice, which is made by what the types do to the model's output (bench/choose):

@@ -2,8 +2,8 @@
 
 A recipe is llama.cpp's own mix for a format (its base), with rules on top that give other types to layers, kinds of tensor
 or names. Mixed-precision recipes are TOML files (files.py): those in bench/recipes/ by the prefix they are named
-with, as in `DG-IQ2_XXS`, a user's own by their path. Rules speak of what every architecture has, never of tensor names of
-one architecture, unless they ask for a pattern.
+with, as in `DG-IQ2_XXS`, a user's own by their path. Rules speak of what every architecture has (kinds.py); tensor names
+of one architecture are for users' own recipes.
 """
 
 from __future__ import annotations
@@ -20,33 +20,17 @@ import gguf
 from bench.core.errors import BenchError, MeasurementError, nearest
 from bench.gguf_files.info import UNQUANTIZED
 from bench.recipes.files import RecipeFile, packaged_recipes, read_recipe_file
+from bench.recipes.kinds import LAYER, check_kind, is_one_of
 from bench.recipes.needs import format_needs_importance
 from bench.recipes.sizes import canonical_size, in_words, parse_size
-
-_LAYER = re.compile(r"^blk\.(\d+)\.(.*)$")
-
-#: Kinds of tensor that a rule can name, beside `embeddings`, `output` and `other`, by what a name in a layer holds.
-_KINDS: tuple[tuple[str, str], ...] = (
-    ("attention", r"^attn_"),
-    ("attention-q", r"^attn_q(kv)?(_a|_b)?\."),
-    ("attention-k", r"^attn_(k|qkv|kv_a_mqa|kv_b|k_b)\."),
-    ("attention-v", r"^attn_(v|qkv|kv_a_mqa|kv_b|v_b)\."),
-    ("attention-output", r"^attn_out(put)?\."),
-    ("feed-forward", r"^ffn_"),
-    ("feed-forward-gate", r"^ffn_gate(_up)?(_exps|_shexp)?\."),
-    ("feed-forward-up", r"^ffn_(gate_)?up(_exps|_shexp)?\."),
-    ("feed-forward-down", r"^ffn_down(_exps|_shexp)?\."),
-    ("experts", r"_exps\."),
-    ("shared-experts", r"_shexp\."),
-)
-KINDS = (*(name for name, _ in _KINDS), "embeddings", "output", "other")
 
 
 @dataclass(frozen=True)
 class Rule:
     """A type for the tensors that meet every condition given, or types that the gate may give them (see bench/choose).
 
-    type: None where `may` holds instead. layers: (first, end), end not included: both indices (int) or both shares of the depth (float). tensors: kinds (KINDS).
+    type: None where `may` holds instead. layers: (first, end), end not included: both indices (int) or both shares of the depth (float). tensors: kinds
+    and llama.cpp's names (kinds.py).
     pattern: a regular expression that is searched for in the tensor's name.
     """
 
@@ -70,12 +54,12 @@ class Rule:
         return ", ".join(where)
 
     def applies(self, tensor: str, n_layers: int) -> bool:
-        layer = _LAYER.match(tensor)
+        layer = LAYER.match(tensor)
         if self.layers is not None:
             first, end = (layer_boundary(x, n_layers) if isinstance(x, float) else x for x in self.layers)
             if not (layer and first <= int(layer[1]) < end):
                 return False
-        if self.tensors and not kinds_of(tensor).intersection(self.tensors):
+        if self.tensors and not is_one_of(tensor, self.tensors):
             return False
         return self.pattern is None or re.search(self.pattern, tensor) is not None
 
@@ -118,16 +102,6 @@ def layer_boundary(share: float, n_layers: int) -> int:
 
 
 @cache
-def kinds_of(tensor: str) -> frozenset[str]:
-    """The kinds a tensor is of: a fused query-key-value matrix is of all three, an expert's gate is one of both."""
-    if layer := _LAYER.match(tensor):
-        return frozenset(kind for kind, pattern in _KINDS if re.search(pattern, layer[2])) or frozenset({"other"})
-    if tensor.endswith("token_embd.weight"):
-        return frozenset({"embeddings"})
-    return frozenset({"output" if tensor == "output.weight" else "other"})
-
-
-@cache
 def standard_formats() -> tuple[str, ...]:
     """The formats llama.cpp knows, in its order."""
     names = [t.name.removeprefix("MOSTLY_").removeprefix("ALL_") for t in gguf.LlamaFileType]
@@ -155,11 +129,18 @@ SUITES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
+#: Stands for no recipe, in a run of files that others made.
+NO_RECIPES = "none"
 DEFAULT_RECIPES = SUITES["dynamicgate"]
 
 
 def find_recipes(names: tuple[str, ...] | None) -> list[Recipe]:
-    """The recipes of names, suites among them, each once, in order; None for the default suite. Raises BenchError with near names."""
+    """The recipes of names, suites among them, each once, in order; None for the default suite, ("none",) for no recipe at all.
+
+    Raises BenchError with near names.
+    """
+    if names is not None and len(names) == 1 and names[0].casefold() == NO_RECIPES:
+        return []
     expanded = [
         recipe
         for name in (DEFAULT_RECIPES if names is None else names)
@@ -265,9 +246,8 @@ def _of_file(file: RecipeFile, base: str | None) -> Recipe:
             raise BenchError(f"{file.path}: sizes: llama.cpp has no format {named}{nearest(named, standard_formats())}")
     rules = tuple(Rule(r.type, r.layers, tuple(r.tensors), r.pattern, tuple(r.may)) for r in file.rules)
     for rule in rules:
-        for kind in rule.tensors:
-            if kind not in KINDS:
-                raise BenchError(f"{file.path}: tensors: there is no kind {kind!r}{nearest(kind, KINDS)}")
+        for named in rule.tensors:
+            check_kind(named, f"{file.path}: tensors")
     name = f"{file.prefix}-{stated}" if base else file.prefix
     size = file.sizes.get(stated, file.size)
     return Recipe(name, file.family, stated, file.description.replace("{base}", stated), rules, size)
@@ -291,11 +271,6 @@ def apply_rules(recipe: Recipe, mix: dict[str, str], n_layers: int) -> dict[str,
             )
         asked.update(dict.fromkeys(matched, rule.type))
     return asked
-
-
-def kind_of(tensor: str) -> str:
-    """The most special kind that a tensor is of."""
-    return max(sorted(kinds_of(tensor)), key=len)
 
 
 def choices(recipe: Recipe, mix: dict[str, str], n_layers: int) -> dict[str, tuple[str, ...]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from bench.gguf_files.info import UNQUANTIZED
-from bench.recipes.recipe import KINDS, kind_of
+from bench.recipes.kinds import KINDS, kind_of
 
 _LAYER_TENSOR = re.compile(r"^blk\.(\d+)\.(.+?)(?:\.weight)?$")
 

@@ -60,6 +60,11 @@ def mean_over_windows(by_window: NDArray[np.float64]) -> Estimate:
     return _resample(by_window, np.mean)
 
 
+def median_of(values: NDArray[np.float64]) -> Estimate:
+    """Median of ratios of passes or rounds, with the interval that resampling them gives."""
+    return _resample(values, np.median)
+
+
 def _resample(values: NDArray[np.float64], reduce: Callable[..., Any]) -> Estimate:
     """A mean or median over the first axis with its expanded percentile interval."""
     value = float(reduce(values))

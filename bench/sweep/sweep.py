@@ -26,12 +26,12 @@ from bench.records.identity import Identity, ImportanceIdentity, TextIdentity, u
 from bench.records.record import StageRecord
 from bench.records.run import Run
 from bench.records.store import RunStore
+from bench.sweep.alone import without_recipes
 from bench.sweep.build import build_files, resolve_recipes
 from bench.sweep.forecast import forecast, tell
 from bench.sweep.identity import compared_record, default_directory, model_identity, reference_record, versions
 from bench.texts import prompts
 from bench.workbench.checks import check_importance, check_texts, check_window, check_windows
-from bench.workbench.kept import matrix_hash
 from bench.workbench.options import DEFAULT_WINDOWS, Options
 from bench.workbench.work import Work
 
@@ -47,6 +47,7 @@ class Sweep:
 
     def __init__(self, options: Options, reporter: Reporter, only: Collection[str] | None = None) -> None:
         self.started = utc_now()
+        options = without_recipes(options, reporter)
         self.work = work = Work(options, reporter)
         self.recipes = find_recipes(options.recipes)
         check_importance(options, self.recipes)
@@ -106,7 +107,9 @@ class Sweep:
         if o.no_imatrix:
             return None
         if o.imatrix is not None:
-            return ImportanceIdentity(source="file", name=o.imatrix.name, sha256=matrix_hash(o.imatrix), chunks=None)
+            matrix = self.work.importance  # refused here, before anything is computed, if it is of another model
+            assert matrix is not None
+            return ImportanceIdentity(source="file", name=o.imatrix.name, sha256=matrix.sha256, chunks=None)
         name, digest = prompts.identify(o.calibration or prompts.CALIBRATION)
         return ImportanceIdentity(source="collected", name=name, sha256=digest, chunks=o.calibration_chunks)
 

@@ -6,6 +6,7 @@ from bench.core.errors import BenchError
 from bench.core.machine import cpus_for, default_threads
 from bench.engine.settings import LibraryInfo
 from bench.gguf_files.info import ModelInfo
+from bench.quantize.imatrix import read
 from bench.recipes.needs import format_needs_importance
 from bench.recipes.recipe import Recipe
 from bench.texts import prompts
@@ -15,7 +16,8 @@ from bench.workbench.text import Text
 
 
 def check_importance(options: Options, recipes: list[Recipe]) -> None:
-    """Raise BenchError for options that contradict each other, and recipes that need what was declined."""
+    """Raise BenchError for options that contradict each other, recipes that need what was declined, and a file that is no
+    importance matrix; whether it is one of the model, `Work.importance` says."""
     if options.no_imatrix and (options.imatrix or (options.calibration and not any(r.size for r in recipes))):
         raise BenchError("--no-imatrix contradicts --imatrix and --calibration; leave one of them out")
     if options.imatrix and options.calibration and not any(r.size for r in recipes):
@@ -27,6 +29,8 @@ def check_importance(options: Options, recipes: list[Recipe]) -> None:
         raise BenchError(
             f"{needing[0]} needs an importance matrix: pass --imatrix FILE, or leave --no-imatrix out to compute one"
         )
+    if options.imatrix:
+        read(options.imatrix)
 
 
 def check_texts(options: Options, text: Text, recipes: list[Recipe]) -> None:

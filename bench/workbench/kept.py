@@ -11,11 +11,12 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bench.core.errors import BenchError
 from bench.core.files import complete_or_absent, file_sha256, short_hash
 from bench.engine.jobs import TokenizeResult
 from bench.execute.content import Content
 from bench.execute.job import Executor
+from bench.gguf_files.info import ModelInfo
+from bench.quantize.imatrix import check_fits
 from bench.quantize.jobs import QuantizeResult
 
 #: Part of every key: raise it when the code that makes what is cached changes what it makes.
@@ -67,17 +68,11 @@ class Matrix:
     sha256: str
 
     @classmethod
-    def of_file(cls, path: Path, executor: Executor) -> Self:
-        """A matrix of the user's. Raises BenchError where there is none."""
-        digest = matrix_hash(path)
+    def of_file(cls, path: Path, model: ModelInfo, executor: Executor) -> Self:
+        """A matrix of the user's. Raises BenchError where there is none, and for one of another model than this."""
+        check_fits(path, model)
+        digest = file_sha256(path)
         return cls(path, executor.hold(path, digest), digest)
-
-
-def matrix_hash(path: Path) -> str:
-    """Hash of a matrix of the user's. Raises BenchError where there is none."""
-    if not path.is_file():
-        raise BenchError(f"{path}: no such importance matrix; leave --imatrix out to compute one")
-    return file_sha256(path)
 
 
 class Built(BaseModel):

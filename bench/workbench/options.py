@@ -26,7 +26,7 @@ class Options:
     recipes: tuple[str, ...] | None = option(
         None,
         "--recipes",
-        "Recipes, separated by commas, for instance IQ2_XXS,DG-IQ2_XXS,Q4_K_M [default: the five 1-2 bit types and their DynamicGate counterparts].",
+        "Recipes, separated by commas, for instance IQ2_XXS,DG-IQ2_XXS,Q4_K_M; none, for files of --compare alone [default: the five 1-2 bit types and their DynamicGate counterparts].",
         listed=("recipe", "IQ2_XXS,DG-IQ2_XXS"),
         short="-r",
     )

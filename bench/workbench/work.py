@@ -41,7 +41,7 @@ from bench.workbench.text import Text, scored_text
 #: Tokens that llama.cpp computes at once.
 _UBATCH = 512
 #: Where in the cache files of one process lie.
-_SCRATCH = "scratch"
+SCRATCH = "scratch"
 
 
 class Work:
@@ -140,7 +140,7 @@ class Work:
 
     def scratch(self, name: str) -> Content:
         """A file of this process alone: the same run may be under way elsewhere."""
-        return Content(name=f"{_SCRATCH}/{os.getpid()}/{name}")
+        return Content(name=f"{SCRATCH}/{os.getpid()}/{name}")
 
     @contextmanager
     def scratch_files(self) -> Iterator[None]:
@@ -162,12 +162,15 @@ class Work:
 
     @cached_property
     def importance(self) -> Matrix | None:
-        """The importance matrix to quantize with: the user's, one computed from the calibration text, or none."""
+        """The importance matrix to quantize with: the user's, one computed from the calibration text, or none.
+
+        Raises BenchError for a file that is no matrix of this model.
+        """
         o = self.options
         if o.no_imatrix:
             return None
         if o.imatrix:
-            return Matrix.of_file(o.imatrix, self.executor)
+            return Matrix.of_file(o.imatrix, self.reference.info, self.executor)
         calibration, reference = self.calibration, self.reference
         named = key(reference.sha256, calibration.key, o.calibration_chunks, self.library.binding, self.library.isa)
         content = Content(name=f"imatrix/{reference.path.stem}-{named}.gguf")

@@ -132,7 +132,8 @@ def test_a_quantized_reference_must_be_asked_for(bench: Bench, tmp_path: Path, t
         (["run", "--threads", "0"], "Invalid value for '--threads' / '-t': Input should be greater than or equal to 1"),
         (["ppl", "x.gguf", "--threads", "-3"], "'--threads' / '-t'"),
         (["run", "-w", "0"], "'--windows' / '-w'"),
-        (["time", "x.gguf", "--window", "0"], "'--window'"),
+        (["ppl", "x.gguf", "--window", "0"], "'--window'"),
+        (["time", "x.gguf", "--rounds", "0"], "'--rounds' / '-r'"),
         (["run", "--threads", "many"], "valid integer"),
         (["run", "--nothing"], "No such option: --nothing"),
         (["pplx"], "No such command 'pplx'. Did you mean 'ppl'?"),
@@ -195,28 +196,59 @@ def test_a_text_shorter_than_a_window(bench: Bench, tiny: Path, tmp_path: Path) 
     )
 
 
-def test_another_models_importance_matrix(bench: Bench, tiny: Path, text: Path, tmp_path: Path, cache: Path) -> None:
-    other = ImportanceMatrix(
-        {"blk.0.attn_q.weight": Entry(np.ones((1, 64), np.float32), np.ones(1, np.float32))}, (), 1, 512
-    )
-    imatrix.write(other, tmp_path / "other.gguf")
-    assert_refused(
-        bench(
-            "quantize",
-            "IQ1_S",
-            tmp_path / "q.gguf",
-            "--model",
-            tiny,
-            "--imatrix",
-            tmp_path / "other.gguf",
-            "--cache",
-            cache,
-        ),
-        "other.gguf",
-        "64 columns here and 256",
-        "another model",
-    )
-    assert not (tmp_path / "q.gguf").exists()
+@pytest.fixture
+def wrong_matrix(request: pytest.FixtureRequest, tiny: Path, tmp_path: Path) -> Path:
+    """What is no importance matrix of the tiny model, which has four layers of width 256."""
+
+    def of(layers: int, columns: int = 256, name: str = "attn_q") -> bytes:
+        entry = Entry(np.ones((1, columns), np.float32), np.ones(1, np.float32))
+        entries = {f"blk.{i}.{name}.weight": entry for i in range(layers)}
+        imatrix.write(ImportanceMatrix(entries, (), 1, 512), tmp_path / "m.gguf")
+        return (tmp_path / "m.gguf").read_bytes()
+
+    contents = {
+        "another width": lambda: of(4, 64),
+        "another architecture": lambda: of(4, 256, "ssm_in"),
+        "fewer layers": lambda: of(3),
+        "more layers": lambda: of(5),
+        "a model": tiny.read_bytes,
+        "a text": lambda: b"hello, world, this is text",
+        "cut short": lambda: of(4)[:-2000],
+    }
+    path = tmp_path / "wrong.gguf"
+    path.write_bytes(contents[request.param]())
+    return path
+
+
+WRONG_MATRICES = [
+    ("another width", "64 columns here and 256"),
+    ("another architecture", "none of its tensors are in tiny.gguf"),
+    ("fewer layers", "is of 3 layers and tiny.gguf has 4"),
+    ("more layers", "is of 5 layers and tiny.gguf has 4"),
+    ("a model", "holds no importance data"),
+    ("a text", "is no importance matrix"),
+    ("cut short", "is cut short"),
+]
+
+
+@pytest.mark.parametrize(("wrong_matrix", "said"), WRONG_MATRICES, indirect=["wrong_matrix"])
+def test_a_wrong_importance_matrix_is_refused_before_anything_is_computed(
+    bench: Bench, wrong_matrix: Path, said: str, tiny: Path, text: Path, tmp_path: Path
+) -> None:
+    given = ("--model", tiny, "--imatrix", wrong_matrix, "--cache", tmp_path / "c")
+    scored = ("--text", text, "--window", 64, "--out", tmp_path / "out")
+    commands: list[tuple[object, ...]] = [
+        ("quantize", "IQ1_S", tmp_path / "q.gguf"),
+        ("recipe", "show", "Q4_K_M"),
+        ("recipe", "diff", "Q4_K_M", "auto@4bpw"),
+        ("sensitivity", "--out", tmp_path / "out"),
+        ("run", "--recipes", "Q4_K_M", *scored),
+        ("sample", "--recipes", "Q4_K_M", *scored),
+    ]
+    for command in commands:
+        assert_refused(bench(*command, *given), "wrong.gguf", said)
+    assert not (tmp_path / "q.gguf").exists() and not (tmp_path / "out").exists()
+    assert not {p.name for p in (tmp_path / "c").glob("*")} & {"quantized", "blocks", "sensitivity", "imatrix"}
 
 
 def test_directories_that_cannot_be_written(bench: Bench, tiny: Path, text: Path, tmp_path: Path, cache: Path) -> None:
@@ -303,6 +335,8 @@ def test_info(bench: Bench, tiny: Path) -> None:
     )
     assert found["sha256"] == hashlib.sha256(tiny.read_bytes()).hexdigest() and found["chat_template"] == "none"
     assert found["heads"] == 4 and found["memory_at_512_tokens"] > found["bytes"]
+    short = json.loads(bench("info", tiny, "--context", 64, "--json").out)
+    assert found["bytes"] < short["memory_at_64_tokens"] < found["memory_at_512_tokens"]
 
 
 def test_ppl_equals_its_definition(bench: Bench, tiny: Path, text: Path, cache: Path) -> None:
@@ -345,6 +379,38 @@ def test_several_files_are_compared_window_by_window(
     assert f"{100 * found['change']['value']:+.1f}%" in second
 
 
+def test_divergence_from_the_first_file_equals_its_definition(
+    bench: Bench, tiny: Path, text: Path, cache: Path, tmp_path: Path
+) -> None:
+    """KL of the first window's scored tokens in float64, and the share of equal top tokens."""
+    other = write_model(tmp_path / "other.gguf", values_of="Q4_0")
+    asked = ("--text", text, "--window", 64, "--windows", 1, "--threads", 1, "--cache", cache)
+    base, found = json.loads(bench("ppl", other, "--against", tiny, *asked, "--json").out)
+    log_p = []
+    for path in (tiny, other):
+        with Model(path) as model, Context(model, n_ctx=64, n_batch=64, n_ubatch=64, threads=1) as context:
+            window = model.tokenize(text.read_text())[:64]
+            context.prepare(np.array([1, *window[1:]], np.int32), 32)
+            context.decode()
+            logits = context.logits()[:-1].astype(np.float64)
+            log_p.append(logits - np.log(np.exp(logits).sum(1, keepdims=True)))
+    kl = (np.exp(log_p[0]) * (log_p[0] - log_p[1])).sum(1)
+    assert len(kl) == 31 and found["kl"]["value"] == pytest.approx(kl.mean(), rel=1e-4) and kl.mean() > 0
+    same = log_p[0].argmax(1) == log_p[1].argmax(1)
+    assert found["same_top"]["value"] == pytest.approx(same.mean()) and base["kl"] is None
+    assert found["kl"]["low"] is None, "one window supports no interval"
+    assert not list(cache.glob("scratch/*")), "the logits are gone"
+
+
+def test_a_file_against_its_copy_is_equal(bench: Bench, tiny: Path, text: Path, cache: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.gguf"
+    copy.write_bytes(tiny.read_bytes())
+    asked = ("--text", text, "--window", 64, "--windows", 2, "--threads", 1, "--cache", cache)
+    assert "equal to the last digit" in bench("ppl", tiny, copy, *asked).out
+    _, found = json.loads(bench("ppl", tiny, copy, *asked, "--json").out)
+    assert found["kl"]["value"] == pytest.approx(0, abs=1e-7) and found["same_top"]["value"] == 1
+
+
 def test_files_with_other_tokens_are_not_compared(
     bench: Bench, tiny: Path, text: Path, cache: Path, tmp_path: Path
 ) -> None:
@@ -361,16 +427,61 @@ def test_nan_logits_are_an_error(bench: Bench, text: Path, tmp_path: Path) -> No
     assert_refused(bench("ppl", path, "--text", text, "--window", 64, "--cache", tmp_path / "c"), "NaN or Inf")
 
 
-def test_time_processes_every_token_in_every_round(bench: Bench, tiny: Path, cache: Path) -> None:
-    found = json.loads(
-        bench("time", tiny, "--window", 128, "--rounds", 3, "--generate", 4, "--cache", cache, "--json").out
-    )
-    assert len(found["seconds"]) == len(found["generation_seconds"]) == 3
-    assert found["prompt_tokens_per_second"] == pytest.approx(128 / sorted(found["seconds"])[1])
-    assert found["generation_tokens_per_second"] == pytest.approx(4 / sorted(found["generation_seconds"])[1])
-    assert found["peak_memory_bytes"] > 10_000_000
-    text = bench("time", tiny, "--window", 128, "--rounds", 1, "--cache", cache, "--quiet")
-    assert "tokens/s" in text.out and text.err == "", "quiet means quiet"
+def test_time_tells_what_llama_bench_tells(bench: Bench, tiny: Path, cache: Path) -> None:
+    asked = ("time", tiny, "-p", "64,128", "-n", "4", "-r", "3", "--threads", 1, "--cache", cache)
+    found = json.loads(bench(*asked, "-o", "json").out)
+    assert [(r["n_prompt"], r["n_gen"]) for r in found] == [(64, 0), (128, 0), (0, 4)]
+    for row in found:
+        ns, n = row["samples_ns"], row["n_prompt"] + row["n_gen"]
+        assert len(ns) == 3 and min(ns) > 0
+        assert row["samples_ts"] == pytest.approx([1e9 * n / x for x in ns], rel=1e-5)
+        assert row["avg_ns"] == int(np.mean(ns)) and row["stddev_ns"] == int(np.std(ns, ddof=1))
+        assert row["avg_ts"] == pytest.approx(np.mean(row["samples_ts"]))
+        assert row["stddev_ts"] == pytest.approx(np.std(row["samples_ts"], ddof=1))
+    tensors = gguf.GGUFReader(tiny).tensors
+    assert found[0]["model_n_params"] == sum(t.n_elements for t in tensors)
+    assert found[0]["model_size"] == sum(t.n_bytes for t in tensors)
+    assert found[0]["peak_memory_bytes"] > 10_000_000 and found[0]["time_ratio"] is None
+
+
+def test_time_compares_several_files_round_by_round(bench: Bench, tiny: Path, cache: Path, tmp_path: Path) -> None:
+    other = write_model(tmp_path / "other.gguf", weight_type="Q8_0")
+    asked = ("time", tiny, other, "-p", "32", "-n", "2", "--threads", 1, "--cache", cache)
+    rows = [json.loads(line) for line in bench(*asked, "-o", "jsonl").out.splitlines()]
+    for base, found in zip(rows[:2], rows[2:], strict=True):
+        ratios = [b / a for a, b in zip(base["samples_ns"], found["samples_ns"], strict=True)]
+        assert len(ratios) == 6 and found["time_ratio"] == pytest.approx(np.median(ratios), rel=1e-5)
+        assert found["time_ratio_low"] <= found["time_ratio"] <= found["time_ratio_high"]
+    table = bench(*asked, "-r", 1, "--quiet")
+    assert table.err == "", "quiet means quiet"
+    assert "pp32" in table.out and "tg2" in table.out and "too few passes for an interval" in table.out
+    header, *lines = bench(*asked, "-r", 1, "-o", "csv").out.splitlines()
+    assert "avg_ts,stddev_ts" in header and "samples_ns" not in header and len(lines) == 4
+
+
+def test_a_prompt_longer_than_a_batch_is_processed_in_batches(
+    bench: Bench, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.measures.windows.throughput.BATCH", 32)
+    model = write_model(tmp_path / "m.gguf")
+    done = bench("time", model, "-p", "100", "-n", "0", "-r", 1, "--threads", 1, "--cache", cache, "--json")
+    assert done.code == 0, done.err
+    assert [r["n_prompt"] for r in json.loads(done.out)] == [100]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["-p", "many"], "--prompt many: 'many' is no number of tokens"),
+        (["-p", "512,,1"], "is no number of tokens"),
+        (["-n", "-3"], "--generate -3: '-3' is no number"),
+        (["-p", "0", "-n", "0"], "nothing is to be timed"),
+        (["-p", "513"], "--prompt 513: tiny was trained for a context of 512 tokens"),
+        (["-p", "64", "-n", "1000"], "--generate 1000"),
+    ],
+)
+def test_time_refuses(bench: Bench, tiny: Path, cache: Path, arguments: list[str], said: str) -> None:
+    assert_refused(bench("time", tiny, *arguments, "--cache", cache), said)
 
 
 def test_quantize_writes_the_file(bench: Bench, tiny: Path, calibration: Path, tmp_path: Path, cache: Path) -> None:
@@ -440,8 +551,26 @@ def test_recipe_show_and_list(bench: Bench, tiny: Path, tmp_path: Path, cache: P
     words = bench("recipe", "show", *arguments).out
     assert "OWN of tiny" in words and "attn_v       Q8_0 in 0–3\n" in words and "blk." not in words
     assert re.search(r"^blk\.2\.attn_v\.weight +Q8_0$", bench("recipe", "show", *arguments, "--all").out, re.MULTILINE)
-    listed = bench("recipe", "list").out
-    assert "DG-MIDDLE" in listed and "IQ1_S" in listed and "guide" in listed
+
+
+def test_recipes_are_listed_by_bits_with_the_sizes_of_their_files(
+    bench: Bench, tiny: Path, tmp_path: Path, cache: Path
+) -> None:
+    found = json.loads(bench("recipe", "list", "--model", tiny, "--cache", cache, "--json").out)
+    formats = {f["name"]: f for f in found["formats"]}
+    assert (formats["IQ2_XXS"]["bits"], formats["BF16"]["bits"], formats["Q4_K_M"]["bits"]) == (2, 16, 4)
+    assert [f["bits"] for f in found["formats"]] == sorted(f["bits"] for f in found["formats"])
+    shown = json.loads(bench("recipe", "show", "Q4_K_M", "--model", tiny, "--cache", cache, "--json").out)
+    assert formats["Q4_K_M"]["n_bytes"] == shown["bytes"]
+    assert formats["Q4_K_M"]["bits_per_weight"] == pytest.approx(shown["bits_per_weight"])
+    mixed = {m["name"]: m for m in found["mixed"]}
+    assert mixed["DG"]["at_most"] and mixed["DG"]["n_bytes"] == round(formats["IQ2_XXS"]["n_bytes"] * 1.04)
+    assert mixed["auto"]["n_bytes"] is None
+    text = bench("recipe", "list", "--model", tiny, "--cache", cache).out
+    assert "files of tiny" in text and "Bits per weight" in text
+    without = bench("recipe", "list", "--cache", tmp_path / "empty").out
+    assert "DG-MIDDLE" in without and "guide" in without and "name one with --model" in without
+    assert re.search(r"^\| +\| +IQ1_M +\| +needed \|$", without, re.MULTILINE)
 
 
 def test_recipe_diff_and_check(bench: Bench, tiny: Path, tmp_path: Path, cache: Path) -> None:

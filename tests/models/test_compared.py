@@ -51,6 +51,30 @@ def test_beside_the_recipes(bench: Callable[..., Outcome], files: Path, text: Pa
     assert "| file:Q8_0 |    Q8_0 |" in tables  # paired with the standard of the same name
 
 
+def test_files_of_others_alone(bench: Callable[..., Outcome], files: Path, text: Path, tmp_path: Path) -> None:
+    """Nothing is built, no importance matrix computed and no default model fetched: the largest file is the reference."""
+    asked = ["--text", text, "--window", 64, "--windows", 2, "--generate", 0, "--cache", tmp_path / "cache"]
+    alone = ["--recipes", "none", "--compare", str(files / "Tiny?Q*.gguf")]
+    done = bench("run", *asked, *alone, "--out", tmp_path / "run")
+    assert done.code == 0, done.err
+    assert "the largest file, " in done.err and "Tiny-Q8_0.gguf, is what the others are compared with" in done.err
+    run = load_run(tmp_path / "run")
+    assert run.reference == "Q8_0"
+    reference, other = run.files  # the other's header names another model, so it keeps the name of its file
+    assert (reference, other) == ("Q8_0", "file:Tiny.Q4_0") and other in done.out
+    assert [w.tokens is not None and w.tokens.kl is not None for w in windows_of(run).results(other) or ()] == [
+        True
+    ] * 2
+    kept = {p.name for p in (tmp_path / "cache").iterdir()}
+    assert not kept & {"imatrix", "quantized", "models"}
+    held = bench("run", *asked, *alone, "--model", files / "Tiny.gguf", "--out", tmp_path / "held")
+    assert held.code == 0, held.err
+    assert list(load_run(tmp_path / "held").files) == ["F16", "file:Q8_0", "file:Q4_0"]
+    nothing = bench("run", *asked, "--recipes", "none", "--out", tmp_path / "none")
+    assert nothing.code == 2 and "--recipes none leaves nothing to measure" in nothing.err
+    assert bench("quantize", "none", tmp_path / "q.gguf", *asked[-2:]).code == 2
+
+
 def test_the_same_file_twice_is_measured_once(
     files: Path, reference: Reference, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -122,6 +146,14 @@ def test_a_publishers_repository(
     fetched = len(hub.asked("GET", "*resolve*"))
     assert bench(*arguments).code == 0
     assert len(hub.asked("GET", "*resolve*")) == fetched
+    alone = bench("run", "--recipes", "none", "--compare", "hf:b/Tiny-GGUF:*.gguf", "--text", text, "--window", 64, "--windows", 1,
+                  "--generate", 0, "--cache", tmp_path / "cache", "--out", tmp_path / "alone")  # fmt: skip
+    assert alone.code == 0, alone.err
+    reference, other = load_run(tmp_path / "alone").files.values()
+    assert reference.family == "Reference" and "Tiny-Q8_0.gguf" in str(reference.origin) and "Q4_0" in str(other.origin)
+    assert len(hub.asked("GET", "*resolve*")) == fetched, (
+        "the parts of the split one were added up, nothing fetched twice"
+    )
 
 
 @pytest.mark.parametrize(

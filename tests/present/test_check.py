@@ -10,7 +10,9 @@ import pytest
 from bench.core.errors import BenchError
 from bench.measures.windows.jobs import TokenData, pack
 from bench.measures.windows.records import WindowRecord
-from bench.present.check import Report, Thresholds, check, read_thresholds
+from bench.present.check import Report, check
+from bench.present.thresholds import Thresholds, read_thresholds
+from bench.records.record import FailureRecord
 from bench.records.run import Run
 from tests.support.records import file_record, run_of, window_record
 
@@ -61,9 +63,14 @@ def verdicts(report: Report) -> dict[str, str]:
 def test_the_same_again_is_not_worse() -> None:
     report = checked(run())
     assert not report.worse and report.conclusion() == "Nothing got worse beyond its limit"
-    assert verdicts(report) == dict.fromkeys(
-        ["Perplexity", "KL divergence", "Size", "Time of a window", "Time of generation"], "no difference shown"
-    )
+    assert verdicts(report) == {
+        "Perplexity": "equal to the last digit",
+        "KL divergence": "equal to the last digit",
+        "Size": "equal",
+        "Time of a window": "no difference shown",
+        "Time of generation": "no difference shown",
+    }
+    assert verdicts(checked(run(windows=2), run(windows=2)))["Perplexity"] == "equal to the last digit", "few suffice"
     assert {r.figure.name for r in report.rows if r.figure and r.recipe == "F16"} == {"Perplexity", "Size"}
 
 
@@ -141,23 +148,48 @@ def test_other_rules_behind_a_name_are_refused() -> None:
         checked(ruled("a"), ruled("b"))
 
 
-def test_a_missing_recipe_fails_and_a_new_one_is_told() -> None:
+def test_what_was_never_asked_of_the_run_is_told_and_not_worse() -> None:
+    report = checked(run(recipes=("IQ2_S",)), run(recipes=("IQ1_S", "IQ2_S")))
+    assert not report.worse and "Not asked of the run, so not checked: IQ1_S" in report.told
     report = checked(run(recipes=("IQ2_S",)), run(recipes=("IQ1_S",)))
-    assert [(r.recipe, r.verdict) for r in report.worse] == [("IQ1_S", "missing: not in the run")]
-    assert "New, so not checked: IQ2_S" in report.told
+    assert not report.worse and "New, so not checked: IQ2_S" in report.told
+
+
+def test_what_was_asked_of_the_run_and_is_not_there_is_worse() -> None:
     half = run()
     half = Run(half.header, half.records[:-2])
     assert [(r.recipe, r.verdict) for r in checked(half).worse] == [
         ("F16", "missing: 5 of 6 windows"),
         ("IQ1_S", "missing: 5 of 6 windows"),
     ]
+    without = run(recipes=("IQ2_S",))
+    failed = FailureRecord(run=without.header.id, recipe="IQ1_S", window=None, reason="no room")
+    report = checked(Run(without.header, (*without.records, failed)))
+    assert [(r.recipe, r.verdict) for r in report.worse] == [("IQ1_S", "missing: no room")]
+
+
+def test_named_recipes_are_checked_and_no_others() -> None:
+    both = ("IQ1_S", "IQ2_S")
+    report = check(run(recipes=both, ppl=1.1), run(recipes=both), read_thresholds(), recipes=["iq2_s"])
+    assert {r.recipe for r in report.rows} == {"IQ2_S"} and report.worse
+    lacking = check(run(recipes=("IQ2_S",)), run(recipes=both), read_thresholds(), recipes=both)
+    assert [(r.recipe, r.verdict) for r in lacking.worse] == [("IQ1_S", "missing: not in the run")]
+    with pytest.raises(BenchError, match=r"--recipes IQ2_XS: the baseline has no complete .* did you mean IQ2_S"):
+        check(run(recipes=both), run(recipes=both), read_thresholds(), recipes=["IQ2_XS"])
+
+
+def test_what_is_worse_stands_first() -> None:
+    report = checked(run(kl=0.6), run())
+    assert next(r.figure.name for r in report.rows if r.figure) == "KL divergence"
+    noisy = checked(run(ppl=1.05, noise=1.0, n_bytes=200_000))
+    assert [r.figure.name for r in noisy.rows if r.figure][:2] == ["Size", "Perplexity"], "worse, then over the limit"
 
 
 def test_without_a_reference_in_both_there_is_no_speed() -> None:
     found = run(seconds=9.0)
     alone = Run(found.header, tuple(r for r in found.records if getattr(r, "recipe", "") != "F16"))
     report = checked(alone)
-    assert [(r.recipe, r.verdict) for r in report.worse] == [("F16", "missing: not in the run")]
+    assert not report.worse and "Not asked of the run, so not checked: F16" in report.told
     assert "Speed is left out: there is no reference to take it relative to in both runs" in report.told
 
 

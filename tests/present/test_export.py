@@ -16,8 +16,9 @@ from bench.core.errors import BenchError
 from bench.measures.registry import load_run
 from bench.measures.windows.rounds import benchmark_json, read_rounds, write_benchmark_json
 from bench.measures.windows.runs import windows_of
-from bench.present.check import check, read_thresholds
+from bench.present.check import check
 from bench.present.export import FORMATS, export_table, exported, format_of, latex, latex_text, units_in_header
+from bench.present.thresholds import read_thresholds
 from bench.records.run import Run
 from tests.support.records import file_record, published_run, run_of, window_record
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from bench.gguf_files.info import inspect
 from bench.quantize import imatrix
 from bench.quantize.build import build, planned_file
 from bench.quantize.jobs import QuantizeJob
-from bench.recipes.recipe import apply_rules, find_recipe, find_recipes, kinds_of, layer_boundary
+from bench.recipes.kinds import kinds_of
+from bench.recipes.recipe import apply_rules, find_recipe, find_recipes, layer_boundary
 from tests.support.held import Held, quiet
 from tests.support.tiny import Shape, write_model
 
@@ -124,8 +126,32 @@ def test_rules_of_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("named", "found"),
+    [
+        ("attn_v", {"blk.1.attn_v.weight", "blk.2.attn_v.weight"}),
+        ("blk.*.attn_v.weight", {"blk.1.attn_v.weight", "blk.2.attn_v.weight"}),
+        ("blk.1.attn_*", {"blk.1.attn_q.weight", "blk.1.attn_v.weight"}),
+        ("attn_*", {f"blk.{i}.attn_{x}.weight" for i in (1, 2) for x in "qv"}),
+        ("output", {"output.weight"}),
+        ("output.weight", {"output.weight"}),
+        ("token_embd", {"token_embd.weight"}),
+    ],
+)
+def test_llama_cpps_names_of_tensors_are_kinds(named: str, found: set[str], tmp_path: Path) -> None:
+    assert {n for n in rule_names(f'tensors = ["{named}"]', tmp_path) if not re.match(r"blk\.[034567]", n)} == found
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
+        (
+            'prefix = "A"\nbase = "Q8_0"\n[[rules]]\ntype = "Q8_0"\ntensors = ["attn_w"]',
+            "no kind 'attn_w', and no tensor of this name; did you mean",
+        ),
+        (
+            'prefix = "A"\nbase = "Q8_0"\n[[rules]]\ntype = "Q8_0"\ntensors = ["ffn_(up|gate)"]',
+            "looks like a regular expression; write it as pattern = ",
+        ),
         ('prefix = "A"\nbse = "IQ2_XXS"', r"own.toml: bse: unknown key; did you mean base"),
         ('prefix = "A"\n[[rules]]\ntype = "Q8_0"\nlayer = [0, 1]', "rules.1.layer: unknown key; did you mean layers"),
         ('prefix = "A"\n[[rules]]\ntype = "Q9_0"\nlayers = [0, 1]', "no type Q9_0; did you mean"),

@@ -1,27 +1,21 @@
-"""Windows of one file, apart from a run: what `ppl` and `time` tell."""
+"""Windows of one file, apart from a run."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from bench.core.formats import MISSING, percent, size
 from bench.core.machine import Machine, this_machine
 from bench.engine.settings import LibraryInfo, Settings
-from bench.gguf_files.info import inspect
+from bench.execute.content import Content
+from bench.gguf_files.info import ModelInfo, inspect
 from bench.measures.windows import statistics as stats
 from bench.measures.windows.jobs import MeasureJob, WindowResult
 from bench.models.sources import local_model
 from bench.statistics.estimates import Estimate
-from bench.statistics.verdicts import verdict, with_interval
 from bench.texts.stream import TokenStream
 from bench.workbench.checks import check_window, check_windows
 from bench.workbench.work import Work
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -99,47 +93,33 @@ class Scored:
         )
 
 
-def compared_json(scored: Sequence[Scored], base: Scored) -> list[dict[str, object]]:
-    """Several files, each with its change of perplexity against `base`, for programs."""
-    rows = []
-    for s in scored:
-        change = s.change(base) if s is not base else None
-        found = None if change is None else {"value": change.value, "low": change.low, "high": change.high}
-        rows.append(s.perplexity_json() | {"against": str(base.model), "change": found})
-    return rows
+@dataclass(frozen=True)
+class Opened:
+    """A file that is about to be scored. text: name of what is scored; stream: it as the file's tokens, of which `tokens` is the
+    hash; windows: how many of it."""
+
+    path: Path
+    info: ModelInfo
+    model: Content
+    text: str
+    stream: Content
+    tokens: str
+    windows: int
 
 
-def compared_table(scored: Sequence[Scored], base: Scored) -> pd.DataFrame:
-    """Several files, each held against `base`, as text."""
-    import pandas as pd
-
-    rows = []
-    for s in scored:
-        p, change = stats.perplexity(s.windows), s.change(base)
-        own = s is base
-        rows.append(
-            {
-                "File": s.model.name,
-                "Size": size(s.model.stat().st_size),
-                "PPL": f"{p.ppl.value:.4f} ± {p.se:.4f}",
-                "Δ PPL [95 %]": MISSING if own or change is None else with_interval(change, percent),
-                "Verdict": MISSING
-                if own
-                else "other tokens, not comparable"
-                if change is None
-                else verdict(change, "better", "worse"),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def compared_key(base: Scored) -> str:
-    """What the columns of that table mean."""
-    p = stats.perplexity(base.windows)
-    return (
-        f"PPL: perplexity of {base.text}, {p.tokens:,} tokens in {p.windows} windows of {base.settings.window}, ± its token-level "
-        f"standard error\nΔ PPL: change from {base.model.name}, paired by window"
-    )
+def opened(work: Work, named: str) -> Opened:
+    """A file, fetched if it must be, with the text in its tokens. Raises BenchError for what is no model, a window that is too
+    long for it, and a text that is too short."""
+    options = work.options
+    path = local_model(named, options.cache, work.reporter).path
+    info = inspect(path)
+    check_window(info, options.window)
+    text = work.text(options.windows)
+    model = work.executor.hold(info.path)
+    stream = work.stream(text.source, info, model)
+    n_windows = check_windows(stream, options.window, options.windows, default=None)
+    tokens = TokenStream.load(work.executor.site.path(stream.content)).sha256
+    return Opened(path, info, model, text.name, stream.content, tokens, n_windows)
 
 
 def score(work: Work, named: str, *, timed: bool = True, rounds: int | None = None) -> Scored:
@@ -148,19 +128,11 @@ def score(work: Work, named: str, *, timed: bool = True, rounds: int | None = No
     timed: with pytest-benchmark. rounds: that many timed rounds on as many windows as there are, from the first again when
     they run out, instead of as many as there are windows.
     """
-    options, settings = work.options, work.settings
-    if options.isa is not None:
+    if work.options.isa is not None:
         _ = work.library  # a process of its own: only where it can refuse
-    path = local_model(named, options.cache, work.reporter).path
-    info = inspect(path)
-    check_window(info, options.window)
-    scored = work.text(options.windows)
-    model = work.executor.hold(info.path)
-    stream = work.stream(scored.source, info, model)
-    n_windows = check_windows(stream, options.window, options.windows, default=None)
-    tokens = TokenStream.load(work.executor.site.path(stream.content)).sha256
-    chosen = tuple(i % n_windows for i in range(rounds or n_windows))
-    job = MeasureJob(model=model, stream=stream.content, windows=chosen, settings=settings, timed=timed)
-    with work.reporter.steps(path.name, len(chosen)) as steps:
+    settings, file = work.settings, opened(work, named)
+    chosen = tuple(i % file.windows for i in range(rounds or file.windows))
+    job = MeasureJob(model=file.model, stream=file.stream, windows=chosen, settings=settings, timed=timed)
+    with work.reporter.steps(file.path.name, len(chosen)) as steps:
         done = work.executor.do(job, lambda share: steps.share(share * len(chosen)))
-    return Scored(path, scored.name, settings, done.library, this_machine(), tokens, done.windows)
+    return Scored(file.path, file.text, settings, done.library, this_machine(), file.tokens, done.windows)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bench.engine.settings import Settings
 from bench.measures.windows.jobs import WindowResult
-from bench.statistics.estimates import Estimate, Spread, _resample, exp, mean_over_windows, spread
+from bench.statistics.estimates import Estimate, Spread, exp, mean_over_windows, median_of, spread
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,21 @@ def perplexity_change(before: Sequence[WindowResult], after: Sequence[WindowResu
     return mean_over_windows(_mean_nll(b) - _mean_nll(a)).map(lambda x: exp(x) - 1)
 
 
+#: Said of two files whose windows all have the same score.
+SAME_SCORES = "equal to the last digit"
+
+
+def same_scores(a: Sequence[WindowResult], b: Sequence[WindowResult]) -> bool:
+    """Whether two files have the same score in every window, to the last digit."""
+    return [w.by_kind for w in a] == [w.by_kind for w in b]
+
+
 def time_ratio(before: Sequence[WindowResult], after: Sequence[WindowResult]) -> Estimate:
     """Median over passes of seconds(after) / seconds(before), each ratio formed within one pass; NaN for no pass."""
     a, b = paired(before, after)
     if not a:
         return Estimate(math.nan)
-    return _resample(np.array([y.seconds / x.seconds for x, y in zip(a, b, strict=True)]), np.median)
+    return median_of(np.array([y.seconds / x.seconds for x, y in zip(a, b, strict=True)]))
 
 
 def side_by_side(values: NDArray[np.float64]) -> list[Estimate]:
@@ -82,7 +91,7 @@ def side_by_side(values: NDArray[np.float64]) -> list[Estimate]:
     within-subject designs).
     """
     by_pass = np.median(values, axis=0)
-    return [_resample(row, np.median) for row in values / by_pass * np.median(by_pass)]
+    return [median_of(row) for row in values / by_pass * np.median(by_pass)]
 
 
 def relative_time_ratio(
@@ -103,7 +112,7 @@ def relative_time_ratio(
         for of in (before, after, reference_before, reference_after)
     )
     ratios = [q.seconds / s.seconds / (p.seconds / r.seconds) for p, q, r, s in zip(a, b, x, y, strict=True)]
-    return _resample(np.array(ratios), np.median)
+    return median_of(np.array(ratios))
 
 
 def paired(a: Sequence[WindowResult], b: Sequence[WindowResult]) -> tuple[list[WindowResult], list[WindowResult]]:

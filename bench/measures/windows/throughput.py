@@ -1,0 +1,220 @@
+"""Speed of any files, apart from a run: what `time` tells.
+
+Rounds are interleaved: in each round every file is visited once, in a process of its own, and every other round goes backwards.
+So files are compared within rounds, and what the machine does meanwhile happens to all of them alike.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.core.errors import BenchError
+from bench.core.formats import MISSING, size
+from bench.core.machine import Machine, this_machine
+from bench.gguf_files.info import ModelInfo, inspect
+from bench.measures.windows.throughput_jobs import RoundJob, RoundResult, Sample, Test
+from bench.models.sources import local_model
+from bench.statistics.estimates import Estimate, median_of, spread
+from bench.statistics.verdicts import time_verdict, with_interval
+from bench.workbench.work import Work
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Tokens of a batch and of what llama.cpp computes at once, as llama-bench has them.
+BATCH, UBATCH = 2048, 512
+
+
+@dataclass(frozen=True)
+class Timings:
+    """All rounds of one file, in their order."""
+
+    model: Path
+    threads: int
+    machine: Machine
+    rounds: tuple[RoundResult, ...] = field(repr=False)
+
+    def samples(self, test: Test) -> list[Sample]:
+        return [s for r in self.rounds for s in r.samples if s.test == test]
+
+    def seconds(self, test: Test) -> list[float]:
+        return [s.seconds for s in self.samples(test)]
+
+    def tokens_per_second(self, test: Test) -> list[float]:
+        return [test.n_tokens / s for s in self.seconds(test)]
+
+    def disturbed(self, test: Test) -> int:
+        """Rounds during which other work took CPU time away."""
+        return sum(s.activity.disturbed(self.threads) for s in self.samples(test))
+
+    @property
+    def load_seconds(self) -> float:
+        return spread([r.load_seconds for r in self.rounds]).median
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        return max(r.peak_memory_bytes for r in self.rounds)
+
+
+def tests_of(prompts: str, generated: str) -> tuple[Test, ...]:
+    """What lists of lengths ask for: prompts first, then generation, each once; 0 asks for none.
+
+    Raises BenchError for what is no length, and when nothing is left.
+    """
+    found = [
+        *(Test(n_prompt=n) for n in _lengths(prompts, "--prompt") if n),
+        *(Test(n_gen=n) for n in _lengths(generated, "--generate") if n),
+    ]
+    if not found:
+        raise BenchError("nothing is to be timed: give --prompt or --generate a length above 0")
+    return tuple(dict.fromkeys(found))
+
+
+def _lengths(listed: str, option: str) -> list[int]:
+    parts = [part.strip() for part in listed.split(",")]
+    if wrong := [part for part in parts if not (part.isascii() and part.isdecimal())]:
+        raise BenchError(f"{option} {listed}: {wrong[0]!r} is no number of tokens; give for instance 512 or 512,2048")
+    return [int(part) for part in parts]
+
+
+def time_together(work: Work, names: Sequence[str], tests: tuple[Test, ...], rounds: int) -> list[Timings]:
+    """Time files in interleaved rounds. Raises BenchError for what is no model, and lengths that are too long for one."""
+    if work.options.isa is not None:
+        _ = work.library
+    opened = [_opened(work, name, tests) for name in names]
+    results: list[list[RoundResult]] = [[] for _ in opened]
+    with work.reporter.steps("Timing", rounds * len(opened)) as steps:
+        for number in range(rounds):
+            order = range(len(opened))
+            for i in reversed(order) if number % 2 else order:
+                path, job = opened[i]
+                steps.name(f"round {number + 1} of {rounds}, {path.name}")
+                results[i].append(work.executor.do(job))
+                steps.done()
+    machine = this_machine()
+    return [Timings(path, work.threads, machine, tuple(r)) for (path, _), r in zip(opened, results, strict=True)]
+
+
+def _opened(work: Work, named: str, tests: tuple[Test, ...]) -> tuple[Path, RoundJob]:
+    path = local_model(named, work.options.cache, work.reporter).path
+    info = inspect(path)
+    _check_lengths(info, tests)
+    model = work.executor.hold(info.path)
+    stream = work.stream(work.text(None).source, info, model).content
+    return path, RoundJob(model=model, stream=stream, tests=tests, threads=work.threads, batch=BATCH, ubatch=UBATCH)
+
+
+def _check_lengths(info: ModelInfo, tests: tuple[Test, ...]) -> None:
+    for test in tests:
+        if info.context_length and test.n_tokens > info.context_length:
+            option = "--prompt" if test.n_prompt else "--generate"
+            raise BenchError(
+                f"{option} {test.n_tokens}: {info.name} was trained for a context of {info.context_length} tokens; give at most that"
+            )
+
+
+def time_ratio(base: Timings, other: Timings, test: Test) -> Estimate:
+    """Median over rounds of other's seconds / base's, each ratio formed within one round."""
+    return median_of(np.array(other.seconds(test)) / np.array(base.seconds(test)))
+
+
+def timed_table(timed: Sequence[Timings], tests: Sequence[Test]) -> pd.DataFrame:
+    """Every test of every file as text; of several, with how it compares with the first file's."""
+    import pandas as pd
+
+    base = timed[0]
+    rows = []
+    for test in tests:
+        for t in timed:
+            rates = t.tokens_per_second(test)
+            row = {"File": t.model.name, "Size": size(t.model.stat().st_size), "Test": test.name}
+            row["Tokens/s"] = f"{np.mean(rates):.2f} ± {_deviation(rates):.2f}"
+            if len(timed) > 1:
+                ratio = None if t is base else time_ratio(base, t, test)
+                row["Time ratio [95 %]"] = MISSING if ratio is None else with_interval(ratio, "{:.3f}".format)
+                row["Verdict"] = MISSING if ratio is None else time_verdict(ratio)
+            row |= {"Memory": size(t.peak_memory_bytes), "Load": f"{t.load_seconds:.2f} s"}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _deviation(values: Sequence[float]) -> float:
+    """Standard deviation with n - 1 in the denominator; 0 for a single value, as llama-bench has it."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
+def timed_key(timed: Sequence[Timings], tests: Sequence[Test]) -> str:
+    """What the columns of that table mean, and what disturbed the rounds."""
+    base = timed[0]
+    n = len(base.rounds)
+    said = [
+        "Test: pp, a prompt of so many tokens; tg, so many tokens generated one by one; each from an empty context",
+        f"Tokens/s: mean ± standard deviation of {n} {'rounds' if n > 1 else 'round'}; {base.threads} threads, "
+        f"{base.rounds[0].library.isa}, {base.machine.cpu}",
+    ]
+    if len(timed) > 1:
+        said.append(
+            f"Time ratio: time relative to {base.model.name}, median of the ratios within rounds; above 1 is slower"
+        )
+    said.append("Memory: the most that the process held; Load: seconds to load the model, median")
+    disturbed = sum(t.disturbed(test) for t in timed for test in tests)
+    if disturbed:
+        said.append(f"Disturbed by other load: {disturbed} of {n * len(timed) * len(tests)} measurements")
+    return "\n".join(said)
+
+
+def timed_rows(timed: Sequence[Timings], tests: Sequence[Test]) -> list[dict[str, object]]:
+    """Every test of every file under the names of llama-bench's columns, with its meanings and units; ours follow them.
+
+    avg_ns, stddev_ns: whole nanoseconds; avg_ts, stddev_ts: tokens per second, mean and deviation of the rounds' own. What
+    llama-bench tells and llama-cpp-python does not (the commit, the CPU mask, polling) is left out.
+    """
+    base = timed[0]
+    rows = []
+    for t in timed:
+        for test in tests:
+            seconds, rates, first = t.seconds(test), t.tokens_per_second(test), t.rounds[0]
+            nanoseconds = [round(1e9 * s) for s in seconds]
+            ratio = Estimate(math.nan) if t is base else time_ratio(base, t, test)
+            rows.append(
+                {
+                    "cpu_info": t.machine.cpu,
+                    "gpu_info": "",
+                    "backends": "CPU",
+                    "model_filename": str(t.model),
+                    "model_type": first.description,
+                    "model_size": first.n_bytes,
+                    "model_n_params": first.n_weights,
+                    "n_batch": BATCH,
+                    "n_ubatch": UBATCH,
+                    "n_threads": t.threads,
+                    "type_k": "f16",
+                    "type_v": "f16",
+                    "n_gpu_layers": 0,
+                    "n_prompt": test.n_prompt,
+                    "n_gen": test.n_gen,
+                    "n_depth": 0,
+                    "test_time": t.samples(test)[0].started,
+                    "avg_ns": int(np.mean(nanoseconds)),
+                    "stddev_ns": int(_deviation(nanoseconds)),
+                    "avg_ts": float(np.mean(rates)),
+                    "stddev_ts": _deviation(rates),
+                    "samples_ns": nanoseconds,
+                    "samples_ts": rates,
+                    "llama_cpp": first.library.llama_cpp,
+                    "isa": first.library.isa,
+                    "load_seconds": t.load_seconds,
+                    "peak_memory_bytes": t.peak_memory_bytes,
+                    "disturbed_rounds": t.disturbed(test),
+                    "time_ratio": None if math.isnan(ratio.value) else ratio.value,
+                    "time_ratio_low": ratio.low,
+                    "time_ratio_high": ratio.high,
+                }
+            )
+    return rows

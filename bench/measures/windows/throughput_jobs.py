@@ -1,0 +1,68 @@
+"""What a worker is asked about speed apart from a run, and what it answers: raw seconds."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from bench.core.machine import Activity
+from bench.engine.settings import LibraryInfo
+from bench.execute.content import Content
+from bench.execute.job import Frozen, Job
+
+
+class Test(Frozen):
+    """What is timed: a prompt of `n_prompt` tokens, or `n_gen` tokens generated one by one; the other is 0. As llama-bench has it,
+    either from an empty context."""
+
+    __test__: ClassVar[bool] = False  # no test of pytest's
+
+    n_prompt: int = 0
+    n_gen: int = 0
+
+    @property
+    def name(self) -> str:
+        """`pp512`, `tg128`."""
+        return f"pp{self.n_prompt}" if self.n_prompt else f"tg{self.n_gen}"
+
+    @property
+    def n_tokens(self) -> int:
+        return self.n_prompt or self.n_gen
+
+
+class Sample(Frozen):
+    """One timed round of one test. started: UTC, ISO 8601; seconds: of llama.cpp's own work alone."""
+
+    test: Test
+    started: str
+    seconds: float
+    activity: Activity
+
+
+class RoundResult(Frozen):
+    """One round of one file, in a process of its own. description, n_bytes, n_weights: as llama.cpp tells them of the model;
+    load_seconds: of the model; peak_memory_bytes: of the process."""
+
+    library: LibraryInfo
+    description: str
+    n_bytes: int
+    n_weights: int
+    load_seconds: float
+    peak_memory_bytes: int
+    samples: tuple[Sample, ...]
+
+
+class RoundJob(Job[RoundResult]):
+    """Time every test once. tokens: a TokenStream (texts/stream.py), used again from its start where a test is longer."""
+
+    done_by: ClassVar[str] = "bench.measures.windows.throughput_worker:round_job"
+    pinned: ClassVar[bool] = True
+
+    model: Content
+    stream: Content
+    tests: tuple[Test, ...]
+    threads: int
+    batch: int
+    ubatch: int
+
+    def preloads(self) -> tuple[str, ...]:
+        return ("bench.measures.windows.throughput_worker", "bench.measures.windows.timing")

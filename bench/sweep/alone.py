@@ -1,0 +1,42 @@
+"""A run without recipes: files of others alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from bench.core.errors import BenchError
+from bench.core.progress import Reporter
+from bench.gguf_files.shards import whole_bytes
+from bench.models.sources import model_names, remote_models
+from bench.recipes.recipe import find_recipes
+from bench.workbench.options import Options
+
+
+def without_recipes(options: Options, reporter: Reporter) -> Options:
+    """What a run is asked for that builds nothing, as any run is: there is no importance matrix to compute, and without a model
+    the largest of the files is what the others are held against, quantized or not.
+
+    Options of a run with recipes come back as they are. Raises BenchError where nothing is left to measure.
+    """
+    if find_recipes(options.recipes):
+        return options
+    if not options.compare:
+        raise BenchError("--recipes none leaves nothing to measure; name files with --compare, or recipes")
+    if not (options.imatrix or options.calibration or options.calibration_chunks):
+        options = replace(options, no_imatrix=True)
+    if options.model is not None:
+        return options
+    files = {single: _bytes(single) for named in options.compare for single in model_names(named)}
+    largest = max(files, key=lambda name: files[name])
+    reporter.say(
+        f"Without recipes and without --model: the largest file, {largest}, is what the others are compared with"
+    )
+    others = tuple(name for name in files if name != largest)
+    return replace(options, model=largest, allow_quantized=True, compare=others)
+
+
+def _bytes(named: str) -> int:
+    """Bytes of the files of one model."""
+    remote = remote_models(named)
+    return sum(r.n_bytes for r in remote) if remote else whole_bytes(Path(named))

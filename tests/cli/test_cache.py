@@ -1,0 +1,113 @@
+"""`cache ls` and `cache clear`, as a user runs them: what they find, what they leave alone, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Outcome
+
+Bench = Callable[..., Outcome]
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    """A cache with a little of everything, the model unused for three days, and what is none of the program's business."""
+    cache = tmp_path / "cache"
+    files = {
+        "engine/0a1b/engine.whl": 100,
+        "models/m.gguf": 1000,
+        "quantized/m-IQ1_S-0a.gguf": 200,
+        "quantized/m-IQ1_S-0a.json": 10,
+        "blocks/0c/blk.0.attn_q.weight.IQ1_S": 30,
+        "blocks/0c/blk.1.attn_q.weight.IQ1_S": 30,
+        "imatrix/m-0d.gguf": 40,
+        "quantized/run/records.jsonl": 50,
+        "mine/precious.txt": 60,
+    }
+    for name, n_bytes in files.items():
+        path = cache / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(n_bytes))
+    three_days_ago = time.time() - 3 * 86400
+    os.utime(cache / "models/m.gguf", (three_days_ago, three_days_ago))
+    return cache
+
+
+def left(cache: Path) -> set[str]:
+    return {str(p.relative_to(cache)) for p in cache.rglob("*") if p.is_file()}
+
+
+def test_what_is_kept_is_listed_by_kind_with_its_size(bench: Bench, kept: Path) -> None:
+    found = json.loads(bench("cache", "ls", "--cache", kept, "--json").out)
+    sizes = {(e["kind"], Path(e["path"]).name): e["bytes"] for e in found}
+    assert sizes == {
+        ("engine", "0a1b"): 100,
+        ("models", "m.gguf"): 1000,
+        ("quantized", "m-IQ1_S-0a.gguf"): 210,
+        ("blocks", "0c"): 60,
+        ("imatrix", "m-0d.gguf"): 40,
+    }, "a file counts with its note; records of a run and folders of others are not listed"
+    told = bench("cache", "ls", "--cache", kept).out
+    assert "importance matrices" in told and "1410" not in told and f"{kept}: 0.0M in 5 entries" in told
+    assert "m-IQ1_S-0a.gguf" in bench("cache", "ls", "quantized", "--cache", kept).out
+    assert "nothing is kept there" in bench("cache", "ls", "--cache", kept / "none").out
+
+
+def test_without_a_terminal_nothing_goes_unless_yes_is_said(bench: Bench, kept: Path) -> None:
+    before = left(kept)
+    refused = bench("cache", "clear", "--cache", kept)
+    assert refused.code == 2 and "add --yes" in refused.err and len(refused.err.splitlines()) == 1
+    assert left(kept) == before
+
+
+def test_clearing_leaves_the_engine_records_of_runs_and_what_others_keep(bench: Bench, kept: Path) -> None:
+    done = bench("cache", "clear", "--yes", "--cache", kept)
+    assert done.code == 0 and "Threw out 4 entries" in done.out
+    assert left(kept) == {"engine/0a1b/engine.whl", "quantized/run/records.jsonl", "mine/precious.txt"}
+    assert bench("cache", "clear", "engine", "--yes", "--cache", kept).code == 0
+    assert left(kept) == {"quantized/run/records.jsonl", "mine/precious.txt"}
+    assert "nothing to throw out" in bench("cache", "clear", "--yes", "--cache", kept).out
+
+
+def test_what_goes_can_be_chosen_by_kind_and_age(bench: Bench, kept: Path) -> None:
+    assert "nothing to throw out" in bench("cache", "clear", "--older-than", "1w", "--yes", "--cache", kept).out
+    assert "Threw out 1 entry" in bench("cache", "clear", "--older-than", "2d", "--yes", "--cache", kept).out
+    assert not (kept / "models/m.gguf").exists() and (kept / "imatrix/m-0d.gguf").exists()
+    bench("cache", "clear", "quantized", "blocks", "--yes", "--cache", kept)
+    assert not (kept / "blocks/0c").exists() and not (kept / "quantized/m-IQ1_S-0a.json").exists()
+    assert (kept / "imatrix/m-0d.gguf").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["imatrx"], "did you mean imatrix?"), (["--older-than", "3y"], "--older-than 3y: is no age")],
+)
+def test_what_cannot_be_meant_is_refused(bench: Bench, kept: Path, arguments: list[str], said: str) -> None:
+    before = left(kept)
+    refused = bench("cache", "clear", *arguments, "--yes", "--cache", kept)
+    assert refused.code == 2 and said in refused.err and len(refused.err.splitlines()) == 1
+    assert left(kept) == before
+
+
+@pytest.fixture
+def other_process() -> Iterator[int]:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    yield process.pid
+    process.kill()
+    process.communicate()
+
+
+def test_nothing_goes_while_a_run_works_with_it(bench: Bench, kept: Path, other_process: int) -> None:
+    (kept / "scratch" / str(other_process)).mkdir(parents=True)
+    before = left(kept)
+    refused = bench("cache", "clear", "--yes", "--cache", kept)
+    assert refused.code == 2 and f"process {other_process} works with" in refused.err
+    assert left(kept) == before
