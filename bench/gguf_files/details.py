@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeGuard
 
 from pydantic import BaseModel, ConfigDict
 
@@ -34,7 +35,7 @@ class ModelDetails(BaseModel):
 
     license: an identifier; license_name, license_link: of a licence that has none; languages: their codes; converted_from:
     address or owner/name of the model that the file was converted from; trained_from: the same of models that that one was
-    trained or merged from; chat_template: in Jinja.
+    trained or merged from; chat_template: in Jinja; bos_token, eos_token: as spelled; context: tokens that it was trained for.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -46,11 +47,16 @@ class ModelDetails(BaseModel):
     converted_from: str | None = None
     trained_from: tuple[str, ...] = ()
     chat_template: str | None = None
+    bos_token: str | None = None
+    eos_token: str | None = None
+    context: int | None = None
 
 
 def model_details(path: Path, metadata: Mapping[str, object]) -> ModelDetails:
     """Details of the model in `path`, whose header has been read."""
     template = metadata.get("tokenizer.chat_template")
+    context = metadata.get(f"{metadata.get('general.architecture')}.context_length")
+    special = _special_tokens(path, metadata)
     bases = sorted((int(found[1]), key) for key in metadata if (found := _BASE_MODEL.fullmatch(key)))
     addresses = {index: _line(metadata[key]) for index, key in reversed(bases)}  # repo_url before url
     return ModelDetails(
@@ -61,7 +67,22 @@ def model_details(path: Path, metadata: Mapping[str, object]) -> ModelDetails:
         converted_from=next(filter(None, (_line(metadata.get(key)) for key in _CONVERTED_FROM)), None),
         trained_from=tuple(filter(None, (addresses[index] for index in sorted(addresses))))[:_SEVERAL],
         chat_template=template if isinstance(template, str) and 0 < len(template) <= _TEMPLATE else None,
+        bos_token=special.get("bos"),
+        eos_token=special.get("eos"),
+        context=context if isinstance(context, int) and context > 0 else None,
     )
+
+
+def _special_tokens(path: Path, metadata: Mapping[str, object]) -> dict[str, str]:
+    """How the tokens that begin and end a text are spelled, by `bos` and `eos`."""
+    ids = {name: metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos")}
+    tokens = read_strings(path, "tokenizer.ggml.tokens")
+    spelled = {n: _line(tokens[i].decode("utf-8", "replace")) for n, i in ids.items() if _is_index(i, tokens)}
+    return {name: token for name, token in spelled.items() if token}
+
+
+def _is_index(value: object, of: list[bytes]) -> TypeGuard[int]:
+    return isinstance(value, int) and 0 <= value < len(of)
 
 
 def _languages(path: Path, value: object) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from bench.core.errors import BenchError
 from bench.core.files import complete_or_absent, file_sha256
 from bench.core.progress import Reporter
-from bench.gguf_files.info import UNQUANTIZED, ModelInfo, inspect, open_gguf
+from bench.gguf_files.info import ModelInfo, inspect, open_gguf
 from bench.gguf_files.widen import WIDENING, needs_widening, widen
 from bench.models.sources import checkpoint_repository, local_model
 
@@ -71,9 +71,8 @@ def reference(
     """
     if named is None:
         return _converted_from(DEFAULT.repository, describe(_default_model(cache, reporter), cache, reporter))
-    local = local_model(str(named), cache, reporter)
-    path = local.path
-    found = _fetched(path, local.origin, cache, reporter)
+    found = named_reference(str(named), cache, reporter)
+    path = found.path
     quantized = found.info.quantized_tensors
     if quantized and not allow_quantized:
         raise BenchError(
@@ -85,15 +84,14 @@ def reference(
     target = cache / "models" / f"{path.stem}-widened-v{WIDENING}-{found.sha256[:12]}.gguf"
     if not target.exists():
         reporter.say(f"Widening {path.name} to multiples of 256")
-        widen(path, target, description=_once_quantized(found.info))
-    return _fetched(target, local.origin, cache, reporter)
+        widen(path, target, description=found.info.description or "")
+    return _fetched(target, found.origin, cache, reporter)
 
 
-def _once_quantized(info: ModelInfo) -> str:
-    """A model's description, with the types that its weights were dequantized from, if any."""
-    types = [t for t in info.weights_by_type if t not in UNQUANTIZED]
-    told = f"Dequantized from {' and '.join(types)} to F16." if types else ""
-    return f"{info.description or ''} {told}".strip()
+def named_reference(named: str, cache: Path, reporter: Reporter) -> Reference:
+    """A model as it is, quantized or not. Raises BenchError for what is no model."""
+    local = local_model(named, cache, reporter)
+    return _fetched(local.path, local.origin, cache, reporter)
 
 
 def _fetched(path: Path, origin: str | None, cache: Path, reporter: Reporter) -> Reference:
