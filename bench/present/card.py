@@ -21,7 +21,7 @@ from bench.gguf_files.info import ModelInfo
 from bench.measures.registry import all_measures
 from bench.measures.sections import FileColumn
 from bench.models.compared import FAMILY as COMPARED
-from bench.present.card_metadata import base_model_of, card_data, languages, repository
+from bench.present.card_metadata import base_model_of, card_data, languages, repository, trained_from
 from bench.present.card_prompt import prompt_format
 from bench.present.card_recipes import SCRIPT, commands, recipe_files, reference_name
 from bench.present.files import file_columns
@@ -90,7 +90,11 @@ def write_card(run: Run, directory: Path, out: Path, given: Given) -> Written:
     if not file_names(run):
         raise BenchError(f"{directory}: has no quantized file on record, so there is nothing to describe; run it first")
     details = _details(run, given)
-    base_model = repository(given.base_model, "--base-model") if given.base_model else base_model_of(details)
+    base_model = (
+        repository(given.base_model, "--base-model")
+        if given.base_model
+        else base_model_of(details, run.identity.model.name)
+    )
     owner = repository(given.repo, "--repo").partition("/")[0] if given.repo else None
     chosen = _chosen(run, details)
     data = card_data(run, details, base_model, given.quantized_by or owner, {c.file.recipe for c in chosen})
@@ -136,7 +140,8 @@ def _lacking(run: Run, details: ModelDetails, base_model: str | None, matrix: st
     """What the card does not say since nothing told it, and how to give it."""
     lacks = []
     if base_model is None:
-        lacks.append("the model of the hub that the files were made from: give --base-model OWNER/NAME")
+        parents = f" (it was trained from {', '.join(found)})" if (found := trained_from(details)) else ""
+        lacks.append(f"the model of the hub that the files were made from{parents}: give --base-model OWNER/NAME")
     if not details.license:
         lacks.append("the licence: give --license, for instance --license apache-2.0")
     if not languages(details.languages):
@@ -199,7 +204,8 @@ def _variables(
         if run.files[recipe].family != "Standard":
             families.setdefault(run.files[recipe].family, run.files[recipe].description)
     return {
-        "model": i.model.name,
+        "model": " ".join(i.model.name.split()),
+        "tag": plain(i.model.name).lower(),
         "base_model": data.base_model,
         "quantized_by": data.get("quantized_by"),
         "caveat": reference_caveat(run),
@@ -210,6 +216,7 @@ def _variables(
         "context": _context(run, details),
         "window": i.settings.window,
         "n_files": len(names),
+        "intervals": any((e := c.file.kl or c.file.ppl_change) and e.has_interval for c in chosen),
         "unjudged": bool(resolution(run).beyond.intersection(names)),
         "sharing": sharing(run),
         "repo": repo,
@@ -285,7 +292,7 @@ def _files_table(run: Run, shown: Collection[str]) -> tuple[str, list[str]]:
 
 
 def _has_figures(column: FileColumn, shown: Collection[str]) -> bool:
-    return any(column.cells.get(n, MISSING) != MISSING for n in shown)
+    return any(not column.cells.get(n, MISSING).startswith(MISSING) for n in shown)  # a mark may follow
 
 
 def _render(variables: Mapping[str, object]) -> str:

@@ -51,15 +51,24 @@ def card_data(
     )
 
 
-def base_model_of(details: ModelDetails) -> str | None:
-    """owner/name of the model that a GGUF file was converted from, as its header tells it.
+def base_model_of(details: ModelDetails, name: str) -> str | None:
+    """owner/name of the model that a GGUF file was converted from, as its header tells it. name: of the model.
 
-    What it was converted from goes before what that was trained from. Of several of the latter none is taken: which one it
-    is cannot be told.
+    A base model in a header is mostly what the model itself was trained from: the converter copies it out of the model's own
+    card. A quantized file is not made from that, so it counts only where it has the model's name.
     """
     if found := _on_the_hub(details.converted_from):
         return found
-    return _on_the_hub(details.trained_from[0]) if len(details.trained_from) == 1 else None
+    return next((base for base in trained_from(details) if _letters(base.partition("/")[2]) == _letters(name)), None)
+
+
+def trained_from(details: ModelDetails) -> list[str]:
+    """owner/name of models of the hub that the model was trained or merged from."""
+    return [found for address in details.trained_from if (found := _on_the_hub(address))]
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def _on_the_hub(address: str | None) -> str | None:

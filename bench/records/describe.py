@@ -46,7 +46,7 @@ def reference_caveat(run: Run) -> str:
         return f"The reference of this run was {zeros}."
     already = f"had already been quantized, to {' and '.join(told.types)}"
     return (
-        f"The reference of this run {already}{', and was ' + zeros if widened else ''}. So its files are not made from the "
+        f"The reference of this run {already}{', and was ' + zeros if widened else ''}. So the files are not made from the "
         f"original weights, and this run says nothing about files that are mostly of {told.bits} bits and more."
     )
 

@@ -8,6 +8,8 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,18 @@ def write(run: Run, out: Path, **given: Any) -> str:
 @pytest.fixture(scope="module")
 def published() -> Run:
     return recorded(load_run(PUBLISHED))
+
+
+@pytest.fixture(scope="module")
+def card_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Text of the card of a published run, by the run's directory, each written once."""
+
+    @cache
+    def text(name: str) -> str:
+        repo = "somebody/SmolLM2-135M-Instruct-GGUF"
+        return write(recorded(load_run(RESULTS / name)), tmp_path_factory.mktemp(name), repo=repo)
+
+    return text
 
 
 @pytest.fixture(scope="module")
@@ -185,23 +199,21 @@ def test_a_reference_that_was_widened_and_once_quantized_is_said_before_anything
     assert "> The reference of this run had already been quantized, to Q4_1 and Q8_0, and was widened" in top
 
 
-@pytest.mark.parametrize("directory", sorted(p.parent for p in RESULTS.glob("*/records.jsonl")), ids=lambda p: p.name)
-def test_no_card_is_larger_than_12_kb(directory: Path, tmp_path: Path) -> None:
-    run = recorded(load_run(directory))
-    text = write(run, tmp_path, repo="somebody/SmolLM2-135M-Instruct-GGUF")
+@pytest.mark.parametrize("name", sorted(p.parent.name for p in RESULTS.glob("*/records.jsonl")))
+def test_no_card_is_larger_than_12_kb(name: str, card_of: Callable[[str], str]) -> None:
+    text, run = card_of(name), load_run(RESULTS / name)
     assert len(text.encode()) <= MOST == 12_000
     rows = re.findall(r"^\| \[.+gguf\)", text.partition("## Files")[2], re.MULTILINE)
-    left_out = re.search(r"^(\d+) more files are", text, re.MULTILINE)
+    left_out = re.search(r"^- (\d+) more files are", text, re.MULTILINE)
     assert len(rows) + (int(left_out[1]) if left_out else 0) == len(file_names(run))
     assert len(rows) > 8
 
 
-def test_files_that_the_reference_cannot_judge_are_marked_and_not_recommended(tmp_path: Path) -> None:
-    text = write(recorded(load_run(RESULTS / "smollm2-135m-instruct-sizes")), tmp_path)
-    which, _, files = text.partition("## Files")
+def test_files_that_the_reference_cannot_judge_are_marked_and_not_recommended(card_of: Callable[[str], str]) -> None:
+    which, _, files = card_of("smollm2-135m-instruct-sizes").partition("## Files")
     assert "Q8_0" not in which.partition("## Which file")[2] and "Files marked † are not among the choices" in which
     [row] = [line for line in files.splitlines() if "Q8_0_AUTO.gguf) |" in line]
-    assert row.count("†") == 2 and "\n†: The reference was once stored in" in files
+    assert row.count("†") == 2 and "\n- †: The reference was once stored in" in files
 
 
 def small_run(details: ModelDetails | None = None) -> Run:
@@ -268,8 +280,9 @@ def test_a_model_without_a_template_is_given_a_raw_prompt_and_an_unknown_one_is_
     [
         ({"converted_from": "https://huggingface.co/a/chat", "trained_from": ("a/raw",)}, "a/chat"),
         ({"converted_from": "a/b.1"}, "a/b.1"),
-        ({"trained_from": ("https://hf.co/a/b/tree/main",)}, "a/b"),
-        ({"trained_from": ("https://hf.co/a/b", "a/c")}, None),
+        ({"trained_from": ("https://hf.co/a/Tiny_Model-Instruct/tree/main",)}, "a/Tiny_Model-Instruct"),
+        ({"trained_from": ("https://hf.co/a/b", "c/Tiny-Model-instruct")}, "c/Tiny-Model-instruct"),
+        ({"trained_from": ("https://hf.co/a/Tiny-Model",)}, None),  # the model was trained from it and is another
         ({"converted_from": "https://example.org/a/b"}, None),
         ({"converted_from": "https://hf.co/papers"}, None),
         ({"converted_from": "https://[a/b"}, None),
@@ -277,7 +290,7 @@ def test_a_model_without_a_template_is_given_a_raw_prompt_and_an_unknown_one_is_
     ],
 )
 def test_base_model_out_of_a_header(details: dict[str, Any], found: str | None) -> None:
-    assert base_model_of(ModelDetails(**details)) == found
+    assert base_model_of(ModelDetails(**details), "Tiny model Instruct") == found
 
 
 def test_a_license_of_its_own_keeps_name_and_link(tmp_path: Path) -> None:
@@ -310,6 +323,13 @@ def test_what_nothing_tells_is_named_with_its_remedy(tmp_path: Path) -> None:
     assert options == ["--base-model", "--license", "--language", "--model", "--imatrix"]
     data = ModelCard.load(written.path).data
     assert data.base_model is None and data.get("base_model_relation") is None and data.license is None
+
+
+def test_what_the_model_was_trained_from_is_told_and_not_taken_for_what_was_quantized(tmp_path: Path) -> None:
+    run = small_run(ModelDetails(trained_from=("https://huggingface.co/a/Raw",)))
+    written = write_card(run, PUBLISHED, tmp_path, Given())
+    assert written.base_model is None
+    assert written.lacks[0].endswith("(it was trained from a/Raw): give --base-model OWNER/NAME")
 
 
 def test_languages_are_codes_that_the_hub_takes() -> None:
