@@ -45,6 +45,8 @@ MOST = 12_000
 _TEMPLATE = Path(__file__).parent / "templates" / "card.md.jinja"
 #: Tokens of the context that memory is told for and commands ask for, where the model's own is not shorter.
 _CONTEXT = 4096
+#: Characters that a figure without an interval has at most.
+_SHORT = 12
 
 
 @dataclass(frozen=True)
@@ -281,6 +283,7 @@ def _files_table(run: Run, shown: Collection[str]) -> tuple[str, list[str]]:
     """Files with the figures that one chooses by, smallest first, and what these are. Not padded: cards are short of room."""
     names = file_names(run)
     columns = [c for c in file_columns(run) if (c.card or c.title == "Size") and _has_figures(c, shown)]
+    columns.sort(key=lambda c: _width(c, shown))  # a phone shows the first ones only
     rows = [
         ["File", *(c.title for c in columns)],
         [":--", *("--:" for _ in columns)],
@@ -293,6 +296,12 @@ def _files_table(run: Run, shown: Collection[str]) -> tuple[str, list[str]]:
 
 def _has_figures(column: FileColumn, shown: Collection[str]) -> bool:
     return any(not column.cells.get(n, MISSING).startswith(MISSING) for n in shown)  # a mark may follow
+
+
+def _width(column: FileColumn, shown: Collection[str]) -> int:
+    """Characters of a column with intervals; 0 for one without, since these need no order."""
+    longest = max((len(column.cells.get(n, MISSING)) for n in shown), default=0)
+    return longest if longest > _SHORT else 0
 
 
 def _render(variables: Mapping[str, object]) -> str:
