@@ -109,7 +109,7 @@ def write_card(run: Run, directory: Path, out: Path, given: Given) -> Written:
     if given.matrix and matrix:
         with complete_or_absent(out / matrix) as partial:
             shutil.copyfile(given.matrix, partial)
-    variables = _variables(run, data, details, chosen, given.repo, matrix) | {"plots": plots}
+    variables = _variables(run, data, details, chosen, given, matrix) | {"plots": plots}
     text = _fitting(run, data, chosen, variables)
     path = out / CARD
     with complete_or_absent(path) as partial:
@@ -117,7 +117,7 @@ def write_card(run: Run, directory: Path, out: Path, given: Given) -> Written:
     if ModelCard.load(path).data.to_dict() != data.to_dict():  # type: ignore[no-untyped-call]
         raise BenchError(f"{path}: its metadata read back are not what was written; report this with the run's records")
     beside = (REPORT, *(p for _, p in plots), *recipes, *([matrix] if matrix else []))
-    return Written(path, beside, base_model, tuple(_lacking(run, details, base_model, matrix)))
+    return Written(path, beside, base_model, tuple(_lacking(run, given, details, base_model, matrix)))
 
 
 def _details(run: Run, given: Given) -> ModelDetails:
@@ -138,7 +138,13 @@ def _details(run: Run, given: Given) -> ModelDetails:
     return found.model_copy(update={"languages": given.languages}) if given.languages else found
 
 
-def _lacking(run: Run, details: ModelDetails, base_model: str | None, matrix: str | None) -> list[str]:
+def _is_untold(run: Run, given: Given) -> bool:
+    """Whether no header was read: nobody knows then whether the model has a chat template."""
+    reference = run.files.get(run.reference or "")
+    return given.model is None and (reference is None or reference.details is None)
+
+
+def _lacking(run: Run, given: Given, details: ModelDetails, base_model: str | None, matrix: str | None) -> list[str]:
     """What the card does not say since nothing told it, and how to give it."""
     lacks = []
     if base_model is None:
@@ -148,7 +154,7 @@ def _lacking(run: Run, details: ModelDetails, base_model: str | None, matrix: st
         lacks.append("the licence: give --license, for instance --license apache-2.0")
     if not languages(details.languages):
         lacks.append("the languages: give --language, for instance --language en,de")
-    if details == ModelDetails():
+    if _is_untold(run, given):
         lacks.append("the prompt format, which this run did not record: give --model with the run's reference")
     if run.identity.importance and matrix is None:
         lacks.append("the importance matrix as a file, which is not in the cache: give --imatrix FILE")
@@ -192,18 +198,18 @@ def _variables(
     data: ModelCardData,
     details: ModelDetails,
     chosen: Sequence[ForMemory],
-    repo: str | None,
+    given: Given,
     matrix: str | None,
 ) -> dict[str, object]:
     """What the template fills in, but for the files that are listed."""
     i, names = run.identity, file_names(run)
     best = chosen[-1].file.recipe if chosen else next(iter(names))
-    # of an older run nothing is known: these commands also do for a model without a template
-    chat = details.chat_template is not None or details == ModelDetails()
+    # the commands for a chat also do for a model without a template
+    chat = details.chat_template is not None or _is_untold(run, given)
     made = commands(run, matrix)
     families: dict[str, str] = {}
     for recipe in names:
-        if run.files[recipe].family != "Standard":
+        if not run.files[recipe].family.startswith("Standard"):
             families.setdefault(run.files[recipe].family, run.files[recipe].description)
     return {
         "model": " ".join(i.model.name.split()),
@@ -221,9 +227,10 @@ def _variables(
         "intervals": any((e := c.file.kl or c.file.ppl_change) and e.has_interval for c in chosen),
         "unjudged": bool(resolution(run).beyond.intersection(names)),
         "sharing": sharing(run),
-        "repo": repo,
+        "repo": given.repo,
         "best": names[best],
         "chat": chat,
+        "template": details.chat_template,
         "format": prompt_format(details),
         "prompt": "Why is the sky blue?" if chat else "The sky is blue because",
         "infill": "infill" in {a for m in all_measures() for a in m.abilities(run)},

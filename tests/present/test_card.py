@@ -271,8 +271,14 @@ def test_the_snippets_run(tiny: Path, tmp_path: Path) -> None:
 def test_a_model_without_a_template_is_given_a_raw_prompt_and_an_unknown_one_is_not(tmp_path: Path) -> None:
     without = write(small_run(ModelDetails(license="mit")), tmp_path / "a")
     assert "llama-completion -m Tiny-model-IQ2_S_AUTO.gguf" in without and "Prompt format" not in without
-    unknown = write(small_run(), tmp_path / "b")
+    unknown = write(small_run(), tmp_path / "b", license="mit")
     assert "llama-cli -m Tiny-model-IQ2_S_AUTO.gguf" in unknown and "create_chat_completion" in unknown
+
+
+def test_a_template_that_cannot_be_shown_is_said(tmp_path: Path) -> None:
+    text = write(small_run(ModelDetails(chat_template="{{ messages[9].content.x }}")), tmp_path)
+    assert "## Prompt format\n\nThe files hold a chat template that is no short text." in text
+    assert "llama-cli -m" in text
 
 
 @pytest.mark.parametrize(
