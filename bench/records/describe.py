@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from bench.records.record import StageRecord
+from bench.records.resolution import resolution
 from bench.records.run import Run
 
 
@@ -30,6 +31,28 @@ def about(run: Run) -> list[str]:
         minutes = worked_minutes(run)
         about.append(f"Run: {started:%Y-%m-%d}{'' if minutes is None else f', {minutes:.0f} minutes of work'}.")
     return about
+
+
+def reference_caveat(run: Run) -> str:
+    """A sentence on a reference that is not the model as it was published; empty for one that is."""
+    reference, told = run.files.get(run.reference or ""), resolution(run)
+    widened = reference is not None and _WIDENED in reference.description
+    if not (told.types or widened):
+        return ""
+    zeros = (
+        "widened with zeros to fit the blocks of all formats, which keeps what it computes and makes its files larger"
+    )
+    if not told.types:
+        return f"The reference of this run was {zeros}."
+    already = f"had already been quantized, to {' and '.join(told.types)}"
+    return (
+        f"The reference of this run {already}{', and was ' + zeros if widened else ''}. So the files are not made from the "
+        f"original weights, and this run says nothing about files that are mostly of {told.bits} bits and more."
+    )
+
+
+#: What widening writes into a model's description (gguf_files/widen.py).
+_WIDENED = "Widened exactly with zeros"
 
 
 def worked_minutes(run: Run) -> float | None:

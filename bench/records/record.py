@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from bench.engine.memory import ModelShape
+from bench.gguf_files.details import ModelDetails
 from bench.records.identity import Kept, utc_now
 
 
@@ -54,7 +56,8 @@ class FileRecord(OfFile):
     bits_per_weight: 8 x bytes of tensors / weights; types: of every tensor; replaced: {tensor: (type asked, type stored)};
     importance_sha256: of the importance matrix file it was built with, if any; rules: fingerprint of the recipe.
     origin: where a file came from that was not built here; told: what its header says of its making; perplexity_only: why it is not
-    compared with the reference token by token.
+    compared with the reference token by token; details, shape: of the reference, what its header tells people and what
+    memory depends on, None in records of an early version and of other files.
     """
 
     kind: Literal["file"] = "file"
@@ -74,6 +77,8 @@ class FileRecord(OfFile):
     origin: str | None = None
     told: dict[str, str] = Field(default_factory=dict)
     perplexity_only: str | None = None
+    details: ModelDetails | None = None
+    shape: ModelShape | None = None
 
     @property
     def settles(self) -> tuple[str, int | None]:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from bench.choose.chooser import Resolved
 from bench.core.version import DISTRIBUTION, this_version
+from bench.core.errors import BenchError
+from bench.engine.memory import ModelShape, shape_of
 from bench.engine.settings import LibraryInfo
 from bench.models.compared import FAMILY, Compared
 from bench.models.reference import Reference
@@ -17,6 +19,19 @@ from bench.workbench.kept import Built
 
 
 def reference_record(run_id: str, label: str, reference: Reference) -> FileRecord:
+    found = _model_record(run_id, label, reference)
+    return found.model_copy(update={"details": reference.info.details, "shape": _shape(reference.path)})
+
+
+def _shape(path: Path) -> ModelShape | None:
+    try:
+        return shape_of(path)
+    except BenchError:  # its memory is not told then, and nothing else needs it
+        return None
+
+
+def _model_record(run_id: str, label: str, reference: Reference) -> FileRecord:
+    """The record of a model file that was not built here."""
     info = reference.info
     return FileRecord(
         run=run_id,
@@ -38,7 +53,7 @@ def reference_record(run_id: str, label: str, reference: Reference) -> FileRecor
 
 
 def compared_record(run_id: str, compared: Compared) -> FileRecord:
-    record = reference_record(run_id, compared.name, compared.file)
+    record = _model_record(run_id, compared.name, compared.file)
     told = {
         "family": FAMILY,
         "base": compared.base,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.measures.registry import load_run
 from tests.conftest import Outcome
 from tests.support.hub_server import HubServer, hub  # noqa: F401
 
@@ -36,7 +37,8 @@ def test_advice_on_a_model_and_a_run(bench: Callable[..., Outcome], tiny: Path, 
     [
         (["advise", "--run", "nowhere"], "no such record file"),
         (["advise", "--model", "nowhere.gguf"], "no such file"),
-        (["card", PUBLISHED], "--base-model"),
+        (["card", PUBLISHED, "--language", "english"], "give ISO 639 codes"),
+        (["card", PUBLISHED, "--imatrix", "nowhere"], "no such importance matrix"),
         (
             ["card", PUBLISHED, "--base-model", "a/b", "--license", "mit", "--upload"],
             "which repository? name it with --repo",
@@ -64,6 +66,8 @@ def test_a_card_is_written_and_nothing_sent(
     done = bench("card", PUBLISHED, "--base-model", "a/b", "--license", "apache-2.0", "--out", tmp_path / "card")
     assert done.code == 0, done.err
     assert "base_model: a/b" in (tmp_path / "card" / "README.md").read_text(encoding="utf-8")
+    assert "Beside it: report.html, plots/, recipes/" in done.out
+    assert "warning: the card lacks the languages: give --language" in done.err
     assert not hub.requests
 
 
@@ -97,7 +101,24 @@ def test_a_run_becomes_a_repository(
     [commit] = hub.committed
     built = next((tmp_path / "cache" / "quantized").glob("*Q8_0*.gguf"))
     assert commit.files["tiny-Q8_0.gguf"] == built.read_bytes()
-    assert "README.md" in commit.files and "tiny-Q8_0.gguf" in done.out
+    assert {"README.md", "report.html", "recipes/quantize.sh"} <= commit.files.keys() and "tiny-Q8_0.gguf" in done.out
+
+
+def test_nothing_is_sent_without_a_base_model(
+    bench: Callable[..., Outcome],
+    hub: HubServer,  # noqa: F811
+    tiny: Path,
+    text: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_test")
+    where = ["--cache", tmp_path / "cache"]
+    ran = bench("run", "--model", tiny, "--text", text, "--window", 64, "--windows", 1, "--generate", 0, "--no-imatrix", "--recipes", "Q8_0",
+                "--out", tmp_path / "run", *where)  # fmt: skip
+    assert ran.code == 0, ran.err
+    done = bench("card", tmp_path / "run", "--repo", "tester/tiny-GGUF", "--upload", *where)
+    assert done.code == 2 and "give --base-model OWNER/NAME" in done.err and not hub.committed
 
 
 def test_a_checkpoint_of_the_hub(
@@ -115,12 +136,13 @@ def test_a_checkpoint_of_the_hub(
     (home / "complete").touch()
     (home / "source" / "convert_hf_to_gguf.py").write_text(
         "import sys, pathlib, shutil; d = pathlib.Path(sys.argv[1])\n"
-        "assert {p.name for p in d.iterdir()} == {'config.json', 'tokenizer.json', 'model.safetensors'}\n"
+        "assert {p.name for p in d.iterdir()} == {'README.md', 'config.json', 'tokenizer.json', 'model.safetensors'}\n"
         "shutil.copy(d / 'model.safetensors', sys.argv[sys.argv.index('--outfile') + 1])\n"
     )
     commit = hub.add_model(
         "a/Tiny",
         {
+            "README.md": b"---\nlicense: mit\n---\n",
             "config.json": b"{}",
             "tokenizer.json": b"[]",
             "model.safetensors": tiny,
@@ -133,7 +155,10 @@ def test_a_checkpoint_of_the_hub(
     assert done.code == 0, done.err
     assert f"Fetched from: hf:a/Tiny@{commit}" in done.out
     assert {r.path.rpartition("/")[2] for r in hub.asked("GET", "*resolve*")} == {
+        "README.md",
         "config.json",
         "tokenizer.json",
         "model.safetensors",
     }
+    record = next(r for r in load_run(tmp_path / "run").files.values() if r.family == "Reference")
+    assert record.details is not None and record.details.converted_from == "a/Tiny"

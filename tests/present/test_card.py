@@ -8,6 +8,8 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +18,56 @@ import numpy as np
 import pytest
 from huggingface_hub import ModelCard
 
-from bench.advise.guide import guide_table
 from bench.core.errors import BenchError
 from bench.core.files import file_sha256
-from bench.core.formats import markdown
 from bench.core.progress import Reporter
+from bench.engine.memory import ModelShape
+from bench.gguf_files.details import ModelDetails
 from bench.gguf_files.info import ModelInfo, copy_metadata, inspect, open_gguf
 from bench.measures.problems.jobs import ProblemResult
 from bench.measures.problems.records import ProblemRecord, ProblemSetIdentity
 from bench.measures.registry import load_run
 from bench.measures.windows import tables
 from bench.measures.windows.runs import windows_of
-from bench.present.card import base_model_of, write_card
-from bench.present.card_upload import files_of, listing, send, to_send
+from bench.models.reference import DEFAULT
+from bench.present.card import MOST, Given, write_card
+from bench.present.card_metadata import base_model_of, given_languages
+from bench.present.card_upload import files_of, given_matrix, listing, matrix_of, send, to_send
 from bench.present.hub_names import file_names
 from bench.quantize.jobs import QuantizeResult
+from bench.records.record import FileRecord
 from bench.records.run import Run
 from bench.workbench.kept import Built
 from tests.support.hub_server import HubServer, hub  # noqa: F401
 from tests.support.records import file_record, run_of, window_record
 
-PUBLISHED = Path(__file__).parents[2] / "results" / "smollm2-135m-instruct"
+RESULTS = Path(__file__).parents[2] / "results"
+PUBLISHED = RESULTS / "smollm2-135m-instruct"
 NAME = "SmolLM2-135M-Instruct"
+CHATML = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+#: What the default model's header tells, with what the program knows of it.
+DETAILS = ModelDetails(
+    license="Apache-2.0",
+    languages=("en",),
+    converted_from=DEFAULT.repository,
+    chat_template=CHATML,
+    bos_token="<|im_start|>",
+    eos_token="<|im_end|>",
+    context=8192,
+)
+SHAPE = ModelShape(kv_numbers=30 * 4 * 128, width=768, feed_forward=1536, vocabulary=49152)
+
+
+def recorded(run: Run, details: ModelDetails | None = DETAILS, shape: ModelShape | None = SHAPE) -> Run:
+    """The run as it would have been recorded with what the reference's header tells."""
+    told = {"details": details, "shape": shape}
+    records = [
+        r.model_copy(update=told) if isinstance(r, FileRecord) and r.family == "Reference" else r for r in run.records
+    ]
+    return Run(run.header, tuple(records), run.directory)
 
 
 def header_only(path: Path, layers: int = 30, **keys: str) -> ModelInfo:
@@ -55,26 +85,35 @@ def header_only(path: Path, layers: int = 30, **keys: str) -> ModelInfo:
     return inspect(path)
 
 
-def write(run: Run, out: Path, **options: Any) -> Path:
-    given = {"model": None, "base_model": "owner/base", "quantized_by": None, "license": None, "repo": None} | options
-    return write_card(run, PUBLISHED, out, **given)
+def write(run: Run, out: Path, **given: Any) -> str:
+    """The text of a run's card."""
+    options = {"base_model": "owner/base"} | given
+    return write_card(run, run.directory or PUBLISHED, out, Given(**options)).path.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
 def published() -> Run:
-    return load_run(PUBLISHED)
+    return recorded(load_run(PUBLISHED))
+
+
+@pytest.fixture(scope="module")
+def card_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Text of the card of a published run, by the run's directory, each written once."""
+
+    @cache
+    def text(name: str) -> str:
+        repo = "somebody/SmolLM2-135M-Instruct-GGUF"
+        return write(recorded(load_run(RESULTS / name)), tmp_path_factory.mktemp(name), repo=repo)
+
+    return text
 
 
 @pytest.fixture(scope="module")
 def card(published: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The card of the published run for a repository; no connection is made while it is written."""
     directory = tmp_path_factory.mktemp("card")
-    model = header_only(
-        directory / "model.gguf",
-        general__license="Apache-2.0",
-        general__source__repo_url="https://hf.co/HuggingFaceTB/SmolLM2-135M-Instruct",
-        tokenizer__chat_template="{{ messages }}",
-    )
+    matrix = directory / "kept.gguf"
+    matrix.write_bytes(b"a matrix")
 
     def refuse(*address: object) -> None:
         raise AssertionError(f"a connection to {address[1:]}")
@@ -82,7 +121,10 @@ def card(published: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
         patch.setattr(socket.socket, "connect", refuse)
-        return write(published, directory / "out", model=model, base_model=None, repo="tester/smol-GGUF")
+        given = Given(repo="tester/smol-GGUF", matrix=matrix)
+        written = write_card(published, PUBLISHED, directory / "out", given)
+    assert not written.lacks
+    return written.path
 
 
 def perplexity(run: Run, recipe: str) -> float:
@@ -91,57 +133,90 @@ def perplexity(run: Run, recipe: str) -> float:
     return math.exp(sum(k.nll for k in kinds) / sum(k.tokens for k in kinds))
 
 
-def test_metadata_parse_and_say_what_the_header_says(card: Path) -> None:
+def test_metadata_come_from_the_record(card: Path) -> None:
     data = ModelCard.load(card).data
-    assert data.base_model == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert data.base_model == DEFAULT.repository and data.language == ["en"] and data.library_name == "gguf"
     assert (data.license, data.quantized_by, data.base_model_relation) == ("apache-2.0", "tester", "quantized")
     assert data.model_name == NAME and data.pipeline_tag == "text-generation"
-    assert {"gguf", "imatrix", "dynamicgate"} <= set(data.tags)
+    assert {"gguf", "imatrix", "dynamicgate", "conversational"} <= set(data.tags)
 
 
-def test_evaluation_results_are_the_records(card: Path, published: Run) -> None:
-    found = {r.metric_name: r for r in ModelCard.load(card).data.eval_results}
-    expected = {f"Perplexity of {n}": perplexity(published, r) for r, n in file_names(published).items()}
-    assert len(expected) == len(published.files) - 1
-    assert {name: r.metric_value for name, r in found.items()} == {n: round(v, 4) for n, v in expected.items()}
-    one = found[f"Perplexity of {NAME}-IQ2_S_DG.gguf"]
-    assert one.dataset_name == "fixed evaluation prompts" and one.metric_type == "perplexity"
-    assert one.dataset_args == {"sha256": published.identity.prompts.sha256, "windows": 8, "window": 2048}
+def test_evaluation_results_are_those_of_the_files_to_take(card: Path, published: Run) -> None:
+    [found] = ModelCard.load(card).data.eval_results
+    assert found.metric_name == f"Perplexity of {NAME}-IQ2_S_DGFULL.gguf"
+    assert found.metric_value == round(perplexity(published, "DG-FULL-IQ2_S"), 4)
+    assert found.dataset_name == "fixed evaluation prompts" and found.metric_type == "perplexity"
+    assert found.dataset_args == {"sha256": published.identity.prompts.sha256, "windows": 8, "window": 2048}
 
 
-def test_tables_are_those_of_the_run(card: Path, published: Run) -> None:
+def test_one_table_has_every_file_with_link_size_bits_quality_and_speed(card: Path, published: Run) -> None:
     text = card.read_text()
-    for table in (tables.published_table, tables.full_table, tables.paired_table, tables.reference_table):
-        assert markdown(table(published)) in text
-    assert guide_table() in text
+    full = {str(row["recipe"]): row for row in tables.full_frame(published).to_dict("records")}
+    assert "| File | Size | BPW | pp | tg | KL [95 %] | vs reference |" in text
     for recipe, name in file_names(published).items():
-        (row,) = [line for line in text.splitlines() if line.startswith(f"| {name} ")]
+        [row] = [line for line in text.partition("## Files")[2].splitlines() if f"]({name}) |" in line]
         cells = [cell.strip() for cell in row.split("|")]
         assert cells[2] == f"{published.files[recipe].n_bytes / 1e6:.1f}M"
-        assert cells[4].startswith(f"{perplexity(published, recipe):.2f} [")
-        assert f"{published.files[recipe].sha256}  {name}\n" in text
+        assert cells[6].startswith(f"{full[recipe]['kl']:.4f} [") and cells[5] != "–"
 
 
-def test_plots_are_beside_the_card(card: Path) -> None:
-    shown = re.findall(r"\]\((plots/[\w-]+\.png)\)", card.read_text())
-    assert shown[:2] == ["plots/ppl-size.png", "plots/kl-size.png"] and len(shown) == 5
-    assert all((card.parent / name).read_bytes().startswith(b"\x89PNG") for name in shown)
-    assert {str(p.relative_to(card.parent)) for p in card.parent.rglob("*.*")} == {"README.md", *shown}
+def test_what_lies_beside_the_card_is_linked_from_it(card: Path) -> None:
+    text, directory = card.read_text(), card.parent
+    linked = set(re.findall(r"\]\(([\w./-]+)\)", text)) - set(re.findall(r"\]\(([\w.-]+\.gguf)\)", text))
+    assert linked == {"report.html", "recipes/quantize.sh", "plots/ppl-size.png"}
+    assert all((directory / name).is_file() for name in linked)
+    assert f"[{NAME}-imatrix.gguf]({NAME}-imatrix.gguf)" in text
+    assert (directory / f"{NAME}-imatrix.gguf").read_bytes() == b"a matrix"
+    assert (directory / "report.html").read_text().startswith("<!doctype html>")
+    assert (directory / "plots" / "ppl-size.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_every_file_has_its_command(card: Path, published: Run) -> None:
+def test_a_program_is_given_the_full_name_of_the_file(card: Path) -> None:
     text = card.read_text()
-    for name in file_names(published).values():
-        assert f"llama-cli -m {name} -c 2048 " in text
-    best = f"{NAME}-IQ2_S_DGFULL.gguf"  # of the lowest perplexity
-    assert f"hf download tester/smol-GGUF {best} " in text
-    assert f"llama-server --hf-repo tester/smol-GGUF --hf-file {best} -c 2048" in text
-    assert f'Llama.from_pretrained(repo_id="tester/smol-GGUF", filename="{best}", n_ctx=2048' in text
+    best = f"{NAME}-IQ2_S_DGFULL.gguf"
+    for command in (
+        f"llama-cli -hf tester/smol-GGUF --hf-file {best} -c 4096\n",
+        f"llama-server -hf tester/smol-GGUF --hf-file {best} -c 4096\n",
+        f"ollama run hf.co/tester/smol-GGUF:{best}\n",
+        f"hf download tester/smol-GGUF {best} --local-dir .\nlms import {best} --user-repo tester/smol-GGUF\n",
+        f'Llama.from_pretrained(repo_id="tester/smol-GGUF", filename="{best}", n_ctx=4096',
+    ):
+        assert command in text
     assert "create_chat_completion" in text and "/infill" not in text
     assert "{{" not in text and "{%" not in text and "None" not in text
 
 
-def small_run() -> Run:
+def test_the_prompt_format_is_the_rendered_template(card: Path) -> None:
+    expected = (
+        "```\n<|im_start|>system\n{system_prompt}<|im_end|>\n<|im_start|>user\n{prompt}<|im_end|>\n"
+        "<|im_start|>assistant\n```\n"
+    )
+    assert f"## Prompt format\n\n{expected}" in card.read_text()
+
+
+def test_a_reference_that_was_widened_and_once_quantized_is_said_before_anything_else(card: Path) -> None:
+    top, _, _ = card.read_text().partition("\n## ")
+    assert "> The reference of this run had already been quantized, to Q4_1 and Q8_0, and was widened" in top
+
+
+@pytest.mark.parametrize("name", sorted(p.parent.name for p in RESULTS.glob("*/records.jsonl")))
+def test_no_card_is_larger_than_12_kb(name: str, card_of: Callable[[str], str]) -> None:
+    text, run = card_of(name), load_run(RESULTS / name)
+    assert len(text.encode()) <= MOST == 12_000
+    rows = re.findall(r"^\| \[.+gguf\)", text.partition("## Files")[2], re.MULTILINE)
+    left_out = re.search(r"^- (\d+) more files are", text, re.MULTILINE)
+    assert len(rows) + (int(left_out[1]) if left_out else 0) == len(file_names(run))
+    assert len(rows) > 8
+
+
+def test_files_that_the_reference_cannot_judge_are_marked_and_not_recommended(card_of: Callable[[str], str]) -> None:
+    which, _, files = card_of("smollm2-135m-instruct-sizes").partition("## Files")
+    assert "Q8_0" not in which.partition("## Which file")[2] and "Files marked † are not among the choices" in which
+    [row] = [line for line in files.splitlines() if "Q8_0_AUTO.gguf) |" in line]
+    assert row.count("†") == 2 and "\n- †: The reference was once stored in" in files
+
+
+def small_run(details: ModelDetails | None = None) -> Run:
     records: list[Any] = []
     for recipe, family, n_bytes, ppl in (
         ("F16", "Reference", 9_000_000, 10),
@@ -150,7 +225,7 @@ def small_run() -> Run:
         ("auto@IQ2_S#1", "Automatic, random", 2_999_500, 40),
     ):
         records += [file_record(recipe, family, n_bytes), window_record(recipe, 0, ppl, 1)]
-    return run_of(records, model="Tiny model", window=256)
+    return recorded(run_of(records, model="Tiny model", window=256), details, None)
 
 
 def test_files_are_named_by_model_and_recipe_smallest_first() -> None:
@@ -182,7 +257,7 @@ def with_infill(run: Run) -> Run:
 
 
 def test_the_snippets_run(tiny: Path, tmp_path: Path) -> None:
-    text = write(with_infill(small_run()), tmp_path / "card").read_text()
+    text = write(with_infill(small_run(ModelDetails(license="mit", context=256))), tmp_path / "card")
     with_infill_tokens(tiny, tmp_path / "Tiny-model-IQ2_S_AUTO.gguf")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(blocks) == 2 and "llama_vocab_fim_mid" in blocks[1]
@@ -190,49 +265,90 @@ def test_the_snippets_run(tiny: Path, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("prompt 260 262\n")
-    assert "curl http://localhost:8080/infill" in text and "not among the files" in text
+    assert "curl http://localhost:8080/infill" in text
+
+
+def test_a_model_without_a_template_is_given_a_raw_prompt_and_an_unknown_one_is_not(tmp_path: Path) -> None:
+    without = write(small_run(ModelDetails(license="mit")), tmp_path / "a")
+    assert "llama-completion -m Tiny-model-IQ2_S_AUTO.gguf" in without and "Prompt format" not in without
+    unknown = write(small_run(), tmp_path / "b", license="mit")
+    assert "llama-cli -m Tiny-model-IQ2_S_AUTO.gguf" in unknown and "create_chat_completion" in unknown
+
+
+def test_a_template_that_cannot_be_shown_is_said(tmp_path: Path) -> None:
+    text = write(small_run(ModelDetails(chat_template="{{ messages[9].content.x }}")), tmp_path)
+    assert "## Prompt format\n\nThe files hold a chat template that is no short text." in text
+    assert "llama-cli -m" in text
 
 
 @pytest.mark.parametrize(
-    ("metadata", "found"),
+    ("details", "found"),
     [
-        (
-            {"general.source.repo_url": "https://huggingface.co/a/chat", "general.base_model.0.repo_url": "a/raw"},
-            "a/chat",
-        ),
-        ({"general.source.huggingface.repository": "a/b.1"}, "a/b.1"),
-        ({"general.base_model.count": 1, "general.base_model.0.repo_url": "https://hf.co/a/b/tree/main"}, "a/b"),
-        ({"general.base_model.count": 2, "general.base_model.0.repo_url": "https://hf.co/a/b"}, None),
-        ({"general.source.url": "https://example.org/a/b"}, None),
-        ({"general.source.url": "https://hf.co/papers"}, None),
+        ({"converted_from": "https://huggingface.co/a/chat", "trained_from": ("a/raw",)}, "a/chat"),
+        ({"converted_from": "a/b.1"}, "a/b.1"),
+        ({"trained_from": ("https://hf.co/a/Tiny_Model-Instruct/tree/main",)}, "a/Tiny_Model-Instruct"),
+        ({"trained_from": ("https://hf.co/a/b", "c/Tiny-Model-instruct")}, "c/Tiny-Model-instruct"),
+        ({"trained_from": ("https://hf.co/a/Tiny-Model",)}, None),  # the model was trained from it and is another
+        ({"converted_from": "https://example.org/a/b"}, None),
+        ({"converted_from": "https://hf.co/papers"}, None),
+        ({"converted_from": "https://[a/b"}, None),
         ({}, None),
     ],
 )
-def test_base_model_out_of_a_header(metadata: dict[str, object], found: str | None) -> None:
-    assert base_model_of(metadata) == found
+def test_base_model_out_of_a_header(details: dict[str, Any], found: str | None) -> None:
+    assert base_model_of(ModelDetails(**details), "Tiny model Instruct") == found
 
 
 def test_a_license_of_its_own_keeps_name_and_link(tmp_path: Path) -> None:
-    model = header_only(
-        tmp_path / "m.gguf",
-        layers=32,
-        general__license="other",
-        general__license__name="tiny-1",
-        general__license__link="LICENSE",
-    )
-    data = ModelCard.load(write(small_run(), tmp_path / "a", model=model)).data
+    own = ModelDetails(license="other", license_name="tiny-1", license_link="LICENSE")
+    write(small_run(own), tmp_path / "a")
+    data = ModelCard.load(tmp_path / "a" / "README.md").data
     assert (data.license, data.license_name, data.license_link) == ("other", "tiny-1", "LICENSE")
-    given = ModelCard.load(write(small_run(), tmp_path / "b", model=model, license="MIT", quantized_by="me")).data
-    assert (given.license, given.get("license_name"), given.quantized_by) == ("mit", None, "me")
+    write(small_run(ModelDetails(license="Tiny Community License")), tmp_path / "b")
+    data = ModelCard.load(tmp_path / "b" / "README.md").data
+    assert (data.license, data.license_name) == ("other", "Tiny Community License")
+    write(small_run(own), tmp_path / "c", license="MIT", quantized_by="me")
+    data = ModelCard.load(tmp_path / "c" / "README.md").data
+    assert (data.license, data.get("license_name"), data.quantized_by) == ("mit", None, "me")
+
+
+def test_the_header_of_a_model_tells_what_an_early_run_did_not_record(tmp_path: Path) -> None:
+    keys = {"general__license": "mit", "general__source__repo_url": "https://hf.co/a/b", "general__languages": "de"}
+    model = header_only(tmp_path / "m.gguf", layers=32, **keys, tokenizer__chat_template=CHATML)
+    text = write(small_run(), tmp_path / "card", model=model, base_model=None)
+    data = ModelCard.load(tmp_path / "card" / "README.md").data
+    assert (data.license, data.base_model, data.language) == ("mit", "a/b", ["de"])
+    assert "{system_prompt}" in text
+
+
+def test_what_nothing_tells_is_named_with_its_remedy(tmp_path: Path) -> None:
+    written = write_card(load_run(PUBLISHED), PUBLISHED, tmp_path, Given())
+    assert written.base_model is None
+    remedies = [re.search(r"give (--[\w-]+)", lacking) for lacking in written.lacks]
+    options = [found[1] for found in remedies if found]
+    assert options == ["--base-model", "--license", "--language", "--model", "--imatrix"]
+    data = ModelCard.load(written.path).data
+    assert data.base_model is None and data.get("base_model_relation") is None and data.license is None
+
+
+def test_what_the_model_was_trained_from_is_told_and_not_taken_for_what_was_quantized(tmp_path: Path) -> None:
+    run = small_run(ModelDetails(trained_from=("https://huggingface.co/a/Raw",)))
+    written = write_card(run, PUBLISHED, tmp_path, Given())
+    assert written.base_model is None
+    assert written.lacks[0].endswith("(it was trained from a/Raw): give --base-model OWNER/NAME")
+
+
+def test_languages_are_codes_that_the_hub_takes() -> None:
+    assert given_languages("EN, de,code") == ("en", "de", "code")
+    with pytest.raises(BenchError, match="--language english: 'english' is no language of the hub; give ISO 639 codes"):
+        given_languages("english")
 
 
 def test_what_cannot_be_written_is_told(published: Run, tmp_path: Path) -> None:
-    with pytest.raises(
-        BenchError, match="which model of the hub it was made from; name it with --base-model owner/name"
-    ):
-        write(published, tmp_path, base_model=None)
     with pytest.raises(BenchError, match="--base-model base: is no repository of the hub; write it as owner/name"):
         write(published, tmp_path, base_model="base")
+    with pytest.raises(BenchError, match="--repo tiny: is no repository of the hub; write it as owner/name"):
+        write(published, tmp_path, repo="tiny")
     with pytest.raises(BenchError, match="is a llama of 3 layers and the run's model a llama of 30"):
         write(published, tmp_path, model=header_only(tmp_path / "m.gguf", layers=3))
     with pytest.raises(BenchError, match="has no quantized file on record"):
@@ -275,6 +391,9 @@ def test_files_are_found_by_the_hash_on_record(tmp_path: Path) -> None:
         files_of(run, tmp_path)
 
 
+#: A card's directory, what belongs to it, files.
+Ready = tuple[Path, tuple[str, ...], dict[str, Path]]
+
 # Uploading
 
 
@@ -288,8 +407,8 @@ class Heard(Reporter):
 
 
 @pytest.fixture
-def ready(tmp_path: Path) -> tuple[Path, dict[str, Path]]:
-    """A card with a plot and something that it does not show, and a quantized file."""
+def ready(tmp_path: Path) -> Ready:
+    """A card with a plot and something that is not its own, and a quantized file."""
     directory, file = tmp_path / "card", tmp_path / "built.gguf"
     (directory / "plots").mkdir(parents=True)
     (directory / "README.md").write_text("---\nlicense: mit\n---\n\n![A plot](plots/a.png) ![](https://e.org/x.png)\n")
@@ -297,10 +416,10 @@ def ready(tmp_path: Path) -> tuple[Path, dict[str, Path]]:
     (directory / "plots" / "old.png").write_bytes(b"\x89PNG of an earlier card")
     (directory / "private.txt").write_text("secret")
     file.write_bytes(b"GGUF" + bytes(2000))
-    return directory, {"Tiny-IQ2_S.gguf": file}
+    return directory, ("plots/a.png",), {"Tiny-IQ2_S.gguf": file}
 
 
-def test_what_is_sent_is_listed_and_nothing_else(ready: tuple[Path, dict[str, Path]]) -> None:
+def test_what_is_sent_is_listed_and_nothing_else(ready: Ready) -> None:
     sent = to_send(*ready)
     assert list(sent) == ["README.md", "plots/a.png", "Tiny-IQ2_S.gguf"]
     n = sent["README.md"].stat().st_size
@@ -317,7 +436,7 @@ def test_what_is_sent_is_listed_and_nothing_else(ready: tuple[Path, dict[str, Pa
 
 def test_upload_is_one_commit(
     hub: HubServer,  # noqa: F811
-    ready: tuple[Path, dict[str, Path]],
+    ready: Ready,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -337,7 +456,7 @@ def test_upload_is_one_commit(
 
 def test_a_public_repository_is_not_taken_for_a_private_one(
     hub: HubServer,  # noqa: F811
-    ready: tuple[Path, dict[str, Path]],
+    ready: Ready,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_test")
@@ -351,7 +470,7 @@ def test_a_public_repository_is_not_taken_for_a_private_one(
     ("token", "repo", "fault", "said"),
     [
         (None, "tester/a", {}, "needs a token of the hub; log in with `hf auth login`, or set HF_TOKEN"),
-        ("hf_test", "tiny", {}, "--upload tiny: is no repository of the hub; write it as owner/name"),
+        ("hf_test", "tiny", {}, "--repo tiny: is no repository of the hub; write it as owner/name"),
         ("hf_old", "tester/a", {}, "does not accept the token; log in again with `hf auth login`"),
         ("hf_test", "someone/a", {}, "the token may not write there"),
         (
@@ -365,7 +484,7 @@ def test_a_public_repository_is_not_taken_for_a_private_one(
 )
 def test_what_stands_in_the_way_is_told(
     hub: HubServer,  # noqa: F811
-    ready: tuple[Path, dict[str, Path]],
+    ready: Ready,
     monkeypatch: pytest.MonkeyPatch,
     token: str | None,
     repo: str,
@@ -386,7 +505,7 @@ def test_what_stands_in_the_way_is_told(
 
 def test_a_card_that_the_hub_refuses_creates_nothing(
     hub: HubServer,  # noqa: F811
-    ready: tuple[Path, dict[str, Path]],
+    ready: Ready,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_test")
@@ -396,7 +515,7 @@ def test_a_card_that_the_hub_refuses_creates_nothing(
     assert not hub.repos
 
 
-def test_no_network_is_told(ready: tuple[Path, dict[str, Path]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_network_is_told(ready: Ready, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
@@ -409,19 +528,31 @@ def test_no_network_is_told(ready: tuple[Path, dict[str, Path]], monkeypatch: py
         send(*ready, "tester/a", private=False, reporter=Heard())
 
 
-def test_a_path_in_a_quoted_text_is_not_sent(tmp_path: Path) -> None:
-    """A description that came with a download may hold a picture of any file."""
-    (tmp_path / "plots").mkdir()
-    (tmp_path / "plots" / "ppl-size.png").write_bytes(b"x")
-    secret = tmp_path / "secret"
-    secret.write_text("token")
-    for shown in (secret, "../secret", "plots/../secret", "logo.png"):
-        (tmp_path / "README.md").write_text(f"![a]({shown}) ![p](plots/ppl-size.png)")
-        assert to_send(tmp_path, {}).keys() == {"README.md", "plots/ppl-size.png"}
-
-
 def test_files_of_others_are_not_published() -> None:
     run = small_run()
     theirs = file_record("somebody:Q4_K_M", "Published", 900)
     with_theirs = run_of([*run.records, theirs, window_record("somebody:Q4_K_M", 0, 20.0, 1.0)])
     assert file_names(with_theirs).keys() == file_names(run).keys()
+
+
+def with_matrix(digest: str) -> Run:
+    run = small_run()
+    records = [
+        r.model_copy(update={"importance_sha256": digest})
+        if isinstance(r, FileRecord) and r.family != "Reference"
+        else r
+        for r in run.records
+    ]
+    return Run(run.header, tuple(records))
+
+
+def test_the_importance_matrix_is_found_by_the_hash_on_record(tmp_path: Path) -> None:
+    (tmp_path / "imatrix").mkdir()
+    for name in ("one", "other"):
+        (tmp_path / "imatrix" / f"{name}.gguf").write_text(name)
+    other = tmp_path / "imatrix" / "other.gguf"
+    run = with_matrix(file_sha256(other))
+    assert matrix_of(run, tmp_path) == other == given_matrix(run, other)
+    assert matrix_of(small_run(), tmp_path) is None and matrix_of(with_matrix("0"), tmp_path) is None
+    with pytest.raises(BenchError, match="were made with another importance matrix; give that one"):
+        given_matrix(run, tmp_path / "imatrix" / "one.gguf")

@@ -1,10 +1,10 @@
-"""How long a run took: what its records of stages tell, and nothing where they do not."""
+"""A run in words: how long it took, as far as its records of stages tell, and what its reference is."""
 
 from __future__ import annotations
 
 import pytest
 
-from bench.records.describe import about, minutes_text, stage_minutes, worked_minutes
+from bench.records.describe import about, minutes_text, reference_caveat, stage_minutes, worked_minutes
 from bench.records.record import Record, StageRecord
 from bench.records.run import Run
 from tests.support.records import file_record, run_of, window_record
@@ -63,3 +63,36 @@ def test_records_of_an_early_version_tell_no_minutes() -> None:
     assert worked_minutes(found) is None and stage_minutes(found) == {}
     assert about(found)[-1] == "Run: 2026-11-25."
     assert "do not tell" in minutes_text(found)
+
+
+@pytest.mark.parametrize(
+    ("description", "types", "said"),
+    [
+        ("A model.", {"F16": 9}, ""),
+        (
+            "A model. Widened exactly with zeros: width 576 to 768.",
+            {"F16": 9},
+            "The reference of this run was widened with zeros to fit the blocks of all formats, which keeps what it computes and "
+            "makes its files larger.",
+        ),
+        (
+            "A model, dequantized from Q4_1 and Q8_0 to F16. Widened exactly with zeros: width 576 to 768.",
+            {"F16": 9},
+            "The reference of this run had already been quantized, to Q4_1 and Q8_0, and was widened with zeros to fit the blocks "
+            "of all formats, which keeps what it computes and makes its files larger. So the files are not made from the original "
+            "weights, and this run says nothing about files that are mostly of 4 bits and more.",
+        ),
+        (
+            "A model.",
+            {"Q8_0": 9},
+            "The reference of this run had already been quantized, to Q8_0. So the files are not made from the original weights, "
+            "and this run says nothing about files that are mostly of 8 bits and more.",
+        ),
+    ],
+)
+def test_a_reference_that_is_not_the_published_model_is_said(
+    description: str, types: dict[str, int], said: str
+) -> None:
+    reference = file_record("F16", "Reference", 9)
+    told = {"description": description, "weights_by_type": types}
+    assert reference_caveat(run_of([reference.model_copy(update=told)])) == said

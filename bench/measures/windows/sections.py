@@ -87,16 +87,17 @@ def summary_tables(run: Run) -> list[Table]:
     return found
 
 
+_PPL = "PPL: perplexity, lower is better"
 #: Columns of the tables of all files: (title, its raw figure, whether Markdown has it, what a card says of it or None).
 _COLUMNS: tuple[tuple[str, str, bool, str | None], ...] = (
-    ("PPL [95 %]", "ppl", True, "PPL: perplexity, lower is better"),
+    ("PPL [95 %]", "ppl", True, _PPL),
     ("SE", "ppl_se", True, None),
-    ("vs reference", "ppl_change_vs_reference", True, None),
+    ("vs reference", "ppl_change_vs_reference", True, "vs reference: perplexity against the reference's, paired"),
     ("KL [95 %]", "kl", False, "KL: mean divergence from the reference in nats, lower is better"),
-    ("Same top [95 %]", "same_top", False, "same top: share of tokens where both find the same token most likely"),
+    ("Same top [95 %]", "same_top", False, None),
     ("Window", "window_seconds", True, None),
-    ("pp", "prompt_tokens_per_second", True, None),
-    ("tg", "generation_tokens_per_second", True, None),
+    ("pp", "prompt_tokens_per_second", True, "pp: tokens of a prompt processed per second"),
+    ("tg", "generation_tokens_per_second", True, "tg: tokens generated per second"),
     ("Memory", "peak_memory_bytes", True, None),
     ("Load", "load_seconds", True, None),
 )
@@ -108,6 +109,8 @@ def file_columns(run: Run) -> list[FileColumn]:
     found = []
     for title, figure, everywhere, card in _COLUMNS:
         source = full if title in full else reference
+        if card == _PPL and len(reference):
+            card = None  # divergence tells more, and the absolute interval hides what is paired
         if title in source:
             cells = dict(zip(source["Recipe"], source[title], strict=True))
             values = (

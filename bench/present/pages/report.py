@@ -22,7 +22,7 @@ from bench.present.pages.maps import TypeMap, legend, type_maps
 from bench.present.pages.repeat import repeat
 from bench.present.pages.tables import Table, files_table, first_tables, folded_sections, of_table, page_sections
 from bench.present.plots import plot_titles
-from bench.records.describe import about
+from bench.records.describe import about, reference_caveat
 from bench.records.run import FILE_NAME, Run
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def write_report(run: Run, directory: Path, *, only_if_older: bool = False) -> P
         "report.html.jinja",
         {
             "title": f"Quantizations of {run.identity.model.name}",
+            "caveat": reference_caveat(run),
             "about": _labelled(about(run)),
             "first": first_tables(run),
             "said": said(run),

@@ -268,6 +268,16 @@ def test_an_index_needs_runs(tmp_path: Path) -> None:
         write_index(tmp_path)
 
 
+def test_a_reference_that_was_quantized_before_is_said_above_everything_else(tmp_path: Path) -> None:
+    run = some_run()
+    told = "A model, dequantized from Q4_1 to F16."
+    reference = run.files["F16"].model_copy(update={"description": told})
+    others = [r for r in run.records if not (isinstance(r, FileRecord) and r.recipe == "F16")]
+    of = Run(run.header, (reference, *others))
+    page = write_report(of, on_disk(of, tmp_path / "run")).read_text(encoding="utf-8")
+    assert "The reference of this run had already been quantized, to Q4_1" in page.partition("<nav")[0]
+
+
 def test_the_index_has_the_headline_tables(published: Path) -> None:
     text = (published / "README.md").read_text(encoding="utf-8")
     for name in PUBLISHED:
