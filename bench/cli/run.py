@@ -31,6 +31,9 @@ def run(
             "--quick", help="The whole chain in little time: one pair of recipes, 2 windows, less calibration."
         ),
     ] = False,
+    dry: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan of the run (time, disk, memory, where it goes) and stop.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Build every recipe, score and time it beside the reference, and fill the comparison tables and plots.
@@ -39,12 +42,22 @@ def run(
     Exit code 0: everything was measured; 1: some measurements failed; 2: the run is impossible as asked.
     """
     from bench.cli.program import program
-    from bench.cli.shown import print_summary, run_as_json
+    from bench.cli.shown import print_summary, room, run_as_json
     from bench.core.progress import Reporter
     from bench.present.output import write_outputs
+    from bench.sweep.dry_run import dry_run
     from bench.sweep.sweep import Sweep
 
-    sweep = Sweep(_quick(options) if quick else options, Reporter())
+    if quick:
+        options = _quick(options)
+    if dry:
+        plan = dry_run(options, Reporter())
+        if as_json:
+            print_json(plan.json())
+        else:
+            print("\n".join(plan.lines(room())))
+        return
+    sweep = Sweep(options, Reporter())
     done = sweep.execute()
     write_outputs(done, sweep.directory, only_if_older=True)
     if as_json:

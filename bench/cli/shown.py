@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,6 +55,11 @@ def print_summary(run: Run, directory: Path, program: str) -> None:
     print(f"Records: {directory / FILE_NAME}")
     print(f"Which file suits this machine: {program} advise --run {directory}")
     print(f"A model card: {program} card {directory}")
+
+
+def room() -> int | None:
+    """Characters in a line of the terminal; None where standard output is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def print_table(frame: pd.DataFrame) -> None:

@@ -39,6 +39,8 @@ DEFAULT = PackagedModel(
     sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     name="SmolLM2-135M-Instruct",
 )
+#: Bytes of the wheel that it comes in, and of the file that is made of it.
+DEFAULT_DOWNLOAD, DEFAULT_BYTES = 93_000_000, 384_000_000
 
 
 class Reference(BaseModel):
@@ -114,8 +116,13 @@ def _stat(path: Path) -> str:
     return f"{stat.st_size}-{stat.st_mtime_ns}"
 
 
+def default_path(cache: Path) -> Path:
+    """Where the default model lies, once it was fetched."""
+    return cache / "models" / f"{DEFAULT.name}-widened-v{WIDENING}-F16-{DEFAULT.sha256[:12]}.gguf"
+
+
 def _default_model(cache: Path, reporter: Reporter) -> Path:
-    target = cache / "models" / f"{DEFAULT.name}-widened-v{WIDENING}-F16-{DEFAULT.sha256[:12]}.gguf"
+    target = default_path(cache)
     if target.exists():
         return target
     reporter.say(f"Downloading the default model, {DEFAULT.name} (93 MB, once)")
