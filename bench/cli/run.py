@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import MEASURES, JsonOption, print_json, with_options
+from bench.cli.options import MEASURES, FormatOption, IntervalsOption, JsonOption, print_json, with_options
 from bench.workbench.options import Options
 
 app = typer.Typer()
@@ -34,6 +34,8 @@ def run(
     dry: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan of the run (time, disk, memory, where it goes) and stop.")
     ] = False,
+    form: FormatOption = None,
+    intervals: IntervalsOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Build every recipe, score and time it beside the reference, and fill the comparison tables and plots.
@@ -42,7 +44,8 @@ def run(
     Exit code 0: everything was measured; 1: some measurements failed; 2: the run is impossible as asked.
     """
     from bench.cli.program import program
-    from bench.cli.shown import print_summary, room, run_as_json
+    from bench.cli.shown import print_summary, run_as_json
+    from bench.cli.table import Look, room
     from bench.core.progress import Reporter
     from bench.present.output import write_outputs
     from bench.sweep.dry_run import dry_run
@@ -63,7 +66,7 @@ def run(
     if as_json:
         print_json(run_as_json(done, sweep.directory))
     else:
-        print_summary(done, sweep.directory, program())
+        print_summary(done, sweep.directory, program(), Look(form, intervals))
     if sweep.has_failed(done):
         raise typer.Exit(1)
 
