@@ -143,6 +143,7 @@ class Reporter:
         self._pace: Pace | None = None
         self._screen: Screen | None = None
         self._blocks: list[_Block] = []
+        self._told: set[str] = set()  # stages whose last step has been told in a log
 
     @property
     def width(self) -> int | None:
@@ -168,6 +169,7 @@ class Reporter:
             yield
             return
         self._pace = pace = Pace(expected)
+        self._told.clear()
         try:
             if self._terminal:
                 with Screen(pace, self._console) as self._screen:
@@ -184,6 +186,8 @@ class Reporter:
         if pace is None or name not in pace.stages:
             yield
             return
+        stage = pace.stages[name]
+        again = stage.ended  # it was told before, and what it is entered for now is there
         pace.begin(name)
         whole = False
         try:
@@ -191,8 +195,7 @@ class Reporter:
             whole = True
         finally:
             pace.end(whole=whole)
-        stage = pace.stages[name]
-        if not self._terminal and stage.worked:
+        if not self._terminal and stage.worked and not again and name not in self._told:
             self._line(f"{name}: done, after {duration(stage.elapsed)}{self._of_all()}")
         self._show("", at_once=True)
 
@@ -219,6 +222,8 @@ class Reporter:
             self._blocks.pop()
         if lines and stage is None:
             lines.ended()
+        elif stage and lines and block.finished == total and not any(b.stage is stage for b in self._blocks):
+            self._told.add(stage.name)
 
     def _moved(self, at_once: bool) -> None:
         """A block has changed."""
@@ -240,7 +245,9 @@ class Reporter:
     def _of_all(self) -> str:
         """What is left of all stages, as the end of a line of a log."""
         pace = self._pace
-        if pace is None or len(pace.stages) < 2 or not (left := pace.left):
+        if pace is None or not (left := pace.left):
             return ""
-        more = f" and {', '.join(pace.unknown)}" if pace.unknown else ""
-        return f"; the whole run: about {rough_duration(left)} left{more}"
+        if all(s.ended or s is pace.current for s in pace.stages.values()):
+            return ""  # which the line itself says
+        without = f" without {', '.join(pace.unknown)}" if pace.unknown else ""
+        return f"; in all about {rough_duration(left)} left{without}"
