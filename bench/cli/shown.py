@@ -13,6 +13,8 @@ from bench.present.pages.report import write_report
 from bench.records.describe import about
 from bench.records.run import FILE_NAME, Run
 
+__all__ = ["print_summary", "print_table", "run_as_json"]
+
 #: Findings that are told on the screen; all of them are on the page.
 _TOLD = 3
 
