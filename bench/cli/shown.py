@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.advise.findings import findings
-from bench.cli.table import Look, print_table
+from bench.cli.table import Look, folded, print_table, room
 from bench.measures.registry import all_measures
 from bench.present.files import all_files
 from bench.present.notes import notes
@@ -35,15 +35,16 @@ def run_as_json(run: Run, directory: Path) -> dict[str, object]:
 
 def print_summary(run: Run, directory: Path, program: str, look: Look | None = None) -> None:
     """Print what a run comes to. program: how commands are typed, for what to do next. Writes the run's page if it is old."""
-    print("\n".join(about(run)) + "\n")
+    width = room()
+    print(folded("\n".join(about(run)), width) + "\n")
     first = [t for m in all_measures() for s in m.headline(run) if s.bare for t in s.tables]
     for table in first or [all_files(run, everywhere=True)]:
         print_table(table.frame, look)
-        print(f"\n{table.key}\n")
+        print(f"\n{folded(table.key, width)}\n")
     short = [s for m in all_measures() for s in m.shortfalls(run)]
     for title, said in (("Findings", findings(run)[:_TOLD]), ("Missing", short)):
         if said:
-            print(f"{title}\n" + "".join(f"- {s}\n" for s in said))
+            print(f"{title}\n" + "".join(folded(f"- {s}", width) + "\n" for s in said))
     report = write_report(run, directory, only_if_older=True) if run.files else None
     if report:
         print(f"Report: {report.absolute().as_uri()}")

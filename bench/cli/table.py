@@ -53,6 +53,22 @@ def room() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
+def folded(text: str, room: int | None) -> str:
+    """Lines of text, folded between words to the width of the terminal; what is no words, as a path, stays whole."""
+    if room is None:
+        return text
+    return "\n".join(
+        textwrap.fill(
+            line,
+            room,
+            subsequent_indent="  " if line.startswith("- ") else "",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for line in text.splitlines()
+    )
+
+
 def print_table(frame: pd.DataFrame, look: Look | None = None) -> None:
     """A table as Markdown, or on a terminal as wide as it is. look: as it was asked for, None where it cannot be."""
     can_ask, look = look is not None, look or Look()
