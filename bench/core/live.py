@@ -55,8 +55,11 @@ class Screen:
     def _renderable(self) -> RenderableType:
         pace = self._pace
         grid = Table.grid(padding=(0, 1))
-        for justify in ("left", "left", "right", "left", "left"):
-            grid.add_column(justify=justify, no_wrap=True)
+        grid.add_column(no_wrap=True)
+        grid.add_column(overflow="fold")  # a name may be a file's, and long
+        grid.add_column(justify="right", no_wrap=True)
+        grid.add_column(no_wrap=True)
+        grid.add_column(no_wrap=True)
         for stage in pace.stages.values():
             grid.add_row(*self._row(stage))
         parts: list[RenderableType] = [grid]
@@ -72,7 +75,7 @@ class Screen:
         about = "not forecast" if left is None else f"about {rough_duration(left)}"
         if stage.ended:
             return Text("✓", "green"), stage.name, duration(stage.elapsed), "", ""
-        if not stage.begun:
+        if stage is not pace.current and stage.share == 0:  # to come, or begun with what belongs to another one
             return " ", Text(stage.name, "dim"), "", "", Text(about, "dim")
         bar = ProgressBar(total=1.0, completed=stage.share, width=_BAR)
         rest = "" if left is None else f"{about} left"
@@ -91,4 +94,4 @@ class Screen:
         row.add_column(no_wrap=True)
         row.add_row(ProgressBar(total=1.0, completed=pace.share, width=_WIDE_BAR), said)
         more = pace.unknown
-        return Group(row, Text(f"and what {', '.join(more)} will take", "dim")) if more and left is not None else row
+        return Group(row, Text(f"without {', '.join(more)}", "dim")) if more and left is not None else row

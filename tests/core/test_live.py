@@ -113,3 +113,16 @@ def test_many_steps_in_a_moment_are_not_all_drawn(monkeypatch: pytest.MonkeyPatc
             assert len(drawn) <= 1
             screen.show("another step")
             assert drawn
+
+
+def test_a_long_name_is_folded_and_not_cut(tmp_path: Path) -> None:
+    name = "Downloading " + "a-very-long-model-name-" * 5 + "F16.gguf"
+    with (tmp_path / "drawn").open("w", encoding="utf-8") as file:
+        pace = Pace({name: Expected()})
+        with Screen(pace, Console(file=file, force_terminal=True, width=80, no_color=True)) as screen:
+            pace.begin(name)
+            pace.reach(0.5)
+            screen.show("")
+    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", (tmp_path / "drawn").read_text("utf-8"))
+    assert "…" not in drawn and max(map(len, drawn.splitlines())) <= 80
+    assert "F16.gguf" in drawn
