@@ -36,6 +36,8 @@ def run_as_json(run: Run, directory: Path) -> dict[str, object]:
 def print_summary(run: Run, directory: Path, program: str, look: Look | None = None) -> None:
     """Print what a run comes to. program: how commands are typed, for what to do next. Writes the run's page if it is old."""
     width = room()
+    if width:
+        print()  # below what is left of the live display
     print(folded("\n".join(about(run)), width) + "\n")
     first = [t for m in all_measures() for s in m.headline(run) if s.bare for t in s.tables]
     for table in first or [all_files(run, everywhere=True)]:

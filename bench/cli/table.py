@@ -116,12 +116,11 @@ def fit(columns: Mapping[str, Sequence[str]], room: int, *, intervals: bool = Fa
             kept.append(h)
             used += needed
     with_interval = set()
-    if len(kept) == len(whole):  # what is left over goes to intervals
-        for h in kept:
-            more = _width(h, whole[h]) - _width(headings[h], short[h])
-            if used + more <= room:
-                with_interval.add(h)
-                used += more
+    for h in kept:  # what is left over goes to intervals
+        more = _width(h, whole[h]) - _width(headings[h], short[h])
+        if whole[h] != short[h] and used + more <= room:
+            with_interval.add(h)
+            used += more
     return {
         (h if h in with_interval else headings[h]): (whole[h] if h in with_interval else short[h])
         for h in whole
@@ -148,12 +147,18 @@ def _is_text(cells: Sequence[str]) -> bool:
 def _width(heading: str, cells: Sequence[str]) -> int:
     """Characters that a column takes, with its heading folded between words."""
     widest = max(map(len, cells), default=0)
-    words = max(map(len, heading.split()), default=0)
+    words = max(map(len, _whole(heading).split(" ")))
     return max(words, _TEXT if _is_text(cells) else widest)
 
 
 def _folded(heading: str, cells: Sequence[str]) -> str:
-    return "\n".join(textwrap.wrap(heading, max(_width(heading, cells), 1), break_long_words=False))
+    lines = textwrap.wrap(_whole(heading), max(_width(heading, cells), 1), break_long_words=False)
+    return "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def _whole(heading: str) -> str:
+    """A heading whose `[95 %]` is one word."""
+    return heading.replace("[95 %]", "[95\N{NO-BREAK SPACE}%]")
 
 
 def _left_out(columns: Mapping[str, Sequence[str]], shown: Mapping[str, Sequence[str]], *, can_ask: bool) -> list[str]:

@@ -39,6 +39,10 @@ def test_intervals_go_before_columns() -> None:
     assert [*shown] == ["Recipe", "Load", "KL", "Size", "Verdict"] and shown["KL"] == ["0.1", "–"]
 
 
+def test_a_heading_names_an_interval_only_where_there_is_one() -> None:
+    assert [*fit({"Recipe": ["A"], "PPL [95 %]": ["12.3"]}, 80)] == ["Recipe", "PPL"]
+
+
 def test_columns_go_by_what_they_matter_and_the_others_stay_in_order() -> None:
     assert [*fit(COLUMNS, 31)] == ["Recipe", "KL", "Size", "Verdict"]
     assert [*fit(COLUMNS, 26)] == ["Recipe", "Size", "Verdict"]
