@@ -144,7 +144,7 @@ _HELP = ("--help", "-h", "--version", "--install-completion", "--show-completion
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Run the sweep. What follows -- goes to `python -m bench run`; a command's name there runs that command."""
+    """Run the sweep. What follows -- goes to `dynamicgate-bench run`; a command's name there runs that command."""
     prepare(session)
     given = session.posargs
     command = next((a for a in given if a not in ("--debug", "--quiet", "-q")), "")

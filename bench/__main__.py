@@ -1,4 +1,4 @@
-"""`python -m bench`."""
+"""`python -m bench`, which is `dynamicgate-bench`."""
 
 from bench.cli.app import main
 

@@ -22,6 +22,8 @@ from bench.core.errors import BenchError
 from bench.gguf_files.info import ModelInfo, TensorInfo
 from bench.recipes.needs import fits, type_needs_importance
 
+#: What goes on, as a stage of a run.
+STAGE = "Sensitivities"
 #: What a tensor is probed with: the first that its width and the importance matrix allow.
 _PROBES = ("IQ2_XXS", "Q2_K", "Q4_0", "Q8_0")
 
@@ -93,7 +95,8 @@ def types_to_probe(tensors: list[TensorInfo], with_importance: set[str], wanted:
 def measure(prober: Prober, probes: dict[str, str]) -> Sensitivity:
     """Measure every tensor in the type that `probes` names; what is in the cache is not measured again."""
     each = [{name: t} for name, t in probes.items()]
-    found = prober.divergences(each, prober.probe_windows, "Sensitivity, tensor by tensor")
+    with prober.work.reporter.stage(STAGE):
+        found = prober.divergences(each, prober.probe_windows, "Sensitivity, tensor by tensor")
     return Sensitivity(probes, dict(zip(probes, found, strict=True)))
 
 

@@ -1,4 +1,4 @@
-"""`python -m bench`: its commands, put together, and how they end. Each command is a module, named as it is typed.
+"""`dynamicgate-bench`: its commands, put together, and how they end. Each command is a module, named as it is typed.
 
 Heavy modules are imported inside the commands, so that `--help` answers at once.
 """
@@ -34,6 +34,7 @@ from bench.cli import (
     tables,
     time,
 )
+from bench.cli.help import WIDEST, Command
 from bench.cli.program import COMMAND, program
 from bench.core.errors import BenchError
 from bench.core.progress import be_quiet
@@ -46,7 +47,7 @@ app = typer.Typer(
     name="bench",
     help="Measure what GGUF quantizations cost and buy: perplexity, size and CPU speed of recipes, against one reference model.",
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDEST},
     rich_markup_mode=None,
 )
 
@@ -56,6 +57,8 @@ _COMMANDS = (
     advise, card,
 )  # fmt: skip
 for _module in _COMMANDS:
+    for _command in _module.app.registered_commands:
+        _command.cls = Command
     app.add_typer(_module.app)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, fields
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
@@ -30,6 +30,15 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard
 CacheOption = Annotated[
     Path | None,
     typer.Option("--cache", help=next(f for f in fields(Options) if f.name == "cache").metadata["help"]),
+]
+FormatOption = Annotated[
+    Literal["md", "table"] | None,
+    typer.Option(
+        "--format", help="Markdown or a table as wide as the terminal [default: table on a terminal, else md]."
+    ),
+]
+IntervalsOption = Annotated[
+    bool, typer.Option("--intervals", help="Show intervals even where other columns must go to make room for them.")
 ]
 ForceOption = Annotated[bool, typer.Option("--force", "-f", help="Overwrite what is there.")]
 WindowOption = Annotated[int, typer.Option("--window", min=4, help="Tokens in a window.")]

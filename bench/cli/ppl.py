@@ -40,7 +40,7 @@ def ppl(
     from bench.execute.local import warm_up
 
     warm_up("bench.measures.windows.score")  # its imports and ours, side by side
-    from bench.cli.shown import print_table
+    from bench.cli.table import print_table
     from bench.core.progress import Reporter
     from bench.measures.windows.several import compared_json, compared_key, compared_table, score_together
     from bench.measures.windows.single import score

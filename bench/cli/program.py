@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 
-#: Where it was installed as a command.
+#: The one name in help and on pages, however it was called.
 COMMAND = "dynamicgate-bench"
-#: How it was called where neither the command nor the module was: set by `nox -s bench`.
+#: How it is called in a checkout: set by `nox -s bench`.
 _VARIABLE = "BENCH_PROGRAM"
 
 
 def program() -> str:
-    """As it was called: `dynamicgate-bench`, `nox -s bench --` or `python -m bench`."""
-    if called := os.environ.get(_VARIABLE):
-        return called
-    return COMMAND if sys.argv and Path(sys.argv[0]).stem == COMMAND else "python -m bench"
+    """As people type it: `dynamicgate-bench`, or `nox -s bench --` where nox called it."""
+    return os.environ.get(_VARIABLE) or COMMAND

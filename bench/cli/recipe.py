@@ -1,4 +1,4 @@
-"""`python -m bench recipe`: what recipes there are and what one would make of a model."""
+"""`bench recipe`: what recipes there are and what one would make of a model."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import MEASURES, JsonOption, print_json, with_options
+from bench.cli.options import MEASURES, FormatOption, IntervalsOption, JsonOption, print_json, with_options
 from bench.workbench.options import Options
 
 app = typer.Typer()
@@ -31,6 +31,11 @@ def run(
             "--quick", help="The whole chain in little time: one pair of recipes, 2 windows, less calibration."
         ),
     ] = False,
+    dry: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan of the run (time, disk, memory, where it goes) and stop.")
+    ] = False,
+    form: FormatOption = None,
+    intervals: IntervalsOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Build every recipe, score and time it beside the reference, and fill the comparison tables and plots.
@@ -40,17 +45,28 @@ def run(
     """
     from bench.cli.program import program
     from bench.cli.shown import print_summary, run_as_json
+    from bench.cli.table import Look, room
     from bench.core.progress import Reporter
     from bench.present.output import write_outputs
+    from bench.sweep.dry_run import dry_run
     from bench.sweep.sweep import Sweep
 
-    sweep = Sweep(_quick(options) if quick else options, Reporter())
+    if quick:
+        options = _quick(options)
+    if dry:
+        plan = dry_run(options, Reporter())
+        if as_json:
+            print_json(plan.json())
+        else:
+            print("\n".join(plan.lines(room())))
+        return
+    sweep = Sweep(options, Reporter())
     done = sweep.execute()
     write_outputs(done, sweep.directory, only_if_older=True)
     if as_json:
         print_json(run_as_json(done, sweep.directory))
     else:
-        print_summary(done, sweep.directory, program())
+        print_summary(done, sweep.directory, program(), Look(form, intervals))
     if sweep.has_failed(done):
         raise typer.Exit(1)
 

@@ -21,6 +21,20 @@ def seconds(value: float) -> str:
     return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}s"
 
 
+def duration(seconds: float) -> str:
+    """What a clock shows: `0:07`, `12:34`, `1:02:03`."""
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
+def rough_duration(seconds: float) -> str:
+    """What a forecast says: `40 s`, `12 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def percent(ratio: float) -> str:
     return f"{100 * ratio:+.1f}%"
 

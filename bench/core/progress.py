@@ -1,15 +1,21 @@
-"""Progress on standard error, with time left: bars on a terminal, lines with a time stamp in a log. Standard output is for results."""
+"""Progress on standard error, with time left: one live display on a terminal (live.py), lines with a time stamp in a log.
+
+Standard output is for results.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from bench.core.formats import duration, rough_duration
+from bench.core.live import Screen
+from bench.core.pace import Expected, Pace, Stage
 
 #: Seconds after which a step that goes on says so in a log.
 _PATIENCE = 30.0
@@ -28,33 +34,19 @@ class Steps(Protocol):
         """It has ended."""
 
 
-class _Bar:
-    """Steps as a bar. It is drawn when something happens and never by a timer, which would disturb timings."""
-
-    def __init__(self, progress: Progress, label: str, total: int) -> None:
-        self._progress, self._label, self._done = progress, label, 0
-        self._task = progress.add_task(label, total=total)
-
-    def name(self, current: str) -> None:
-        self._update(description=f"{self._label}: {current}")
-
-    def share(self, share: float) -> None:
-        self._update(completed=self._done + share)
-
-    def done(self) -> None:
-        self._done += 1
-        self._update(completed=self._done)
-
-    def _update(self, **change: object) -> None:
-        self._progress.update(self._task, **change)  # type: ignore[arg-type]
-        self._progress.refresh()
-
-
 class _Lines:
     """Steps as lines of a log: one for each that ends, and one now and then while it goes on."""
 
-    def __init__(self, label: str, total: int, write: Callable[[str], None], clock: Callable[[], float]) -> None:
-        self._label, self._total, self._write, self._clock = label, total, write, clock
+    def __init__(
+        self,
+        label: str,
+        total: int,
+        write: Callable[[str], None],
+        clock: Callable[[], float],
+        of_all: Callable[[], str] = lambda: "",
+    ) -> None:
+        """of_all: what is left of all that these steps are a part of, told at the end of a line."""
+        self._label, self._total, self._write, self._clock, self._of_all = label, total, write, clock, of_all
         self._done, self._current = 0, ""
         self._began = self._said = clock()
 
@@ -76,7 +68,7 @@ class _Lines:
         what = f": {self._current}" if self._current else ""
         rest = f", {duration(left)} left" if left is not None and completed < self._total else ""
         of = f"{100 * completed / self._total:.0f} %" if completed % 1 else f"{completed:.0f} of {self._total}"
-        self._write(f"{self._label}, {of}{what}, after {duration(elapsed)}{rest}")
+        self._write(f"{self._label}, {of}{what}, after {duration(elapsed)}{rest}{self._of_all()}")
 
     def ended(self) -> None:
         """The block has ended: what is one job has not said so itself."""
@@ -94,13 +86,6 @@ class _Silence:
     def done(self) -> None: ...
 
 
-def duration(seconds: float) -> str:
-    """`0:07`, `12:34`, `1:02:03`."""
-    whole = round(seconds)
-    hours, minutes = whole // 3600, whole // 60 % 60
-    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
-
-
 #: Whether nothing but warnings is told.
 _quiet = False
 
@@ -111,19 +96,66 @@ def be_quiet(quiet: bool = True) -> None:
     _quiet = quiet
 
 
+class _Block:
+    """Steps of a stage, or of a step of it: what the display and the log are told of."""
+
+    def __init__(
+        self, label: str, total: int, stage: Stage | None, lines: _Lines | None, moved: Callable[[bool], None]
+    ) -> None:
+        self.label, self.total, self.stage, self.lines, self._moved = label, total, stage, lines, moved
+        self.finished, self.part, self.current = 0, 0.0, ""
+
+    def name(self, current: str) -> None:
+        self.current = current
+        if self.lines:
+            self.lines.name(current)
+        self._moved(True)
+
+    def share(self, share: float) -> None:
+        self.part = share
+        self._moved(False)
+        if self.lines:
+            self.lines.share(share)
+
+    def done(self) -> None:
+        self.finished, self.part = self.finished + 1, 0.0
+        self._moved(True)
+        if self.lines:
+            self.lines.done()
+
+    def reached(self, inner: float) -> float:
+        """What of the block is done. inner: what is done of a block within its current step."""
+        return min((self.finished + max(self.part, inner)) / self.total, 1.0) if self.total else 0.0
+
+    @property
+    def text(self) -> str:
+        at = min(self.finished + max(int(self.part), 1), self.total)
+        count = f", {at} of {self.total}" if self.total > 1 else ""
+        return f"{self.label}{count}" + (f": {self.current}" if self.current else "")
+
+
 class Reporter:
-    """Says what goes on: in bars on a terminal, in lines elsewhere, nothing but warnings when it is to be quiet."""
+    """Says what goes on: in a live display on a terminal, in lines elsewhere, nothing but warnings when it is to be quiet."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False)
         self._quiet, self._terminal = _quiet, sys.stderr.isatty()
+        self._pace: Pace | None = None
+        self._screen: Screen | None = None
+        self._blocks: list[_Block] = []
+        self._told: set[str] = set()  # stages whose last step has been told in a log
+
+    @property
+    def width(self) -> int | None:
+        """Characters in a line of the terminal; None for a log."""
+        return self._console.width if self._terminal else None
 
     def say(self, text: str) -> None:
         if not self._quiet:
             self._line(text)
 
     def warn(self, text: str) -> None:
-        self._console.print(f"warning: {text}", markup=False, soft_wrap=True)
+        self._console.print(f"warning: {text}", markup=False, soft_wrap=not self._terminal)
 
     def _line(self, text: str) -> None:
         """A line for people, with the time where it goes into a log."""
@@ -131,24 +163,91 @@ class Reporter:
         self._console.print(f"{stamp}{text}", markup=False, soft_wrap=not self._terminal)
 
     @contextmanager
+    def stages(self, expected: Mapping[str, Expected]) -> Iterator[None]:
+        """What the block consists of, in order, by name, and what each is expected to take."""
+        if self._quiet:
+            yield
+            return
+        self._pace = pace = Pace(expected)
+        self._told.clear()
+        try:
+            if self._terminal:
+                with Screen(pace, self._console) as self._screen:
+                    yield
+            else:
+                yield
+        finally:
+            self._pace = self._screen = None
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """One of the stages. Within another one its time is its own. A name that is none of them is told nowhere."""
+        pace = self._pace
+        if pace is None or name not in pace.stages:
+            yield
+            return
+        stage = pace.stages[name]
+        again = stage.ended  # it was told before, and what it is entered for now is there
+        pace.begin(name)
+        whole = False
+        try:
+            yield
+            whole = True
+        finally:
+            pace.end(whole=whole)
+        if not self._terminal and stage.worked and not again and name not in self._told:
+            self._line(f"{name}: done, after {duration(stage.elapsed)}{self._of_all()}")
+        self._show("", at_once=True)
+
+    @contextmanager
     def steps(self, label: str, total: int) -> Iterator[Steps]:
-        """Steps of the block."""
+        """Steps of the block, which may be a step of others."""
         if self._quiet:
             yield _Silence()
-        elif not self._terminal:
-            lines = _Lines(label, total, self._line, time.monotonic)
-            yield lines
+            return
+        if self._terminal and self._pace is None:  # a display of its own
+            with self.stages({label: Expected()}), self.stage(label), self.steps(label, total) as steps:
+                yield steps
+            return
+        stage = self._pace.current if self._pace else None
+        lines = None if self._terminal else _Lines(label, total, self._line, time.monotonic, self._of_all)
+        block = _Block(label, total, stage, lines, self._moved)
+        if self._pace and not any(b.stage is stage for b in self._blocks):
+            self._pace.of(total)
+        self._blocks.append(block)
+        try:
+            self._moved(True)
+            yield block
+        finally:
+            self._blocks.pop()
+        if lines and stage is None:
             lines.ended()
-        else:
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=30),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
-            )
-            with Progress(
-                *columns, console=self._console, auto_refresh=False, speed_estimate_period=24 * 3600
-            ) as progress:
-                yield _Bar(progress, label, total)
+        elif stage and lines and block.finished == total and not any(b.stage is stage for b in self._blocks):
+            self._told.add(stage.name)
+
+    def _moved(self, at_once: bool) -> None:
+        """A block has changed."""
+        if self._pace is None or not self._blocks:
+            return
+        share = 0.0
+        for block in reversed(self._blocks):
+            if block.stage is self._pace.current:
+                share = block.reached(share)
+        self._pace.reach(share)
+        text = self._blocks[-1].text
+        alone = self._pace.current is not None and text == self._pace.current.name
+        self._show("" if alone else text, at_once=at_once)
+
+    def _show(self, step: str, *, at_once: bool) -> None:
+        if self._screen:
+            self._screen.show(step, at_once=at_once)
+
+    def _of_all(self) -> str:
+        """What is left of all stages, as the end of a line of a log."""
+        pace = self._pace
+        if pace is None or not (left := pace.left):
+            return ""
+        if all(s.ended or s is pace.current for s in pace.stages.values()):
+            return ""  # which the line itself says
+        without = f" without {', '.join(pace.unknown)}" if pace.unknown else ""
+        return f"; in all about {rough_duration(left)} left{without}"

@@ -18,11 +18,16 @@ def resolve_recipes(work: Work, recipes: list[Recipe], store: RunStore) -> dict[
     """The recipes with their choices made. What cannot be chosen costs its recipe only: others need no choice."""
     chooser = Chooser(work)
     resolved = {}
-    for recipe in recipes:
-        try:
-            resolved[recipe.name] = chooser.resolve(recipe)
-        except BenchError as e:
-            _failed(recipe.name, e, work, store)
+    with work.reporter.steps("Choosing types", sum(r.size is not None for r in recipes)) as steps:
+        for recipe in recipes:
+            if recipe.size is not None:
+                steps.name(recipe.name)
+            try:
+                resolved[recipe.name] = chooser.resolve(recipe)
+            except BenchError as e:
+                _failed(recipe.name, e, work, store)
+            if recipe.size is not None:
+                steps.done()
     return resolved
 
 

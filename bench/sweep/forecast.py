@@ -1,111 +1,144 @@
-"""What a run will take, told before anything is fetched or built, and refused where it cannot fit.
+"""What a run will take: bytes, and seconds by stage, from what is known before anything is fetched or built.
 
-Sizes are those of formats by their bits per weight, times by what one core with AVX2 was measured to do (README names the
-machine). They are for deciding whether to begin: expect a factor of two either way on other machines.
+Sizes are those of formats by their bits per weight; times are weights and tokens by what one core with AVX2 was measured to do
+in the published run `smollm2-135m-instruct-default`. They are for deciding whether to begin: expect a factor of two either way
+on other machines. While a run is under way its own pace corrects them (core/pace.py).
 """
 
 from __future__ import annotations
 
 import glob
-import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import gguf
 
-from bench.core.errors import BenchError
-from bench.core.progress import Reporter
-from bench.engine.memory import machine_memory
-from bench.models.sources import remote_models
+from bench.choose.sensitivity import STAGE
+from bench.core.pace import Expected
+from bench.gguf_files.info import ModelInfo
+from bench.models.reference import DEFAULT_BYTES, DEFAULT_DOWNLOAD, default_path
+from bench.models.sources import Remote, remote_models
 from bench.quantize.block_cache import cache_limit
 from bench.recipes.recipe import Recipe
 from bench.workbench.options import DEFAULT_WINDOWS, Options
 
-#: Multiply-adds that one core does in a second: 2 x 191M weights x 2048 tokens in 4.7 s on two cores.
-_OPERATIONS = 80e9
-#: Weights that one core quantizes in a second: ten files of 191M weights in 135 s on two cores, tensors shared.
-_QUANTIZED = 7e6
-#: Tokens of the fixed calibration text; of a probe of one tensor; of the trials of one choice (9 of 3 windows).
-_CALIBRATION, _PROBE, _CHOICE = 24_000, 512, 9 * 3 * 512
-#: Matrices of a layer, and layers of a model with so many weights: what there is to probe before the header was read.
-_MATRICES = 7
-_LAYERS = ((1e9, 28), (4e9, 32), (2e10, 44), (1e12, 80))
+#: Multiply-adds that one core does in a second where nothing but the model is computed, as for the importance matrix: 2 x 191M
+#: weights x 24,000 tokens in 56 s on two cores.
+_OPERATIONS = 82e9
+#: The same where attention, scoring and loading come on top: 346 probes and trials of 512 tokens in 697 s, and 88 windows of 2048
+#: tokens with 32 generated ones in 12 minutes.
+_SCORED = 50e9
+#: A generated token by one of the text: 433 tokens/s against 105.
+_GENERATED = 4
+#: Weights that one core quantizes in a second: ten files of 191M weights in 135 s on two cores, tensors shared. Where types are
+#: chosen most tensors have been quantized by then, and a seventh of the time is left.
+_QUANTIZED, _AFTER_CHOICES = 7e6, 1 / 7
+#: Tokens of the fixed calibration text; of its chunks; of a probe of one tensor; of the trials of one choice (9 of 3 windows).
+_CALIBRATION, _CHUNK, _PROBE, _CHOICE = 24_000, 512, 512, 9 * 3 * 512
 
-#: What is worth telling: runs that take longer, or more room.
-_SECONDS, _BYTES = 1800, 5e9
+#: Stages of every sweep, as they are told and put on record, before those of the measures. Sensitivities are measured while types are
+#: chosen.
+MAKING = IMPORTANCE, SENSITIVITIES, CHOICES, BUILDING = "Importance matrix", STAGE, "Choosing types", "Quantizing"
+#: The measure of windows calls its stage so; other measures' stages are not forecast.
+SCORING = "Scoring and timing"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What is known of the reference: bytes of its file, weights, layers, tensors to probe, tokens of the vocabulary."""
+
+    n_bytes: int
+    weights: float
+    layers: int
+    matrices: int
+    vocabulary: int
+
+    @classmethod
+    def of_file(cls, info: ModelInfo) -> Self:
+        matrices = sum(len(t.shape) > 1 for t in info.tensors)
+        return cls(info.n_bytes, info.n_weights, info.n_layers, matrices, info.vocabulary)
+
+    @classmethod
+    def of_size(cls, n_bytes: int) -> Self:
+        """Before the header was read: weights in 16 bits, and what models of that size are like."""
+        layers = next((n for limit, n in _LAYERS if n_bytes / 2 < limit), _LAYERS[-1][1])
+        return cls(n_bytes, n_bytes / 2, layers, _MATRICES * layers + 1, _VOCABULARY)
+
+
+_LAYERS = ((1e9, 28), (4e9, 32), (2e10, 44), (1e12, 80))
+#: Matrices of a layer, and tokens of a vocabulary.
+_MATRICES, _VOCABULARY = 7, 128_000
 
 
 @dataclass(frozen=True)
 class Forecast:
     """Bytes and seconds of a run. download: still to be fetched; copies: models joined, converted or widened; built: recipes'
-    files and the quantized tensors that are kept; memory: largest model with the logits of a window."""
+    files and the quantized tensors that are kept; memory: largest model with the logits of a window; stages: what each takes."""
 
     download: int
     copies: int
     built: int
     memory: int
-    parts: dict[str, float]
+    stages: Mapping[str, Expected]
+
+    @property
+    def disk(self) -> int:
+        return self.download + self.copies + self.built
 
     @property
     def seconds(self) -> float:
-        return sum(self.parts.values())
-
-    @property
-    def text(self) -> str:
-        parts = ", ".join(f"{name} {duration(s)}" for name, s in self.parts.items() if s >= 60)
-        return (
-            f"About {duration(self.seconds)} ({parts or 'little of anything'}), "
-            f"{gigabytes(self.download + self.copies + self.built)} of disk, {gigabytes(self.download)} of it to download, and "
-            f"{gigabytes(self.memory)} of memory"
-        )
+        return sum(e.seconds or 0.0 for e in self.stages.values())
 
 
-def duration(seconds: float) -> str:
-    """`40 s`, `12 min`, `3.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def gigabytes(n_bytes: float) -> str:
-    return f"{n_bytes / 1e9:.1f} GB"
-
-
-def forecast(options: Options, recipes: Sequence[Recipe], threads: int, known_bytes: int | None) -> Forecast:
-    """What the run would take. known_bytes: of the reference's file where it is on this machine."""
-    model = remote_models(options.model) if options.model else []
+def forecast(
+    options: Options,
+    recipes: Sequence[Recipe],
+    threads: int,
+    shape: Shape,
+    *,
+    to_build: Sequence[Recipe] | None = None,
+    share: float = 1.0,
+) -> Forecast:
+    """What the run takes. to_build: the recipes whose files are still wanted, None for all; share: what of the windows is still
+    to be scored."""
+    every, recipes = recipes, recipes if to_build is None else to_build
+    model = remote_models(options.model) if options.model else [_default_model(options.cache)]
     others = [r for named in options.compare for r in remote_models(named)]
-    reference = known_bytes or sum(r.n_bytes for r in model)
-    weights = reference / 2  # in 16 bits
-    layers = next((n for limit, n in _LAYERS if weights < limit), _LAYERS[-1][1])
-    tokens = (options.windows or DEFAULT_WINDOWS) * options.window
+    windows = options.windows or DEFAULT_WINDOWS
 
-    def decode(n_tokens: float) -> float:
-        return 2 * weights * n_tokens / (_OPERATIONS * threads)
+    def decode(n_tokens: float, speed: float = _SCORED) -> float:
+        return 2 * shape.weights * n_tokens / (speed * threads)
 
     choosing = [r for r in recipes if r.size]
+    calibration = min(options.calibration_chunks * _CHUNK or _CALIBRATION, _CALIBRATION)
+    importance = 0.0 if options.imatrix or options.no_imatrix or not recipes else decode(calibration, _OPERATIONS)
+    building = len(recipes) * shape.weights / (_QUANTIZED * threads) * (_AFTER_CHOICES if choosing else 1)
+    files = 1 + len(every) + max(len(others), len(options.compare))
+    measured = round(files * windows * share)
+    stages = {
+        IMPORTANCE: Expected(importance),
+        SENSITIVITIES: Expected(decode(shape.matrices * _PROBE) if choosing else 0.0, shape.matrices),
+        CHOICES: Expected(len(choosing) * decode(_CHOICE), len(choosing)),
+        BUILDING: Expected(building, len(recipes)),
+        SCORING: Expected(measured * decode(options.window + _GENERATED * options.generate), measured),
+    }
     # the files, and as much again for the tensors that are kept, up to the limit of their cache
-    files_bytes = sum(weights * _bits(r) / 8 for r in recipes)
-    files = 1 + len(recipes) + max(len(others), len(options.compare))
+    files_bytes = sum(shape.weights * _bits(r) / 8 for r in recipes)
+    kept = min(_kept(options.cache, recipes, shape.weights), files_bytes)
     return Forecast(
         download=sum(r.missing for r in (*model, *others)),
         copies=sum(r.copied for r in (*model, *others)),
-        built=round(
-            files_bytes + min(files_bytes, cache_limit()) - min(_kept(options.cache, recipes, weights), files_bytes)
-        ),
-        memory=round(reference + 4 * options.window / 2 * _VOCABULARY),
-        parts={
-            "importance matrix": 0.0 if options.imatrix or options.no_imatrix else decode(_CALIBRATION),
-            "sensitivities": decode(layers * _MATRICES * _PROBE) if choosing else 0.0,
-            "choices": len(choosing) * decode(_CHOICE),
-            "quantizing": len(recipes) * weights / (_QUANTIZED * threads),
-            "scoring and timing": files * decode(tokens),
-        },
+        built=round(files_bytes + min(files_bytes, cache_limit()) - kept),
+        memory=round(shape.n_bytes + 4 * options.window / 2 * shape.vocabulary),
+        stages={name: e for name, e in stages.items() if e.seconds or name == SCORING},
     )
 
 
-_VOCABULARY = 128_000
+def _default_model(cache: Path) -> Remote:
+    fetched = default_path(cache).exists()
+    return Remote(DEFAULT_BYTES, 0 if fetched else DEFAULT_DOWNLOAD, 0 if fetched else DEFAULT_BYTES)
 
 
 def _kept(cache: Path, recipes: Sequence[Recipe], weights: float) -> float:
@@ -128,38 +161,3 @@ def _bits(recipe: Recipe) -> float:
             block, n_bytes = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[name]]
             return 1.1 * 8 * n_bytes / block
     return 5.0
-
-
-def tell(found: Forecast, directories: Sequence[Path], reporter: Reporter) -> None:
-    """Tell what a long or large run takes. Raises BenchError where the disk has no room for it.
-
-    directories: where files go, the cache first and then that of the hub.
-    """
-    needs = [(directories[0], found.copies + found.built), (directories[-1], found.download)]
-    if _device(directories[0]) == _device(directories[-1]):
-        needs = [(directories[0], found.copies + found.built + found.download)]
-    for directory, needed in needs:
-        free = shutil.disk_usage(_existing(directory)).free
-        if needed > free:
-            raise BenchError(
-                f"{directory}: this run needs about {gigabytes(needed)} ({gigabytes(found.download)} of them to download) and "
-                f"{gigabytes(free)} are free; free some space, ask for fewer --recipes, or choose another directory with --cache or HF_HUB_CACHE"
-            )
-    total = machine_memory().total
-    if found.memory > total:
-        reporter.warn(
-            f"the model with the logits of a window takes about {gigabytes(found.memory)} and this machine has {gigabytes(total)}: it is "
-            "read from the disk again and again, and its times show that"
-        )
-    if found.seconds > _SECONDS or found.download + found.copies + found.built > _BYTES:
-        reporter.say(f"{found.text}. Estimated; what is in the cache already is not made again.")
-
-
-def _existing(directory: Path) -> Path:
-    while not directory.exists() and directory != directory.parent:
-        directory = directory.parent
-    return directory
-
-
-def _device(directory: Path) -> int:
-    return _existing(directory).stat().st_dev

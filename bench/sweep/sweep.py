@@ -10,17 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 
 from bench.core.errors import BenchError, RecordsError
 from bench.core.machine import this_machine
+from bench.core.pace import Expected
 from bench.core.progress import Reporter
-from bench.gguf_files.shards import whole_bytes
 from bench.measures.plan import File, Plan, Stage
 from bench.measures.registry import all_measures, record_types
 from bench.models.compared import compared_files
-from bench.models.hub import hub_cache
 from bench.recipes.recipe import find_recipes
 from bench.records.identity import Identity, ImportanceIdentity, TextIdentity, utc_now
 from bench.records.record import StageRecord
@@ -28,24 +27,24 @@ from bench.records.run import Run
 from bench.records.store import RunStore
 from bench.sweep.alone import without_recipes
 from bench.sweep.build import build_files, resolve_recipes
-from bench.sweep.forecast import forecast, tell
+from bench.sweep.forecast import BUILDING, CHOICES, IMPORTANCE, MAKING, Shape, forecast
 from bench.sweep.identity import compared_record, default_directory, model_identity, reference_record, versions
+from bench.sweep.outline import Outline, directories, is_here, outline, refuse
 from bench.texts import prompts
 from bench.workbench.checks import check_importance, check_texts, check_window, check_windows
 from bench.workbench.options import DEFAULT_WINDOWS, Options
 from bench.workbench.work import Work
 
-#: The default model's file.
-_DEFAULT_BYTES = 384_000_000
-
 
 class Sweep:
     """A run's plan and its execution. Raises BenchError for anything that makes the run impossible, before it begins.
 
-    only: names of measures, where not all that is asked for is to be measured.
+    only: names of measures, where not all that is asked for is to be measured; tell: whether to tell the plan.
     """
 
-    def __init__(self, options: Options, reporter: Reporter, only: Collection[str] | None = None) -> None:
+    def __init__(
+        self, options: Options, reporter: Reporter, only: Collection[str] | None = None, *, tell: bool = True
+    ) -> None:
         self.started = utc_now()
         options = without_recipes(options, reporter)
         self.work = work = Work(options, reporter)
@@ -54,7 +53,11 @@ class Sweep:
         self.text = work.text(options.windows or DEFAULT_WINDOWS)
         check_texts(options, self.text, self.recipes)
         threads, library = work.threads, work.library
-        self._forecast(threads)
+        self.outline = outline(options, self.recipes, self.text.name, threads)
+        refuse(self.outline.forecast, directories(options), reporter)
+        self._told = not tell
+        if not is_here(options):  # before it takes its time to fetch or convert a model
+            self._tell(self.outline)
         check_window(work.reference.info, options.window)
         stream = work.stream(self.text.source)
         windows = check_windows(stream, options.window, options.windows)
@@ -93,14 +96,41 @@ class Sweep:
                     self._essential.append(stage)
         return stages
 
-    def _forecast(self, threads: int) -> None:
-        """Tell what the run takes, before anything of it is fetched or built."""
-        o = self.work.options
-        local = Path(o.model) if o.model and not o.model.startswith("hf:") else None
-        if (o.model is None and not o.compare) or (local and not local.is_file()):
-            return  # the default model is small; what is no file is told of when it is read
-        known = _DEFAULT_BYTES if o.model is None else whole_bytes(local) if local else None
-        tell(forecast(o, self.recipes, threads, known), (o.cache, hub_cache()), self.work.reporter)
+    def _tell(self, plan: Outline) -> None:
+        """Tell what the run is going to do, once."""
+        if not self._told:
+            plan.tell(self.work.reporter)
+        self._told = True
+
+    def outlined(self, run: Run | None) -> Outline:
+        """The plan with all that is known by now. run: what is on record of it."""
+        done, total = (0, 0) if run is None else map(sum, zip(*(s.progress(run) for s in self.stages), strict=True))
+        pending = {r.name for r in self.recipes} if run is None else self.pending(run)
+        essential = [s.progress(run) for s in self._essential] if run else []
+        left = 1 - sum(d for d, _ in essential) / max(sum(t for _, t in essential), 1)
+        options, info = self.work.options, self.work.reference.info
+        to_build = [r for r in self.recipes if r.name in pending and r.name != self.reference_label]
+        return replace(
+            self.outline,
+            windows=self.plan.windows,
+            forecast=forecast(
+                replace(options, windows=self.plan.windows),
+                self.recipes,
+                self.work.threads,
+                Shape.of_file(info),
+                to_build=to_build,
+                share=left if self._essential else 0.0,
+            ),
+            directory=str(self.directory),
+            is_known=True,
+            on_record=(done, total),
+        )
+
+    def _expected(self, plan: Outline, run: Run) -> dict[str, Expected]:
+        """What is done in this sweep, stage by stage, and what each is expected to take."""
+        foreseen = plan.forecast.stages
+        making = {name: e for name, e in foreseen.items() if name in MAKING}
+        return making | {s.title: foreseen.get(s.title, Expected()) for s in self.stages if s.pending(run)}
 
     def _importance_identity(self) -> ImportanceIdentity | None:
         o = self.work.options
@@ -132,17 +162,24 @@ class Sweep:
             pending = self.pending(store.run)
             if not pending:
                 return store.run
+            plan = self.outlined(store.run)
+            self._tell(plan)
             if store.run.files:
-                done, total = map(sum, zip(*(s.progress(store.run) for s in self.stages), strict=True))
+                done, total = plan.on_record
                 self.work.reporter.say(f"Continuing {self.directory}: {done} of {total} measurements are on record")
             with self.work.scratch_files():
                 for stage in self.stages:
                     stage.check_room()
-                files = self._build(store, pending)
-                for stage in self.stages:
-                    if stage.pending(store.run) & files.keys():
-                        self._measure(stage, store, files)
+                with self.work.reporter.stages(self._expected(plan, store.run)):
+                    self._work_off(store, pending)
             return store.run
+
+    def _work_off(self, store: RunStore, pending: set[str]) -> None:
+        """Build what is missing, and measure it stage by stage."""
+        files = self._build(store, pending)
+        for stage in self.stages:
+            if stage.pending(store.run) & files.keys():
+                self._measure(stage, store, files)
 
     def _measure(self, stage: Stage, store: RunStore, files: dict[str, File]) -> None:
         """Let a stage measure. One that is impossible costs itself only and is told; without an essential one the run ends."""
@@ -184,7 +221,8 @@ class Sweep:
         run = store.run.header.id
         store.append(StageRecord(run=run, stage=stage, event="began", sitting=self.started, time=began or utc_now()))
         try:
-            yield
+            with self.work.reporter.stage(stage):
+                yield
         finally:
             store.append(StageRecord(run=run, stage=stage, event="ended", sitting=self.started))
 
@@ -195,11 +233,11 @@ class Sweep:
             if self.reference_label not in store.run.files:
                 store.append(reference_record(store.run.header.id, self.reference_label, work.reference))
         recipes = [r for r in self.recipes if r.name in pending and r.name != self.reference_label]
-        with self._on_record(store, "Importance matrix"):
+        with self._on_record(store, IMPORTANCE):
             _ = work.importance
-        with self._on_record(store, "Choosing types"):
+        with self._on_record(store, CHOICES):
             resolved = resolve_recipes(work, recipes, store)
-        with self._on_record(store, "Quantizing"):
+        with self._on_record(store, BUILDING):
             paths = build_files(work, resolved, self._changed(store.run), store)
         for name, compared in self.compared.items():
             on_record = store.run.files.get(name)

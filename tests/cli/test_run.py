@@ -137,8 +137,8 @@ def test_a_quantized_reference_must_be_asked_for(bench: Bench, tmp_path: Path, t
         (["run", "--threads", "many"], "valid integer"),
         (["run", "--nothing"], "No such option: --nothing"),
         (["pplx"], "No such command 'pplx'. Did you mean 'ppl'?"),
-        (["ppl"], "Missing argument 'MODEL...'; see python -m bench ppl --help"),
-        (["recipe"], "Missing command; see python -m bench recipe --help"),
+        (["ppl"], "Missing argument 'MODEL...'; see dynamicgate-bench ppl --help"),
+        (["recipe"], "Missing command; see dynamicgate-bench recipe --help"),
     ],
 )
 def test_what_cannot_be_understood_is_refused_in_one_line(bench: Bench, arguments: list[str], said: str) -> None:
@@ -621,7 +621,7 @@ def test_the_version_says_which_build_of_the_engine_is_in_use(bench: Callable[..
 
 
 @pytest.mark.parametrize("called", ["dynamicgate-bench", "__main__.py", "by nox"])
-def test_help_names_the_program_as_it_was_called(
+def test_help_has_one_name_for_the_program_but_for_nox_in_a_checkout(
     called: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", [f"/somewhere/{called}", "recipe", "list", "--help"])
@@ -629,5 +629,5 @@ def test_help_names_the_program_as_it_was_called(
         monkeypatch.setenv("BENCH_PROGRAM", "nox -s bench --")
     with pytest.raises(SystemExit):
         cli.main()
-    name = {"__main__.py": "python -m bench", "by nox": "nox -s bench --"}.get(called, called)
+    name = "nox -s bench --" if called == "by nox" else "dynamicgate-bench"
     assert capfd.readouterr().out.strip().startswith(f"Usage: {name} recipe list")

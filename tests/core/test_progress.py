@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bench.core.progress import Reporter, _Lines, be_quiet, duration
+from bench.core.formats import duration
+from bench.core.pace import Expected
+from bench.core.progress import Reporter, _Lines, be_quiet
 
 
 class Clock:
@@ -78,3 +80,60 @@ def test_without_a_terminal_it_writes_lines_and_none_when_quiet(capfd: pytest.Ca
         assert report() == "warning: no room\n"
     finally:
         be_quiet(False)
+
+
+def test_in_a_log_every_stage_that_ends_says_so_with_what_is_left_of_the_run(capfd: pytest.CaptureFixture[str]) -> None:
+    reporter = Reporter()
+    expected = {"Quantizing": Expected(60.0, 2), "Scoring": Expected(600.0, 4), "Samples": Expected()}
+    with reporter.stages(expected):
+        with reporter.stage("Quantizing"), reporter.steps("Quantizing", 2) as steps:
+            for name in ("Q4_0", "Q8_0"):
+                steps.name(name)
+                with reporter.steps("Weights", 1) as inner:
+                    inner.share(1.0)
+                steps.done()
+        with reporter.stage("Scoring"):
+            pass  # all of it is on record
+        with reporter.stage("Samples"), reporter.steps("Samples", 1):
+            pass
+        with reporter.stage("Quantizing"):
+            pass  # needed again, and there
+    said = [line.partition(" ")[2] for line in capfd.readouterr().err.splitlines()]
+    assert [line.partition("; in all about ")[0] for line in said] == [
+        "Quantizing, 1 of 2: Q4_0, after 0:00, 0:00 left",
+        "Quantizing, 2 of 2: Q8_0, after 0:00",
+        "Samples: done, after 0:00",
+    ]
+    assert all(line.endswith(" left without Samples") for line in said[:2]), said
+
+
+def test_a_stage_is_as_far_as_its_steps_and_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    reporter = Reporter()
+    reporter._terminal = True
+    monkeypatch.setattr("bench.core.progress.Screen", NoScreen)
+    with reporter.stages({"Sensitivities": Expected(10.0, 4), "Choosing": Expected(10.0, 2)}):
+        pace = reporter._pace
+        assert pace is not None
+        with reporter.stage("Choosing"), reporter.steps("Choosing", 2) as outer:
+            with reporter.stage("Sensitivities"), reporter.steps("Tensors", 4) as tensors:
+                tensors.share(1)
+                assert pace.stages["Sensitivities"].share == 0.25
+                assert pace.stages["Choosing"].share == 0
+            with reporter.steps("Trials", 1) as trials:
+                trials.share(0.5)
+                assert pace.stages["Choosing"].share == 0.25
+            outer.done()
+            assert pace.stages["Choosing"].share == 0.5
+
+
+class NoScreen:
+    """A display that nobody sees."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def __enter__(self) -> NoScreen:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def show(self, step: str, *, at_once: bool = True) -> None: ...

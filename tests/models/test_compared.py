@@ -189,7 +189,7 @@ def test_no_room_is_told_before_anything_is_fetched(
 
     hub.add_model("a/base", {"Tiny-F16.gguf": files / "Tiny.gguf"})
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr("bench.sweep.forecast.shutil.disk_usage", lambda path: usage._replace(free=1000))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=1000))
     done = bench("run", "--model", "hf:a/base:Tiny-F16.gguf", "--cache", tmp_path / "cache", "--out", tmp_path / "run")
     assert done.code == 2 and "this run needs about" in done.err and "free some space" in done.err
     assert not hub.asked("GET", "*resolve*")

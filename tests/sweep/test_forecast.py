@@ -1,53 +1,90 @@
-"""What a run will take: by hand for a model of known size, and told in words."""
+"""What a run will take: by hand for a model of known size, against what a published run took, and told as a plan."""
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Callable
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from bench.core.errors import BenchError
 from bench.core.progress import Reporter
+from bench.measures.registry import load_run
 from bench.recipes.recipe import find_recipes
-from bench.sweep.forecast import Forecast, duration, forecast, tell
+from bench.records.record import StageRecord
+from bench.sweep.forecast import BUILDING, CHOICES, IMPORTANCE, SCORING, SENSITIVITIES, Forecast, Shape, forecast
+from bench.sweep.outline import outline, refuse
 from bench.workbench.options import Options
+from tests.conftest import Outcome
+
+DEFAULT_RUN = Path(__file__).parents[2] / "results" / "smollm2-135m-instruct-default"
+
+
+def seconds(found: Forecast, stage: str) -> float:
+    return (found.stages[stage].seconds if stage in found.stages else None) or 0.0
 
 
 def test_a_model_of_eight_billion_weights_by_hand() -> None:
     options = Options(recipes=("IQ2_XXS", "DG-IQ2_XXS"), windows=8)
-    found = forecast(options, find_recipes(options.recipes), threads=4, known_bytes=16_000_000_000)
-    # 2 x 8e9 multiply-adds a token, 4 x 80e9 a second
-    a_token = 2 * 8e9 / (4 * 80e9)
-    assert found.parts["scoring and timing"] == pytest.approx(3 * 8 * 2048 * a_token)
-    assert found.parts["sensitivities"] == pytest.approx(44 * 7 * 512 * a_token)
-    assert found.parts["choices"] == pytest.approx(9 * 3 * 512 * a_token)  # one of the two leaves a choice
-    assert found.parts["quantizing"] == pytest.approx(2 * 8e9 / (4 * 7e6))
+    shape = Shape.of_size(16_000_000_000)
+    found = forecast(options, find_recipes(options.recipes), 4, shape)
+    # 2 x 8e9 multiply-adds a token, 4 x 50e9 a second; the importance matrix 4 x 82e9
+    a_token = 2 * 8e9 / (4 * 50e9)
+    assert seconds(found, IMPORTANCE) == pytest.approx(24_000 * 2 * 8e9 / (4 * 82e9))
+    assert seconds(found, SCORING) == pytest.approx(3 * 8 * (2048 + 4 * 32) * a_token)
+    assert seconds(found, SENSITIVITIES) == pytest.approx((44 * 7 + 1) * 512 * a_token)
+    assert seconds(found, CHOICES) == pytest.approx(9 * 3 * 512 * a_token)  # one of the two leaves a choice
+    assert seconds(found, BUILDING) == pytest.approx(2 * 8e9 / (4 * 7e6) / 7)  # the choice quantized most
     # two files and their tensors, 2.0625 bits and a tenth
     assert found.built == pytest.approx(2 * 2 * 8e9 * 1.1 * 2.0625 / 8, rel=0.01)
-    assert found.download == found.copies == 0
     assert found.memory == pytest.approx(16e9 + 4 * 1024 * 128_000)
 
 
 def test_what_a_run_has_built_is_not_asked_for_again(tmp_path: Path) -> None:
     options = Options(recipes=("IQ2_XXS",), windows=8, cache=tmp_path)
-    recipes = find_recipes(options.recipes)
-    anew = forecast(options, recipes, threads=4, known_bytes=16_000_000).built
+    recipes, shape = find_recipes(options.recipes), Shape.of_size(16_000_000)
+    anew = forecast(options, recipes, 4, shape).built
     (tmp_path / "quantized").mkdir()
     (tmp_path / "quantized" / "model-IQ2_XXS-0123.gguf").write_bytes(bytes(2_000_000))
     (tmp_path / "quantized" / "other-IQ2_XXS-4567.gguf").write_bytes(bytes(9_000_000))  # of a larger model
-    assert forecast(options, recipes, threads=4, known_bytes=16_000_000).built == anew - 2_000_000
+    assert forecast(options, recipes, 4, shape).built == anew - 2_000_000
 
 
-def test_no_choice_takes_no_sensitivities() -> None:
+def test_no_choice_takes_no_sensitivities_and_no_matrix_that_is_there() -> None:
     options = Options(recipes=("Q4_K_M",), no_imatrix=True)
-    found = forecast(options, find_recipes(options.recipes), threads=1, known_bytes=10**9)
-    assert found.parts["sensitivities"] == found.parts["choices"] == found.parts["importance matrix"] == 0
+    assert {*forecast(options, find_recipes(options.recipes), 1, Shape.of_size(10**9)).stages} == {BUILDING, SCORING}
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(40, "40 s"), (89, "89 s"), (720, "12 min"), (12_600, "3.5 h")])
-def test_durations(seconds: float, said: str) -> None:
-    assert duration(seconds) == said
+def test_a_run_that_goes_on_is_forecast_by_what_is_left() -> None:
+    options = Options(recipes=("Q4_K_M", "Q8_0"), windows=8)
+    recipes, shape = find_recipes(options.recipes), Shape.of_size(10**9)
+    whole = forecast(options, recipes, 1, shape)
+    rest = forecast(options, recipes, 1, shape, to_build=recipes[1:], share=0.25)
+    assert seconds(rest, SCORING) == pytest.approx(seconds(whole, SCORING) / 4)
+    assert seconds(rest, BUILDING) == pytest.approx(seconds(whole, BUILDING) / 2)
+
+
+def test_the_forecast_is_within_a_factor_of_two_of_what_the_published_run_took() -> None:
+    """Stage by stage, from the records: those of its first sitting that ended in it."""
+    run = load_run(DEFAULT_RUN)
+    info = json.loads((DEFAULT_RUN / "records.jsonl").read_text("utf-8").splitlines()[0])["identity"]["model"]
+    shape = Shape(384_179_520, info["n_weights"], info["n_layers"], info["n_layers"] * 7 + 1, 49_152)
+    found = forecast(Options(), find_recipes(None), run.identity.settings.threads, shape)
+    records = run.of(StageRecord)
+    took = {
+        begin.stage: (datetime.fromisoformat(end.time) - datetime.fromisoformat(begin.time)).total_seconds()
+        for begin, end in pairwise(records)
+        if begin.sitting == records[0].sitting and (begin.event, end.event) == ("began", "ended")
+    }
+    assert {IMPORTANCE, CHOICES, BUILDING} <= took.keys()
+    foreseen = {s: seconds(found, s) for s in (IMPORTANCE, CHOICES, BUILDING)}
+    foreseen[CHOICES] += seconds(found, SENSITIVITIES)  # which are measured meanwhile
+    for stage, of_stage in foreseen.items():
+        assert took[stage] / 2 < of_stage < took[stage] * 2, stage
 
 
 def test_refused_where_it_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,5 +92,70 @@ def test_refused_where_it_does_not_fit(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=10 * 10**9))
     # one disk for both: 4 GB to download and 7 GB to build do not fit into 10
     with pytest.raises(BenchError, match=r"needs about 11\.0 GB \(4\.0 GB of them to download\) and 10\.0 GB are free"):
-        tell(Forecast(4 * 10**9, 0, 7 * 10**9, 1, {}), (tmp_path / "a" / "b", tmp_path), Reporter())
-    tell(Forecast(3 * 10**9, 0, 6 * 10**9, 1, {}), (tmp_path / "a" / "b", tmp_path), Reporter())
+        refuse(Forecast(4 * 10**9, 0, 7 * 10**9, 1, {}), (tmp_path / "a" / "b", tmp_path), Reporter())
+    refuse(Forecast(3 * 10**9, 0, 6 * 10**9, 1, {}), (tmp_path / "a" / "b", tmp_path), Reporter())
+
+
+def test_the_plan_says_all_that_there_is_to_know_in_the_width_of_the_terminal(tiny: Path, tmp_path: Path) -> None:
+    options = Options(
+        model=str(tiny), recipes=("Q4_0", "Q8_0"), windows=3, window=64, cache=tmp_path, out=tmp_path / "run"
+    )
+    found = outline(options, find_recipes(options.recipes), "some text", 2)
+    folded = found.lines(60)
+    assert max(map(len, folded)) <= 60
+    told = "\n".join(found.lines(None))
+    for said in (
+        "Recipes  2: Q4_0, Q8_0",
+        "some text, 3 windows of 64 tokens",
+        "with 2 threads",
+        "Disk",
+        "are free in",
+        "Memory",
+        f"Goes to  {tmp_path / 'run'}",
+    ):
+        assert said in told
+    assert "".join(told.split()) == "".join("".join(folded).split()), "nothing is cut"
+
+
+def test_a_plan_before_the_model_is_here_says_what_is_to_be_fetched(tmp_path: Path) -> None:
+    found = outline(Options(cache=tmp_path), find_recipes(None), "t", 1)
+    told = "\n".join(found.lines(None))
+    assert "to be fetched" in told and "93 MB of it to download" in told and "its last part is known" in told
+
+
+def test_a_dry_run_tells_the_plan_and_leaves_nothing_in_results(
+    bench: Callable[..., Outcome], tiny: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["run", "--dry-run", "--model", tiny, "--text", text, "--window", 64, "--windows", 2]
+    arguments += ["--recipes", "Q4_0", "--no-imatrix", "--cache", tmp_path / "cache", "--samples", 4]
+    done = bench(*arguments)
+    assert done.code == 0, done.err
+    assert "Goes to  results/local/" in done.out and "Not in this forecast: samples" in done.out
+    plan = json.loads(bench(*arguments, "--json").out)
+    assert plan["recipes"] == ["Q4_0"] and plan["seconds_by_stage"].keys() == {BUILDING, SCORING}
+    assert plan["directory"].startswith("results/local/") and plan["on_record"] == {"done": 0, "of": 0}
+    assert not (tmp_path / "results").exists() and not (tmp_path / "cache" / "quantized").exists()
+
+
+def test_a_dry_run_counts_what_is_on_record(
+    bench: Callable[..., Outcome], tiny: Path, text: Path, tmp_path: Path
+) -> None:
+    arguments = ["run", "--model", tiny, "--text", text, "--window", 64, "--windows", 2, "--recipes", "Q4_0"]
+    arguments += ["--no-imatrix", "--cache", tmp_path / "cache", "--out", tmp_path / "run"]
+    assert bench(*arguments).code == 0
+    plan = json.loads(bench(*arguments, "--dry-run", "--json").out)
+    assert plan["on_record"] == {"done": 4, "of": 4} and plan["seconds"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--model", "nothere.gguf"], "no such file"),
+        (["--recipes", "Q4_X"], "Q4_X"),
+        (["--threads", "5000"], "--threads 5000"),
+    ],
+)
+def test_a_dry_run_refuses_what_a_run_would(bench: Callable[..., Outcome], arguments: list[str], said: str) -> None:
+    done = bench("run", "--dry-run", *arguments)
+    assert done.code == 2 and done.out == "" and said in done.err

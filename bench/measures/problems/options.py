@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.core.options import option
+from bench.core.options import TEXT, option
 
 
 @dataclass(frozen=True)
@@ -17,5 +17,12 @@ class Asked:
         "Also score these kinds of prompt, separated by commas: fim (infill problems), chat (conversations, with the model's "
         "template), or a file of JSON lines with prefix, suffix and middle, or with messages.",
         listed=("kind of prompt", "fim,chat"),
+        panel=TEXT,
+        metavar="NAMES",
     )
-    assistant_only: bool = option(False, "--assistant-only", "Of conversations score the assistant's tokens only.")
+    assistant_only: bool = option(
+        False,
+        "--assistant-only",
+        "Of conversations score the assistant's tokens only.",
+        panel=TEXT,
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.core.options import option
+from bench.core.options import MEASURING, option
 
 
 @dataclass(frozen=True)
@@ -12,5 +12,8 @@ class Asked:
     """propagation: whether to compare hidden states."""
 
     propagation: bool = option(
-        False, "--propagation", "Also measure how far the hidden states of every layer are from the reference's."
+        False,
+        "--propagation",
+        "Also measure how far the hidden states of every layer are from the reference's.",
+        panel=MEASURING,
     )

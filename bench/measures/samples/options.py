@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.core.options import option
+from bench.core.options import MEASURING, option
 
 
 @dataclass(frozen=True)
@@ -16,5 +16,7 @@ class Asked:
         "--samples",
         "Also complete some beginnings by this many tokens, side by side (see `sample`).",
         min=0,
+        panel=MEASURING,
+        metavar="N",
     )
     prompts: tuple[str, ...] = ()

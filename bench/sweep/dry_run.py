@@ -1,0 +1,39 @@
+"""The plan of a run, and nothing else: what `run --dry-run` tells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.core.progress import Reporter
+from bench.measures.registry import load_run
+from bench.models.reference import default_path
+from bench.recipes.recipe import find_recipes
+from bench.records.run import FILE_NAME
+from bench.sweep.outline import Outline, directories, is_here, outline, refuse
+from bench.sweep.sweep import Sweep
+from bench.texts import prompts
+from bench.workbench.checks import check_importance
+from bench.workbench.options import Options
+from bench.workbench.work import Work
+
+#: Bytes of a model whose hash, which names the run's directory, takes two seconds.
+_SOON_HASHED = 1e9
+
+
+def dry_run(options: Options, reporter: Reporter) -> Outline:
+    """The plan of a run. Nothing is fetched or built, and nothing is written but into the cache.
+
+    Where the models are here it has all that the run itself would tell, with what is on record already; else what is known by the
+    names. Raises BenchError for what makes the run impossible, as far as that shows.
+    """
+    path = Path(options.model) if options.model else default_path(options.cache)
+    if is_here(options) and path.stat().st_size < _SOON_HASHED:
+        sweep = Sweep(options, reporter, tell=False)
+        there = (sweep.directory / FILE_NAME).is_file()
+        return sweep.outlined(load_run(sweep.directory) if there else None)
+    recipes = find_recipes(options.recipes)
+    check_importance(options, recipes)
+    text = options.dataset or prompts.identify(options.text or prompts.EVALUATION)[0]
+    found = outline(options, recipes, text, Work(options, reporter).threads)
+    refuse(found.forecast, directories(options), reporter)
+    return found

@@ -1,0 +1,219 @@
+"""The plan of a run, as people and programs read it before it begins, and the refusal of one that cannot fit.
+
+It is put together from what is known without fetching or computing anything that takes long.
+"""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.core.errors import BenchError
+from bench.core.formats import rough_duration
+from bench.core.progress import Reporter
+from bench.engine.memory import machine_memory
+from bench.gguf_files.info import inspect
+from bench.gguf_files.shards import is_split, whole_bytes
+from bench.measures.registry import all_measures
+from bench.models.convert import is_checkpoint
+from bench.models.hub import hub_cache
+from bench.models.reference import DEFAULT, DEFAULT_BYTES, default_path
+from bench.models.sources import remote_models
+from bench.recipes.recipe import Recipe
+from bench.sweep.forecast import Forecast, Shape, forecast
+from bench.workbench.options import DEFAULT_WINDOWS, Options
+
+#: Characters of the names of what the plan says, and of its lines in a log that nobody folds.
+_NAMES, _WIDE = 11, 10_000
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a run is going to do. unforeseen: what of it takes time that the forecast leaves out; free: bytes on the disk of the cache;
+    machine_memory: bytes; directory: where it goes; is_known: whether that is the directory's whole name; on_record: how many
+    measurements are there already, of how many."""
+
+    model: str
+    recipes: tuple[str, ...]
+    compared: tuple[str, ...]
+    text: str
+    windows: int
+    window: int
+    threads: int
+    forecast: Forecast
+    unforeseen: tuple[str, ...]
+    cache: Path
+    free: int
+    machine_memory: int
+    directory: str
+    is_known: bool = False
+    on_record: tuple[int, int] = (0, 0)
+
+    def said(self) -> Iterator[tuple[str, str]]:
+        """Names with what there is to say of them."""
+        found = self.forecast
+        yield "Model", self.model
+        yield "Recipes", f"{len(self.recipes)}: {', '.join(self.recipes)}" if self.recipes else "none"
+        if self.compared:
+            yield "Compared", ", ".join(self.compared)
+        yield "Text", f"{self.text}, {self.windows} windows of {self.window} tokens"
+        stages = [(n, e.seconds) for n, e in found.stages.items() if e.seconds]
+        parts = ", ".join(f"{name.lower()} {rough_duration(s)}" for name, s in stages)
+        threads = f"{self.threads} thread{'s' * (self.threads != 1)}"
+        yield (
+            "Time",
+            f"about {rough_duration(found.seconds)} with {threads}" + (f": {parts}" if len(stages) > 1 else ""),
+        )
+        if self.unforeseen:
+            yield "", f"Not in this forecast: {', '.join(self.unforeseen)}"
+        download = f", {_bytes(found.download)} of it to download" if found.download else ""
+        yield "Disk", f"{_bytes(found.disk)}{download}; {_bytes(self.free)} are free in {self.cache}"
+        yield "Memory", f"{_bytes(found.memory)} of {_bytes(self.machine_memory)}"
+        there = (
+            f", where {self.on_record[0]} of {self.on_record[1]} measurements are on record"
+            if self.on_record[0]
+            else ""
+        )
+        unknown = "" if self.is_known else " (its last part is known when the model is here)"
+        yield "Goes to", f"{self.directory}{there or unknown}"
+
+    def lines(self, width: int | None) -> list[str]:
+        """As text, folded to a width."""
+        told = ["Plan (estimated; times may be off by a factor of two, and what is in the cache is not made again)"]
+        if width:
+            told = textwrap.wrap(told[0], width)
+        for name, what in self.said():
+            start = f"  {name:<{_NAMES - 2}}"
+            told += textwrap.wrap(
+                what,
+                width or _WIDE,
+                initial_indent=start,
+                subsequent_indent=" " * _NAMES,
+                break_long_words=True,
+                break_on_hyphens=False,
+            )
+        return told
+
+    def tell(self, reporter: Reporter) -> None:
+        for line in self.lines(reporter.width):
+            reporter.say(line)
+
+    def json(self) -> dict[str, object]:
+        found = self.forecast
+        return {
+            "model": self.model,
+            "recipes": self.recipes,
+            "compared": self.compared,
+            "text": self.text,
+            "windows": self.windows,
+            "window": self.window,
+            "threads": self.threads,
+            "seconds": found.seconds,
+            "seconds_by_stage": {name: e.seconds for name, e in found.stages.items()},
+            "not_forecast": self.unforeseen,
+            "bytes": {
+                "download": found.download,
+                "disk": found.disk,
+                "free": self.free,
+                "memory": found.memory,
+                "machine_memory": self.machine_memory,
+            },
+            "directory": self.directory if self.is_known else None,
+            "on_record": {"done": self.on_record[0], "of": self.on_record[1]},
+        }
+
+
+def outline(options: Options, recipes: Sequence[Recipe], text: str, threads: int) -> Outline:
+    """The plan, from options alone. text: what is scored. Raises BenchError for a name that stands for no model."""
+    name, shape = _reference(options)
+    asked = options.measures
+    stem = Path(options.model or DEFAULT.name).stem.lower()
+    return Outline(
+        model=name,
+        recipes=tuple(r.name for r in recipes),
+        compared=options.compare,
+        text=text,
+        windows=options.windows or DEFAULT_WINDOWS,
+        window=options.window,
+        threads=threads,
+        forecast=forecast(options, recipes, threads, shape),
+        # what only some runs ask for takes as long as it is asked for
+        unforeseen=tuple(m.name for m in all_measures() if m.options and asked.get(m.name, m.options()) != m.options()),
+        cache=options.cache,
+        free=shutil.disk_usage(_existing(options.cache)).free,
+        machine_memory=machine_memory().total,
+        directory=str(options.out or f"results/local/{stem}-…"),
+        is_known=options.out is not None,
+    )
+
+
+def is_here(options: Options) -> bool:
+    """Whether all models are on this machine as they are to be used."""
+    if any(c.startswith("hf:") for c in options.compare) or options.dataset or options.widen:
+        return False
+    path = Path(options.model) if options.model else default_path(options.cache)
+    return path.is_file() and not is_split(path)
+
+
+def _reference(options: Options) -> tuple[str, Shape]:
+    """What is said of the reference, and its shape: from its header where the file is here, else from its size."""
+    named = options.model
+    path = Path(named) if named else default_path(options.cache)
+    if named is None and not path.exists():
+        return f"{DEFAULT.name} (to be fetched)", Shape.of_size(DEFAULT_BYTES)
+    if named and named.startswith("hf:"):
+        n_bytes = sum(r.n_bytes for r in remote_models(named))
+    elif path.is_dir() and is_checkpoint(path):
+        n_bytes = sum(f.stat().st_size for f in path.glob("*.safetensors"))
+    elif path.is_file() and is_split(path):
+        n_bytes = whole_bytes(path)
+    else:
+        info = inspect(path)
+        told = f"{info.architecture}, {info.n_layers} layers, {info.n_weights / 1e6:,.0f}M weights"
+        return f"{info.name} ({told}, {_bytes(info.n_bytes)})", Shape.of_file(info)
+    return f"{named} ({_bytes(n_bytes)})", Shape.of_size(n_bytes)
+
+
+def refuse(found: Forecast, directories: Sequence[Path], reporter: Reporter) -> None:
+    """Raise BenchError where the disk has no room for a run; warn where the memory has none.
+
+    directories: where files go, the cache first and then that of the hub.
+    """
+    needs = [(directories[0], found.copies + found.built), (directories[-1], found.download)]
+    if _device(directories[0]) == _device(directories[-1]):
+        needs = [(directories[0], found.disk)]
+    for directory, needed in needs:
+        free = shutil.disk_usage(_existing(directory)).free
+        if needed > free:
+            raise BenchError(
+                f"{directory}: this run needs about {_bytes(needed)} ({_bytes(found.download)} of them to download) and "
+                f"{_bytes(free)} are free; free some space, ask for fewer --recipes, or choose another directory with --cache or HF_HUB_CACHE"
+            )
+    total = machine_memory().total
+    if found.memory > total:
+        reporter.warn(
+            f"the model with the logits of a window takes about {_bytes(found.memory)} and this machine has {_bytes(total)}: it is "
+            "read from the disk again and again, and its times show that"
+        )
+
+
+def directories(options: Options) -> tuple[Path, Path]:
+    """Where files go: the cache, and that of the hub."""
+    return options.cache, hub_cache()
+
+
+def _bytes(n: float) -> str:
+    return f"{n / 1e9:.1f} GB" if n >= 1e8 else f"{n / 1e6:.0f} MB"
+
+
+def _existing(directory: Path) -> Path:
+    while not directory.exists() and directory != directory.parent:
+        directory = directory.parent
+    return directory
+
+
+def _device(directory: Path) -> int:
+    return _existing(directory).stat().st_dev
