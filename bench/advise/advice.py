@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass, replace
 
 import pandas as pd
 
-from bench.advise.bits import n_weights
+from bench.advise.bits import n_weights, stored
 from bench.advise.candidates import Candidate, of_model, of_repository, of_size
 from bench.advise.choice import FEW_BITS, READING, Pick, Recommendation, by_guide
 from bench.advise.cpu import sixteen_bit
-from bench.advise.guide import guide
+from bench.advise.guide import GuideFormat, guide
 from bench.advise.measured import by_run, measured_files
 from bench.advise.situation import IN_USE, Situation
-from bench.advise.speed import Limits, reach_of, reached
+from bench.advise.speed import Limits, Reach, reach_of, reached
 from bench.core.errors import BenchError
 from bench.core.formats import MISSING, divergence_text, percent, size
 from bench.engine.jobs import Buffers
@@ -22,6 +22,7 @@ from bench.engine.memory import Memory, ModelShape, memory_needed, repacked_byte
 from bench.gguf_files.info import ModelInfo
 from bench.models.listed import Listed
 from bench.quantize.jobs import PlanResult
+from bench.recipes.recipe import standard_formats
 from bench.records.resolution import resolution
 from bench.records.run import Run
 from bench.statistics.verdicts import with_interval
@@ -29,10 +30,10 @@ from bench.statistics.verdicts import with_interval
 
 @dataclass(frozen=True)
 class Shown:
-    """A table with its title and the lines of its key."""
+    """A table with its title and the lines of its key; without a frame, lines alone."""
 
     title: str
-    frame: pd.DataFrame
+    frame: pd.DataFrame | None
     key: tuple[str, ...]
 
 
@@ -105,7 +106,10 @@ def on_model(
 def on_repository(listed: Listed, here: Situation) -> Advice:
     """Which file of a repository to download. Raises BenchError as of_repository does."""
     rows, assumed = of_repository(listed, here)
-    unmeasured = "Nothing has measured the quality of these files: their order is the guide's, by format."
+    unmeasured = (
+        "Nothing has measured the quality of these files: more bits per weight are taken to be better, and formats that the guide "
+        "calls superseded are passed over."
+    )
     return _on_candidates(f"Files of {listed.named}", rows, here, (unmeasured, *assumed), "File")
 
 
@@ -197,7 +201,7 @@ def _rule_held(run: Run, here: Situation) -> str:
     return (
         f"Reading weights with {here.limits.bandwidth / 1e9:.0f} GB/s and multiplying them with {here.limits.threads} threads, as measured now, "
         f"takes {100 * reach.low:.0f} % to {100 * reach.high:.0f} % of the time that these files were measured to need for a token. "
-        "The rest is attention and the overhead of each step, which weighs most in small models."
+        f"{_rest(reach)}"
     )
 
 
@@ -220,7 +224,9 @@ def needs_of(
 def on_sizes(here: Situation) -> Advice:
     """Which size of model, in which format."""
     by_model = {m.name: of_size(m, here) for m in guide().models}
-    chosen = {name: by_guide(rows, here) for name, rows in by_model.items()}
+    # what can be found on the hub for any model: no mixed recipes
+    usual = {name: [c for c in rows if c.name in standard_formats()] for name, rows in by_model.items()}
+    chosen = {name: by_guide(rows, here) for name, rows in usual.items()}
     taken = {name: found.take for name, found in chosen.items() if found.take and found.take.fit == "fits"}
     rows_taken = {name: next(c for c in by_model[name] if c.name == pick.name) for name, pick in taken.items()}
     found = _on_sizes(rows_taken, taken)
@@ -259,6 +265,14 @@ def on_sizes(here: Situation) -> Advice:
         "For advice on files, name a repository (hf:OWNER/REPO-GGUF), the directory of a run, or a model in 16 bits."
     )
     return Advice("Sizes of model", found, here.wishes.context, tables, told, here, data, next_step)
+
+
+def _in_words(row: GuideFormat) -> str:
+    """A format in a line: its bits per weight, when to take it and when not."""
+    model = next(m.name for m in guide().models if (m.experts > 0) == row.only_experts)
+    bits = stored(row.recipes[0], model).bits
+    name = row.recipes[0] if row.name == row.recipes[0] else f"{row.name} ({', '.join(row.recipes)})"
+    return f"{name}, {bits:.2f} bits per weight of {model}: take it when {row.use[0]}. Avoid it when {row.avoid[0]}."
 
 
 def _on_sizes(rows: Mapping[str, Candidate], picks: Mapping[str, Pick]) -> Recommendation:
@@ -314,13 +328,18 @@ def about(here: Situation, same_machine: bool = False) -> tuple[str, ...]:
     return tuple(said)
 
 
+def _rest(reach: Reach) -> str:
+    rest = "The rest is attention and the overhead of each step, which weigh most in small models."
+    return f"{rest} Beyond 100 % memory was faster in that run than when it was measured." if reach.high > 1 else rest
+
+
 def _of_speed(limits: Limits) -> list[str]:
     assumed = f" Assumed: {'; '.join(limits.assumed)}." if limits.assumed else ""
     low, high = limits.reach.low, limits.reach.high
     return [
         f"Tokens/s are expected, not measured: a token takes as long as reading its weights with {limits.bandwidth / 1e9:.0f} GB/s, "
         f"or multiplying them with {limits.threads} threads, whichever is longer.{assumed}",
-        f"Files of a run reached {100 * low:.0f} % to {100 * high:.0f} % of that ({limits.reach.of}), which is the range that is given; "
-        "its lower end also reads a full context. The rest was attention and the overhead of each step. It weighs more in small "
-        "models and with many threads, and it was measured on that one machine only.",
+        f"Files of published runs reached {100 * low:.0f} % to {100 * high:.0f} % of that ({limits.reach.of}), which is the range that is given; "
+        f"its lower end also reads a full context. {_rest(limits.reach)} It was measured on that one machine only: another processor "
+        "or many threads may differ more.",
     ]

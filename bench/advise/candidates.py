@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from bench.advise.bits import n_weights, read_for_a_token, stored
@@ -57,10 +57,15 @@ def _planned_as(recipe: str) -> str:
     return found.base if found.size else found.name
 
 
+def _ordered(found: Iterable[Candidate]) -> tuple[Candidate, ...]:
+    """Most bits first, which stands for quality where nothing has measured it; of equal ones the guide's order."""
+    return tuple(sorted(found, key=lambda c: -c.n_bytes))
+
+
 def of_model(
     model: ModelInfo, shape: ModelShape, plans: Mapping[str, PlanResult], buffers: Buffers | None, here: Situation
 ) -> tuple[Candidate, ...]:
-    """Every format of the guide for a model, in the guide's order. plans: see plan_guide."""
+    """Every format of the guide for a model, most bits first. plans: see plan_guide."""
     shapes = {t.name: t.shape for t in model.tensors}
     found = []
     for row in guide().formats:
@@ -80,11 +85,11 @@ def of_model(
             speed = expected(here.limits, read, needed.kv_cache)
             bits = 8 * n_bytes / model.n_weights
             found.append(Candidate(recipe, n_bytes, bits, needed, fit(needed.needed, here.machine), speed, row))
-    return tuple(found)
+    return _ordered(found)
 
 
 def of_size(model: GuideModel, here: Situation) -> tuple[Candidate, ...]:
-    """Every format of the guide for one of the guide's sizes of model, in the guide's order."""
+    """Every format of the guide for one of the guide's sizes of model, most bits first."""
     found = []
     for row in guide().formats:
         for recipe in row.recipes if bool(model.experts) or not row.only_experts else ():
@@ -94,7 +99,7 @@ def of_size(model: GuideModel, here: Situation) -> tuple[Candidate, ...]:
             found.append(
                 Candidate(recipe, file.n_bytes, file.bits, needed, fit(needed.needed, here.machine), speed, row)
             )
-    return tuple(found)
+    return _ordered(found)
 
 
 def format_of(name: str) -> tuple[GuideFormat, str] | None:
@@ -110,7 +115,7 @@ def format_of(name: str) -> tuple[GuideFormat, str] | None:
 
 
 def of_repository(listed: Listed, here: Situation) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
-    """The files of a repository, best first by the guide, and what was assumed of them, a sentence each.
+    """The files of a repository, most bits first, and what was assumed of them, a sentence each.
 
     Raises BenchError when neither the hub nor any file's name tells how many weights the model has.
     """
@@ -142,9 +147,7 @@ def of_repository(listed: Listed, here: Situation) -> tuple[tuple[Candidate, ...
         fits = fit(needed.needed, here.machine)
         bits = 8 * model.n_bytes / weights
         found.append(Candidate(model.name, model.n_bytes, bits, needed, fits, speed, row, model.path))
-    order = [f.name for f in guide().formats]
-    found.sort(key=lambda c: (order.index(c.format.name) if c.format else _place(c, order), -c.n_bytes))
-    return _shortened(found), tuple(assumed)
+    return _shortened(_ordered(found)), tuple(assumed)
 
 
 def _stated(listed: Listed) -> tuple[ModelShape | None, int, list[str]]:
@@ -170,13 +173,6 @@ def _like(weights: int | None, largest: tuple[int, str] | None, mixture: bool) -
         return abs(largest[0] / stored(largest[1], model.name).n_bytes - 1)
 
     return min((m for m in guide().models if bool(m.experts) == mixture), key=distance)
-
-
-def _place(candidate: Candidate, order: Sequence[str]) -> int:
-    """Where a file that the guide does not know stands among its formats: by its bits."""
-    middle = guide().models[len(guide().models) // 2].name
-    fewer = (i for i, row in enumerate(guide().formats) if stored(row.recipes[0], middle).bits < candidate.bits)
-    return next(fewer, len(order))
 
 
 def _active(shape: ModelShape, layers: int, weights: int) -> float:

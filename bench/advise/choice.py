@@ -47,7 +47,7 @@ class Recommendation:
 
 
 def by_guide(candidates: Sequence[Candidate], here: Situation) -> Recommendation:
-    """candidates: best quality first.
+    """candidates: most bits first.
 
     prefer quality: the best that fits, of 16 bits only where nothing else is there. balance: the best of at most 6 bits that fits
     and generates as fast as one reads; formats of 3 bits and fewer are no price for speed. speed: the fastest of 4 bits and more.
@@ -101,7 +101,7 @@ def _use(candidate: Candidate) -> str:
 
 
 def _pick(c: Candidate, why: str) -> Pick:
-    speed = f"{c.speed} tokens/s" if c.speed else None
+    speed = f"{c.speed} tokens/s (expected)" if c.speed else None
     return Pick(c.name, c.n_bytes, why, c.memory.needed, c.fit, speed, c.file)
 
 

@@ -248,7 +248,7 @@ def _caveats(run: Run, take: Measured, best: Measured, level: Sequence[Measured]
 
 
 def _pick(m: Measured, why: str) -> Pick:
-    speed = f"{m.speed} tokens/s{' (measured)' if m.speed.measured else ''}" if m.speed else None
+    speed = f"{m.speed} tokens/s ({'measured' if m.speed.measured else 'expected'})" if m.speed else None
     return Pick(m.name, m.n_bytes, why, m.memory, m.fit, speed)
 
 

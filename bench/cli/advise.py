@@ -22,7 +22,7 @@ _MODEL_HELP = (
 
 @app.command(short_help="Which file to take for this machine.")
 def advise(
-    what: Annotated[str | None, typer.Argument(metavar="[WHAT]", help=_WHAT_HELP, show_default=False)] = None,
+    what: Annotated[str | None, typer.Argument(metavar="WHAT", help=_WHAT_HELP, show_default=False)] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", metavar="MODEL", help=_MODEL_HELP)] = None,
     run: Annotated[
         Path | None, typer.Option("--run", metavar="DIRECTORY", help="A run: its measured quality and speed count.")
@@ -83,8 +83,9 @@ def _print(advice: Advice) -> None:
     _print_lines(advice.lead())
     for table in advice.tables:
         print(f"\n## {table.title}\n")
-        print_table(table.frame)
-        print()
+        if table.frame is not None:
+            print_table(table.frame)
+            print()
         _print_lines([f"- {line}" for line in table.key])
     print("\n## How this was worked out\n")
     _print_lines([f"- {line}" for line in advice.notes])

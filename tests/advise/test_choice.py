@@ -200,6 +200,7 @@ def test_sizes_of_model_are_advised_without_a_model() -> None:
     take = advice.recommendation.take
     assert take and take.name == "a model of 14B in Q4_K_M"
     assert advice.lead()[0] == "## Take a model of 14B in Q4_K_M (9.0G)"
+    assert advice.tables[1].frame is not None
     needs = advice.tables[1].frame.set_index("Format")
     assert needs.loc["Q8_0", "70B"] == "–" and needs.loc["MXFP4_MOE", "8B"] == "–"
     assert needs.loc["Q6_K", "14B"] == "(13.4G)"

@@ -136,6 +136,7 @@ def test_advice_is_json_and_a_lead_before_tables() -> None:
     assert lead[0] == "## Take Q4_K_M (500.0M)" and lead[2].startswith("- It needs 3.0G of memory")
     elsewhere = on_run(measured_run(), {}, here(), same_machine=False)
     assert "its speeds are not taken over" in elsewhere.notes[0]
+    assert elsewhere.tables[0].frame is not None
     assert set(elsewhere.tables[0].frame["Tokens/s"]) == {"–"}  # nothing is known of this machine's limits
 
 
