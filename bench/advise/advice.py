@@ -260,6 +260,7 @@ def on_sizes(here: Situation) -> Advice:
                 f"In brackets: only once other programs are closed; {MISSING}: does not fit, or stores nothing in the format",
             ),
         ),
+        Shown("What each format is for", None, tuple(_in_words(f) for f in formats)),
     )
     next_step = (
         "For advice on files, name a repository (hf:OWNER/REPO-GGUF), the directory of a run, or a model in 16 bits."
@@ -269,10 +270,11 @@ def on_sizes(here: Situation) -> Advice:
 
 def _in_words(row: GuideFormat) -> str:
     """A format in a line: its bits per weight, when to take it and when not."""
-    model = next(m.name for m in guide().models if (m.experts > 0) == row.only_experts)
+    like = [m.name for m in guide().models if bool(m.experts) == row.only_experts]
+    model = like[len(like) // 3]
     bits = stored(row.recipes[0], model).bits
-    name = row.recipes[0] if row.name == row.recipes[0] else f"{row.name} ({', '.join(row.recipes)})"
-    return f"{name}, {bits:.2f} bits per weight of {model}: take it when {row.use[0]}. Avoid it when {row.avoid[0]}."
+    names = ", ".join(row.recipes)
+    return f"{names} ({bits:.2f} bits per weight of {model}): take it when {row.use[0]}. Avoid it when {row.avoid[0]}."
 
 
 def _on_sizes(rows: Mapping[str, Candidate], picks: Mapping[str, Pick]) -> Recommendation:

@@ -204,6 +204,9 @@ def test_sizes_of_model_are_advised_without_a_model() -> None:
     needs = advice.tables[1].frame.set_index("Format")
     assert needs.loc["Q8_0", "70B"] == "–" and needs.loc["MXFP4_MOE", "8B"] == "–"
     assert needs.loc["Q6_K", "14B"] == "(13.4G)"
+    said = advice.tables[2].key
+    assert len(said) == len(guide().formats)
+    assert any(line.startswith("IQ4_XS (4.42 bits per weight of 8B): take it when ") for line in said)
 
 
 def test_an_arm_is_told_where_16_bits_are_as_stored(tiny: Path, tmp_path: Path) -> None:
