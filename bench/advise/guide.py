@@ -136,29 +136,6 @@ def guide_table(of: Guide | None = None) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def guide_sections(of: Guide | None = None, *, level: int = 3) -> str:
-    """The guide as Markdown text for a model card: for each format a heading, what it is, when to use and to avoid it."""
-    sections = []
-    for f in (of or guide()).formats:
-        recipes = "" if f.recipes == (f.name,) else f" ({', '.join(f.recipes)})"
-        sections.append(
-            "\n".join(
-                [
-                    f"{'#' * level} {f.name}{recipes}",
-                    "",
-                    f"Precision {f.precision}. Memory: {f.memory}. Device: {f.device}.",
-                    "",
-                    "Use it when",
-                    *(f"- {x}" for x in f.use),
-                    "",
-                    "Avoid it when",
-                    *(f"- {x}" for x in f.avoid),
-                ]
-            )
-        )
-    return "\n\n".join(sections)
-
-
 def shape_like(model: GuideModel) -> ModelShape:
     """The shape of a size of model that the guide knows."""
     kv_numbers = model.layers * model.kv_heads * 2 * model.head

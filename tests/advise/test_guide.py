@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.advise.bits import BITS, n_weights, plan_model, read_for_a_token, stored, tensors
-from bench.advise.guide import GUIDE, guide, guide_sections, guide_table, read_guide
+from bench.advise.guide import GUIDE, guide, guide_table, read_guide
 from bench.core.errors import BenchError
 from bench.engine.jobs import LibraryJob
 from bench.execute.local import LocalExecutor
@@ -31,7 +31,6 @@ def test_the_table_has_a_row_for_each_format_of_the_data_file() -> None:
     lines = guide_table().splitlines()
     assert [line.split(" | ")[0].removeprefix("| ") for line in lines[2:]] == [f.name for f in guide().formats]
     assert {line.count(" | ") for line in lines} == {5}
-    assert guide_sections(level=4).count("#### ") == len(guide().formats)
 
 
 def test_a_recipe_is_found_in_its_row() -> None:
