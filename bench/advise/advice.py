@@ -1,211 +1,347 @@
-"""Which file for this machine: what its CPU and memory offer, the formats of the guide, and what a run measured."""
+"""Advice as people and programs read it: what to take, and all that it was chosen from."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
-from bench.advise.cpu import sixteen_bit, this_cpu
-from bench.advise.fitting import Fit, Row, Situation, SizeRow, fit, format_rows, guide_says, size_rows, stored_as
-from bench.advise.front import Measured, measured_files, recommendations
+import pandas as pd
+
+from bench.advise.bits import n_weights, stored
+from bench.advise.candidates import Candidate, of_model, of_repository, of_size
+from bench.advise.choice import FEW_BITS, READING, Pick, Recommendation, by_guide
+from bench.advise.cpu import sixteen_bit
+from bench.advise.guide import GuideFormat, guide
+from bench.advise.measured import by_run, measured_files
+from bench.advise.situation import IN_USE, Situation
+from bench.advise.speed import Limits, Reach, reach_of, reached
 from bench.core.errors import BenchError
-from bench.core.formats import MISSING, divergence_text, percent, seconds, size
+from bench.core.formats import MISSING, divergence_text, percent, size
 from bench.engine.jobs import Buffers
-from bench.engine.memory import (
-    MachineMemory,
-    Memory,
-    ModelShape,
-    machine_memory,
-    memory_needed,
-    repacked_bytes,
-    shape_of,
-)
-from bench.engine.settings import LibraryInfo
+from bench.engine.memory import Memory, ModelShape, memory_needed, repacked_bytes
 from bench.gguf_files.info import ModelInfo
+from bench.models.listed import Listed
 from bench.quantize.jobs import PlanResult
+from bench.recipes.recipe import standard_formats
+from bench.records.resolution import resolution
 from bench.records.run import Run
 from bench.statistics.verdicts import with_interval
 
-_ROWS_KEY = """\
-- Memory: file, KV cache, buffers of the graph and of the logits of one token, and the program
-- Peak: with the pages of the file that were copied into another order for the CPU, which the system can take back
-- Tight: only once other programs are closed"""
+
+@dataclass(frozen=True)
+class Shown:
+    """A table with its title and the lines of its key; without a frame, lines alone."""
+
+    title: str
+    frame: pd.DataFrame | None
+    key: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Advice:
-    """cpu: instruction sets; engine: what the engine was built for; model: None for sizes of model in general.
+    """subject: what was chosen among; notes: how it was worked out and what was assumed, a sentence each; rows: what was chosen
+    among, for programs."""
 
-    said: what follows from the machine, then from the guide or the run, a sentence each; approximate: why memory is.
-    """
+    subject: str
+    recommendation: Recommendation
+    context: int
+    tables: tuple[Shown, ...]
+    notes: tuple[str, ...]
+    here: Situation
+    rows: tuple[Mapping[str, object], ...] = ()
+    next_step: str = ""
 
-    cpu: tuple[str, ...]
-    engine: str
-    machine: MachineMemory
-    window: int
-    model: str | None
-    run: str | None
-    about: tuple[str, ...]
-    rows: tuple[Row, ...] = ()
-    sizes: tuple[SizeRow, ...] = ()
-    measured: tuple[Measured, ...] = ()
-    said: tuple[str, ...] = ()
-    approximate: tuple[str, ...] = ()
+    def lead(self) -> list[str]:
+        """What to take and why, before any table: Markdown, the first line a heading."""
+        found = self.recommendation
+        if found.take is None:
+            return ["## Nothing to recommend", *(f"- {line}" for line in found.because)]
+        lines = [f"## Take {_named(found.take)}", f"- {found.take.why}"]
+        if found.take.memory is not None:
+            available = size(self.here.machine.available)
+            lines.append(
+                f"- It needs {size(found.take.memory)} of memory for a context of {self.context} tokens; {available} are available."
+            )
+        if found.take.speed:
+            lines.append(f"- It generates {found.take.speed}.")
+        lines += [f"- {line}" for line in found.because]
+        for what, pick in (("Smaller or faster", found.smaller), ("Better", found.better)):
+            if pick:
+                lines.append(f"- {what}: {_named(pick)}{', ' + pick.speed if pick.speed else ''}. {pick.why}")
+        return [*lines, f"- {self.next_step}"] if self.next_step else lines
 
     def json(self) -> dict[str, object]:
-        return asdict(self) | {"rows": [asdict(r) | {"needed": r.memory.needed} for r in self.rows]}
-
-    def text(self) -> str:
-        """Markdown."""
-        parts = ["## This machine", "", *(f"- {line}" for line in self.about)]
-        if self.rows:
-            parts += ["", f"## Formats for {self.model}, window of {self.window} tokens", "", _rows_table(self.rows)]
-            parts += ["", _ROWS_KEY, *(f"- Memory is approximate: {why}" for why in self.approximate)]
-        if self.sizes:
-            parts += ["", f"## Memory by size of model, window of {self.window} tokens", "", _sizes_table(self.sizes)]
-            parts += ["", "In brackets: tight, only once other programs are closed; –: does not fit."]
-        if self.measured:
-            parts += ["", f"## Measured: {self.run}", "", _measured_table(self.measured)]
-            parts += ["", "Front: no file of at most its size is shown to be closer to the reference."]
-        if self.said:
-            parts += ["", "## Advice", "", *(f"- {line}" for line in self.said)]
-        return re.sub(r"\n{3,}", "\n\n", "\n".join(parts)).strip()
+        limits = self.here.limits
+        return {
+            "subject": self.subject,
+            "recommendation": asdict(self.recommendation),
+            "context": self.context,
+            "machine": asdict(self.here.machine) | {"instruction_sets": self.here.cpu},
+            "limits": asdict(limits) if limits else None,
+            "candidates": [dict(r) for r in self.rows],
+            "notes": list(self.notes),
+        }
 
 
-def advise(
-    model: ModelInfo | None = None,
-    run: Run | None = None,
-    *,
-    library: LibraryInfo,
-    window: int = 2048,
-    plans: Mapping[str, PlanResult] | None = None,
-    buffers: Buffers | None = None,
-    cpu: tuple[str, ...] | None = None,
-    machine: MachineMemory | None = None,
+def _named(pick: Pick) -> str:
+    file = f", {pick.file}" if pick.file and pick.file != pick.name else ""
+    return f"{pick.name} ({size(pick.n_bytes)}{file})"
+
+
+def on_model(
+    model: ModelInfo, shape: ModelShape, plans: Mapping[str, PlanResult], buffers: Buffers | None, here: Situation
 ) -> Advice:
-    """Advice for a model, for the files of a run, for both, or for sizes of model in general.
+    """Which format to make of a model. Raises BenchError for one that is quantized already."""
+    if model.quantized_tensors:
+        raise BenchError(
+            f"{model.path.name}: is already quantized ({model.bits_per_weight:.2f} bits per weight), and more bits bring nothing "
+            "back; give the model in F16 or BF16 to choose among formats"
+        )
+    rows = of_model(model, shape, plans, buffers, here)
+    exact = () if buffers or not shape.notes else tuple(f"Memory is approximate: {why}." for why in shape.notes)
+    title = f"Formats for {model.name}"
+    return _on_candidates(title, rows, here, (*exact, *_sixteen(here)), "Format")
 
-    library: the engine; plans: of the guide's recipes for the model (plan_guide); buffers: see memory_needed; cpu, machine:
-    those of this machine unless told. Raises BenchError for a window that is none, and for a run of another model.
-    """
-    if window < 1:
-        raise BenchError(f"--window {window}: a window has at least one token; give for instance 2048")
-    cpu = this_cpu() if cpu is None else cpu
-    machine = machine or machine_memory()
-    shape = shape_of(model.path) if model else None
-    if (
-        model
-        and run
-        and (run.identity.model.n_weights, run.identity.model.n_layers) != (model.n_weights, model.n_layers)
-    ):
+
+def on_repository(listed: Listed, here: Situation) -> Advice:
+    """Which file of a repository to download. Raises BenchError as of_repository does."""
+    rows, assumed = of_repository(listed, here)
+    unmeasured = (
+        "Nothing has measured the quality of these files: more bits per weight are taken to be better, and formats that the guide "
+        "calls superseded are passed over."
+    )
+    return _on_candidates(f"Files of {listed.named}", rows, here, (unmeasured, *assumed), "File")
+
+
+def _on_candidates(
+    title: str, rows: Sequence[Candidate], here: Situation, notes: tuple[str, ...], first: str
+) -> Advice:
+    frame = pd.DataFrame(
+        {
+            first: [c.name for c in rows],
+            "Size": [size(c.n_bytes) for c in rows],
+            "Memory": [size(c.memory.needed) for c in rows],
+            "Here": [c.fit for c in rows],
+            "Tokens/s": [str(c.speed or MISSING) for c in rows],
+            "Bits": [f"{c.bits:.2f}" for c in rows],
+            "Guide": [c.format.name if c.format else MISSING for c in rows],
+        }
+    )
+    key = (
+        f"Memory: file, KV cache of {here.wishes.context} tokens, buffers and the program",
+        "Here: tight means only once other programs are closed",
+        "Tokens/s: generated, expected; Bits: per weight",
+    )
+    data = tuple(
+        {
+            "name": c.name,
+            "file": c.file,
+            "bytes": c.n_bytes,
+            "bits_per_weight": c.bits,
+            "memory": asdict(c.memory) | {"needed": c.memory.needed},
+            "fit": c.fit,
+            "tokens_per_second": asdict(c.speed) if c.speed else None,
+            "format": c.format.name if c.format else None,
+        }
+        for c in rows
+    )
+    found = by_guide(rows, here)
+    told = (*notes, *about(here))
+    return Advice(title, found, here.wishes.context, (Shown(title, frame, key),), told, here, data)
+
+
+def on_run(run: Run, needs: Mapping[str, Memory], here: Situation, *, same_machine: bool) -> Advice:
+    """Which file of a run to take. needs: memory of files in use, where it is known; same_machine: see measured_files."""
+    files, told = measured_files(run, needs, here, same_machine=same_machine), resolution(run)
+    title = f"Files of {run.identity.model.name}, as measured"
+    frame = pd.DataFrame(
+        {
+            "File": [m.name for m in files],
+            "Size": [size(m.n_bytes) for m in files],
+            "Memory": [size(m.memory) for m in files],
+            "Here": [m.fit for m in files],
+            "Tokens/s": [str(m.speed or MISSING) for m in files],
+            "KL": [told.marked(m.name, divergence_text(m.kl.value) if m.kl else MISSING) for m in files],
+            "Worth its size": [f"no: {m.beaten_by}" if m.beaten_by else "yes" for m in files],
+            "Δ PPL [95 %]": [with_interval(m.ppl_change, percent) if m.ppl_change else MISSING for m in files],
+            "KL [95 %]": [with_interval(m.kl, divergence_text) if m.kl else MISSING for m in files],
+        }
+    )
+    window = run.identity.settings.window
+    memory = (
+        f"Memory: file, KV cache of {here.wishes.context} tokens, buffers and the program"
+        if needs
+        else f"Memory: peak of measuring it, with a window of {window} tokens; --model FILE computes it for --context"
+    )
+    key = [
+        memory,
+        "Here: tight means only once other programs are closed",
+        f"Tokens/s: generated, {'measured by this run' if same_machine else 'expected'}",
+        "KL, Δ PPL: against the reference; Worth its size: no means that the file that is named is no larger and shown to be better",
+    ]
+    if mark := told.key(m.name for m in files):
+        key.append(mark.removeprefix("- "))
+    notes = [_rule_held(run, here) if same_machine else _elsewhere(run)]
+    data = tuple(asdict(m) | {"is_reference": m.is_reference} for m in files)
+    context = here.wishes.context if needs else window
+    found = by_run(run, files, here)
+    shown = Shown(title, frame, tuple(key))
+    return Advice(title, found, context, (shown,), (*filter(None, notes), *about(here, same_machine)), here, data)
+
+
+def _elsewhere(run: Run) -> str:
+    threads = run.identity.settings.threads
+    return f"The run was measured on {run.identity.machine.cpu} with {threads} threads: its speeds are not taken over."
+
+
+def _rule_held(run: Run, here: Situation) -> str:
+    """How near measured speeds came to what follows from the machine."""
+    if here.limits is None or (reach := reach_of(reached(run, here.limits), "")) is None:
+        return ""
+    return (
+        f"Reading weights with {here.limits.bandwidth / 1e9:.0f} GB/s and multiplying them with {here.limits.threads} threads, as measured now, "
+        f"takes {100 * reach.low:.0f} % to {100 * reach.high:.0f} % of the time that these files were measured to need for a token. "
+        f"{_rest(reach)}"
+    )
+
+
+def needs_of(
+    run: Run, model: ModelInfo, shape: ModelShape, buffers: Buffers | None, here: Situation
+) -> dict[str, Memory]:
+    """Memory of a run's files in use. Raises BenchError for a run of another model."""
+    if (run.identity.model.n_weights, run.identity.model.n_layers) != (model.n_weights, model.n_layers):
         raise BenchError(
             f"the run is of {run.identity.model.name} and --model is {model.name}; give the model that the run measured, or leave it out"
         )
-    here = Situation(cpu, library.features, machine, stored_as(model) if model else None)
-    rows = format_rows(model, shape, plans or {}, window, buffers, here) if model and shape else ()
-    measured = _with_memory(run, model, shape, library, window, buffers, machine) if run else ()
-    return Advice(
-        cpu=cpu,
-        engine=library.isa,
-        machine=machine,
-        window=window,
-        model=model.name if model else None,
-        run=_run_name(run) if run else None,
-        about=_about(cpu, library, machine),
-        rows=rows,
-        sizes=() if model or run else size_rows(window, here),
-        measured=measured,
-        said=(*(guide_says(model, rows, here) if model else ()), *(recommendations(run, measured) if run else ())),
-        approximate=shape.notes if shape and not buffers else (),
-    )
-
-
-def _run_name(run: Run) -> str:
-    machine = run.identity.machine
-    return f"{run.identity.model.name} on {machine.cpu}, {run.identity.settings.threads} threads, {run.identity.library.isa} kernels"
-
-
-def _about(cpu: tuple[str, ...], library: LibraryInfo, machine: MachineMemory) -> tuple[str, ...]:
-    sets = ", ".join(cpu) if cpu else "not known: the system does not say"
-    engine = f"Engine: built for {library.isa}"
-    # the label names the widest set of the build; what is wider in the CPU is not used
-    if cpu and library.isa.startswith("AVX2") and any(s.startswith(("AVX512", "AMX")) for s in cpu):
-        engine += ", less than the CPU has; BENCH_ISA=native builds one for the CPU"
-    memory = f"Memory: {size(machine.available)} available of {size(machine.total)}"
-    return (f"Instruction sets: {sets}", engine, memory, *sixteen_bit(cpu, library.features))
-
-
-def _with_memory(
-    run: Run,
-    model: ModelInfo | None,
-    shape: ModelShape | None,
-    library: LibraryInfo,
-    window: int,
-    buffers: Buffers | None,
-    machine: MachineMemory,
-) -> tuple[Measured, ...]:
-    """The run's files, with the memory of their use where the model is known and of their measurement elsewhere."""
+    shapes = {t.name: t.shape for t in model.tensors}
     needs: dict[str, Memory] = {}
-    if model and shape:
-        shapes = {t.name: t.shape for t in model.tensors}
-        for name, file in run.files.items():
-            known = shapes.keys() <= file.types.keys()
-            copied = repacked_bytes(shapes, file.types, library.features) if known else 0
-            needs[name] = memory_needed(shape, file.n_bytes, window=window, repacked=copied, buffers=buffers)
-    return measured_files(run, needs, lambda needed: fit(needed, machine))
+    for name, file in run.files.items():
+        copied = repacked_bytes(shapes, file.types, here.features) if shapes.keys() <= file.types.keys() else 0
+        needs[name] = memory_needed(shape, file.n_bytes, window=here.wishes.context, repacked=copied, buffers=buffers)
+    return needs
 
 
-def _rows_table(rows: Sequence[Row]) -> str:
-    head = ("Format", "Recipe", "File", "Memory", "of it KV cache", "buffers", "Peak", "Here", "Why")
-    return _table(
-        head,
-        [
+def on_sizes(here: Situation) -> Advice:
+    """Which size of model, in which format."""
+    by_model = {m.name: of_size(m, here) for m in guide().models}
+    # what can be found on the hub for any model: no mixed recipes
+    usual = {name: [c for c in rows if c.name in standard_formats()] for name, rows in by_model.items()}
+    chosen = {name: by_guide(rows, here) for name, rows in usual.items()}
+    taken = {name: found.take for name, found in chosen.items() if found.take and found.take.fit == "fits"}
+    rows_taken = {name: next(c for c in by_model[name] if c.name == pick.name) for name, pick in taken.items()}
+    found = _on_sizes(rows_taken, taken)
+    sizes = pd.DataFrame(
+        {
+            "Model": list(by_model),
+            "Take": [taken[n].name if n in taken else MISSING for n in by_model],
+            "Size": [size(taken[n].n_bytes) if n in taken else MISSING for n in by_model],
+            "Memory": [size(taken[n].memory or 0) if n in taken else MISSING for n in by_model],
+            "Tokens/s": [str((rows_taken[n].speed if n in taken else None) or MISSING) for n in by_model],
+            "Like": [m.like for m in guide().models],
+        }
+    )
+    formats = guide().formats
+    needs: dict[str, list[str]] = {"Format": [f.recipes[0] for f in formats]}
+    for name, rows in by_model.items():
+        by_name = {c.name: c for c in rows}
+        needs[name] = [_need(by_name.get(f.recipes[0])) for f in formats]
+    told = tuple(s for s in (*about(here), *_sixteen(here)))
+    data = tuple(
+        {"model": n, "format": c.name, "bytes": c.n_bytes, "bits_per_weight": c.bits, "memory": c.memory.needed, "fit": c.fit,
+         "tokens_per_second": asdict(c.speed) if c.speed else None}
+        for n, rows in by_model.items() for c in rows
+    )  # fmt: skip
+    tables = (
+        Shown("What to take of each size of model", sizes, ("Tokens/s: generated, expected",)),
+        Shown(
+            f"Memory by format and size of model, context of {here.wishes.context} tokens",
+            pd.DataFrame(needs),
             (
-                r.format,
-                r.recipe,
-                size(r.n_bytes),
-                size(r.memory.needed),
-                size(r.memory.kv_cache),
-                size(r.memory.buffers),
-                size(r.memory.total),
-                r.fit,
-                r.reason,
-            )
-            for r in rows
-        ],
+                f"In brackets: only once other programs are closed; {MISSING}: does not fit, or stores nothing in the format",
+            ),
+        ),
+        Shown("What each format is for", None, tuple(_in_words(f) for f in formats)),
+    )
+    next_step = (
+        "For advice on files, name a repository (hf:OWNER/REPO-GGUF), the directory of a run, or a model in 16 bits."
+    )
+    return Advice("Sizes of model", found, here.wishes.context, tables, told, here, data, next_step)
+
+
+def _in_words(row: GuideFormat) -> str:
+    """A format in a line: its bits per weight, when to take it and when not."""
+    like = [m.name for m in guide().models if bool(m.experts) == row.only_experts]
+    model = like[len(like) // 3]
+    bits = stored(row.recipes[0], model).bits
+    names = ", ".join(row.recipes)
+    return f"{names} ({bits:.2f} bits per weight of {model}): take it when {row.use[0]}. Avoid it when {row.avoid[0]}."
+
+
+def _on_sizes(rows: Mapping[str, Candidate], picks: Mapping[str, Pick]) -> Recommendation:
+    """The largest size of model that generates as fast as one reads in 4 bits or more. rows, picks: what to take of each size."""
+    weights = {m.name: n_weights(m) for m in guide().models}
+    order = sorted(
+        (n for n, c in rows.items() if c.format and c.format.memory not in FEW_BITS), key=lambda n: weights[n]
+    )
+    if not order:
+        return Recommendation(
+            None, None, None, ("No size of model fits in 4 bits or more. Close other programs, or allow more memory.",)
+        )
+    at_ease = [n for n in order if (speed := rows[n].speed) and speed.middle >= READING]
+    i = order.index((at_ease or order)[-1 if at_ease else 0])
+    why = (
+        f"It is the largest size of model that fits in 4 bits or more and generates as fast as one reads ({READING:.0f} tokens/s)."
+        if at_ease
+        else f"No size of model generates as fast as one reads here ({READING:.0f} tokens/s); this is the smallest."
+    )
+    named = [replace(picks[n], name=f"a model of {n} in {picks[n].name}") for n in order]
+    return Recommendation(
+        replace(named[i], why=why),
+        named[i - 1] if i else None,
+        named[i + 1] if i + 1 < len(named) else None,
+        (),
     )
 
 
-def _sizes_table(rows: Sequence[SizeRow]) -> str:
-    def cell(needed: int, fits: Fit) -> str:
-        return {"fits": size(needed), "tight": f"({size(needed)})", "does not fit": MISSING}[fits]
-
-    head = ("Format", "Recipe", *rows[0].needs)
-    return _table(head, [(r.format, r.recipe, *(cell(*n) for n in r.needs.values())) for r in rows])
-
-
-def _measured_table(rows: Sequence[Measured]) -> str:
-    head = ("Recipe", "File", "Memory", "Here", "Δ PPL [95 %]", "KL [95 %]", "Window", "tg", "Front")
-    return _table(
-        head,
-        [
-            (
-                r.recipe,
-                size(r.n_bytes),
-                (MISSING if r.memory is None else size(r.memory)) + ("" if r.memory_is_estimate else " measured"),
-                r.fit or MISSING,
-                with_interval(r.ppl_change, percent) if r.ppl_change else MISSING,
-                with_interval(r.kl, divergence_text) if r.kl else MISSING,
-                seconds(r.window_seconds) if r.window_seconds else MISSING,
-                f"{r.tokens_per_second:.1f}" if r.tokens_per_second else MISSING,
-                {True: "yes", False: f"no: {r.beaten_by}", None: MISSING}[r.on_front],
-            )
-            for r in rows
-        ],
-    )
+def _need(candidate: Candidate | None) -> str:
+    if candidate is None or candidate.fit == "does not fit":
+        return MISSING
+    need = size(candidate.memory.needed)
+    return need if candidate.fit == "fits" else f"({need})"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, [":--"] * 1 + ["--:"] * (len(head) - 1), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def _sixteen(here: Situation) -> tuple[str, ...]:
+    """What 16 bits mean on this machine; nothing for a machine that is only told of."""
+    return () if here.described else tuple(f"{line}." for line in sixteen_bit(here.cpu, here.features))
+
+
+def about(here: Situation, same_machine: bool = False) -> tuple[str, ...]:
+    """The machine, and where expected speeds come from, a sentence each."""
+    total, available = size(here.machine.total), size(here.machine.available)
+    if here.described:
+        said = [
+            f"The machine has {total} of memory; {100 * IN_USE:.0f} % of it are taken to be in use, so {available} are available."
+        ]
+    else:
+        sets = ", ".join(here.cpu) if here.cpu else "not known"
+        said = [f"This machine has {available} of memory available of {total}. Instruction sets: {sets}."]
+    if here.limits and not same_machine:
+        said += _of_speed(here.limits)
+    return tuple(said)
+
+
+def _rest(reach: Reach) -> str:
+    rest = "The rest is attention and the overhead of each step, which weigh most in small models."
+    return f"{rest} Beyond 100 % memory was faster in that run than when it was measured." if reach.high > 1 else rest
+
+
+def _of_speed(limits: Limits) -> list[str]:
+    assumed = f" Assumed: {'; '.join(limits.assumed)}." if limits.assumed else ""
+    low, high = limits.reach.low, limits.reach.high
+    return [
+        f"Tokens/s are expected, not measured: a token takes as long as reading its weights with {limits.bandwidth / 1e9:.0f} GB/s, "
+        f"or multiplying them with {limits.threads} threads, whichever is longer.{assumed}",
+        f"Files of published runs reached {100 * low:.0f} % to {100 * high:.0f} % of that ({limits.reach.of}), which is the range that is given; "
+        f"its lower end also reads a full context. {_rest(limits.reach)} It was measured on that one machine only: another processor "
+        "or many threads may differ more.",
+    ]

@@ -24,7 +24,6 @@ MemoryClass = Literal["high", "moderate to high", "moderate", "low", "very low",
 _Cell = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, pattern=r"^[^|\n]+$")]
 
 
-_Bits = Annotated[float, Field(gt=0, le=32)]
 _Count = Annotated[int, Field(gt=0)]
 
 
@@ -35,38 +34,45 @@ class _Strict(BaseModel):
 class GuideFormat(_Strict):
     """A row of the guide.
 
-    name: as the guide shows it; recipes: that it speaks of, the one that stands for it first; bits: per weight of that one,
-    for each model of the guide; memory: class of need; device: what it asks of one; wants: what a machine must have (one of them) for
-    the format to be at its best, empty for none; use, avoid: when to take it and when not, a clause each.
+    name: as the guide shows it; recipes: that it speaks of, the one that stands for it first; memory: class of need; device:
+    what it asks of one; wants: what a machine must have (one of them) for the format to be at its best, empty for none;
+    superseded: whether another format of its size is better, so that it is not recommended; only_experts: whether it is for
+    mixtures of experts; use, avoid: when to take it and when not, a clause each.
     """
 
     name: _Cell
     recipes: tuple[_Cell, ...] = Field(min_length=1)
-    bits: tuple[_Bits, ...]
     precision: _Cell
     memory: MemoryClass
     device: _Cell
     wants: tuple[Want, ...] = ()
+    superseded: bool = False
+    only_experts: bool = False
     use: tuple[_Cell, ...] = Field(min_length=1)
     avoid: tuple[_Cell, ...] = Field(min_length=1)
 
 
 class GuideModel(_Strict):
-    """A size of model in the shape of one that is like it. kv_heads: of each layer; head: width of one."""
+    """A size of model in the shape of one that is like it. heads, kv_heads: of each layer; head: width of one; feed_forward:
+    of an expert, where there are experts; experts: of a layer, 0 for none; experts_used: for one token; tied: whether its
+    embeddings serve as its output too."""
 
     name: _Cell
     like: _Cell
-    weights: _Count
     layers: _Count
+    heads: _Count
     kv_heads: _Count
     head: _Count
     width: _Count
     feed_forward: _Count
     vocabulary: _Count
+    experts: Annotated[int, Field(ge=0)] = 0
+    experts_used: Annotated[int, Field(ge=0)] = 0
+    tied: bool = False
 
 
 class Guide(_Strict):
-    """models: that sizes are estimated for, smallest first; formats: the rows in the guide's order, most bits first."""
+    """models: that sizes are estimated for, smallest first; formats: the rows in the guide's order, best quality first."""
 
     models: tuple[GuideModel, ...] = Field(min_length=1)
     formats: tuple[GuideFormat, ...] = Field(min_length=1)
@@ -90,10 +96,6 @@ def read_guide(path: Path) -> Guide:
         raise BenchError(f"{path}: {_first(e, data)}") from e
     seen: set[str] = set()
     for row in found.formats:
-        if len(row.bits) != len(found.models):
-            raise BenchError(
-                f"{path}: {row.name}.bits: has {len(row.bits)} figures for {len(found.models)} models; give one for each"
-            )
         for name in (row.name, *(r for r in row.recipes if r != row.name)):
             if name in seen:
                 raise BenchError(f"{path}: {row.name}: {name} is in the guide twice; keep one of them")
@@ -134,30 +136,8 @@ def guide_table(of: Guide | None = None) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def guide_sections(of: Guide | None = None, *, level: int = 3) -> str:
-    """The guide as Markdown text for a model card: for each format a heading, what it is, when to use and to avoid it."""
-    sections = []
-    for f in (of or guide()).formats:
-        recipes = "" if f.recipes == (f.name,) else f" ({', '.join(f.recipes)})"
-        sections.append(
-            "\n".join(
-                [
-                    f"{'#' * level} {f.name}{recipes}",
-                    "",
-                    f"Precision {f.precision}. Memory: {f.memory}. Device: {f.device}.",
-                    "",
-                    "Use it when",
-                    *(f"- {x}" for x in f.use),
-                    "",
-                    "Avoid it when",
-                    *(f"- {x}" for x in f.avoid),
-                ]
-            )
-        )
-    return "\n\n".join(sections)
-
-
 def shape_like(model: GuideModel) -> ModelShape:
     """The shape of a size of model that the guide knows."""
     kv_numbers = model.layers * model.kv_heads * 2 * model.head
-    return ModelShape(kv_numbers, model.width, model.feed_forward, model.vocabulary)
+    used, of = max(model.experts_used, 1), max(model.experts, 1)
+    return ModelShape(kv_numbers, model.width, model.feed_forward, model.vocabulary, used, all_experts=of)

@@ -2,56 +2,100 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bench.cli.options import CacheOption, JsonOption, WindowOption, print_json
+from bench.cli.options import CacheOption, JsonOption, print_json
+
+if TYPE_CHECKING:
+    from bench.advise.advice import Advice
 
 app = typer.Typer()
-_MODEL_HELP = "A model: a GGUF file, a part of a split one, hf:owner/repo:file, or a checkpoint."
+_WHAT_HELP = "What to choose from: hf:OWNER/REPO-GGUF (nothing is downloaded), the directory of a run, or a model in 16 bits. [default: sizes of model]"
+_MODEL_HELP = (
+    "The model in 16 bits: a GGUF file, hf:owner/repo:file, or a checkpoint. With --run: for memory at --context."
+)
 
 
-@app.command(short_help="Which file for this machine.")
+@app.command(short_help="Which file to take for this machine.")
 def advise(
-    model: Annotated[
-        str | None, typer.Option("--model", help=f"{_MODEL_HELP} [default: sizes of model in general]")
-    ] = None,
+    what: Annotated[str | None, typer.Argument(metavar="WHAT", help=_WHAT_HELP, show_default=False)] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", metavar="MODEL", help=_MODEL_HELP)] = None,
     run: Annotated[
-        Path | None, typer.Option("--run", help="Directory of a run, for measured quality and speed.")
+        Path | None, typer.Option("--run", metavar="DIRECTORY", help="A run: its measured quality and speed count.")
     ] = None,
-    window: WindowOption = 2048,
+    prefer: Annotated[
+        Literal["balance", "quality", "speed"],
+        typer.Option("--prefer", help="What matters most: balance is the best quality that generates at ease."),
+    ] = "balance",
+    max_size: Annotated[
+        str | None,
+        typer.Option("--max-size", metavar="SIZE", help="The largest file to take, for instance 80MB or 5GB."),
+    ] = None,
+    context: Annotated[
+        int, typer.Option("--context", min=4, metavar="TOKENS", help="Tokens of prompt and answer together.")
+    ] = 4096,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            "--memory", metavar="SIZE", help="Memory of another machine, for instance 16GB. [default: this one's]"
+        ),
+    ] = None,
+    bandwidth: Annotated[
+        str | None,
+        typer.Option(
+            "--bandwidth", metavar="SPEED", help="Its memory bandwidth, for instance 50GB/s. [default: measured here]"
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option("--threads", "-t", min=1, metavar="N", help="Its threads. [default: a thread for each core here]"),
+    ] = None,
     cache: CacheOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Which quantization for this machine: what its CPU and memory offer, what every format of the guide needs, and why.
+    """Which file to take: one recommendation with its reason, a smaller or faster one, and a better one; then all of them.
 
-    With a run, what was measured joins in: the files that no other beats, the best that fits, the smallest that loses little.
+    For this machine, or for one that --memory, --bandwidth and --threads describe. A run tells measured quality; without one
+    the order is that of the guide to formats.
     """
-    from bench.advise.advice import advise as advice_on
-    from bench.advise.fitting import plan_guide
+    from bench.advise.asked import Asked, advice_for, told_by
+    from bench.advise.situation import Wishes, bytes_of
     from bench.core.files import cache_directory
-    from bench.core.progress import Reporter
-    from bench.engine.jobs import LibraryJob, MemoryJob
-    from bench.engine.memory import shape_of
-    from bench.execute.local import LocalExecutor
-    from bench.gguf_files.info import inspect
-    from bench.measures.registry import load_run
-    from bench.models.sources import local_model
 
-    found = load_run(run) if run else None
-    kept = cache_directory(cache)
-    executor = LocalExecutor(kept)
-    library = executor.do(LibraryJob())
-    path = local_model(model, kept, Reporter()).path if model else None
-    info = inspect(path) if path else None
-    plans = plan_guide(executor.hold(path), executor) if path else None
-    buffers = None
-    if path and shape_of(path).notes:  # where the rule is only approximate llama.cpp itself is asked
-        buffers = executor.do(MemoryJob(model=executor.hold(path), window=window))
-    advice = advice_on(info, found, library=library, window=window, plans=plans, buffers=buffers)
+    repository, model, run = told_by(what, model, run)
+    wishes = Wishes(context, bytes_of(max_size, "--max-size") if max_size else None, prefer)
+    asked = Asked(repository, model, run, wishes, memory, bandwidth, threads)
+    advice = advice_for(asked, cache_directory(cache))
     if as_json:
         print_json(advice.json())
     else:
-        print(advice.text())
+        _print(advice)
+
+
+def _print(advice: Advice) -> None:
+    """The recommendation, then tables, then how it was worked out: wrapped on a terminal, Markdown elsewhere."""
+    from bench.cli.shown import print_table
+
+    _print_lines(advice.lead())
+    for table in advice.tables:
+        print(f"\n## {table.title}\n")
+        if table.frame is not None:
+            print_table(table.frame)
+            print()
+        _print_lines([f"- {line}" for line in table.key])
+    print("\n## How this was worked out\n")
+    _print_lines([f"- {line}" for line in advice.notes])
+
+
+def _print_lines(lines: list[str]) -> None:
+    import shutil
+    import textwrap
+
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    for line in lines:
+        end = "\n" if line.startswith("#") else ""
+        print((textwrap.fill(line, width, subsequent_indent="  ") if width else line) + end)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from bench.engine.jobs import Buffers, LibraryJob, MemoryJob, TokenizeJob, TokenizeResult
+from bench.engine.jobs import Buffers, LibraryJob, MemoryJob, Pace, PaceJob, TokenizeJob, TokenizeResult
 from bench.engine.llama import library
 from bench.engine.memory import reserved_buffers
+from bench.engine.pace import measure_pace
 from bench.engine.settings import LibraryInfo
 from bench.engine.tokenize import tokenize
 from bench.execute.content import Content, Site
@@ -25,3 +26,8 @@ def tokenize_job(job: TokenizeJob, site: Site, progress: Share) -> TokenizeResul
 def memory_job(job: MemoryJob, site: Site, progress: Share) -> Buffers:
     """What llama.cpp would reserve."""
     return reserved_buffers(site.path(job.model), window=job.window, ubatch=job.ubatch)
+
+
+def pace_job(job: PaceJob, site: Site, progress: Share) -> Pace:
+    """What limits generation here."""
+    return measure_pace(job.threads)

@@ -46,3 +46,21 @@ class MemoryJob(Job[Buffers]):
     model: Content
     window: int
     ubatch: int = 512
+
+
+class Pace(Frozen):
+    """What limits generation on a machine (pace.py). bandwidth: bytes/s that `threads` threads read together; kernels: weights/s
+    that one thread multiplies, by type."""
+
+    threads: int
+    bandwidth: float
+    kernels: dict[str, float]
+
+
+class PaceJob(Job[Pace]):
+    """Measure what limits generation, with a number of threads."""
+
+    done_by: ClassVar[str] = "bench.engine.answers:pace_job"
+    pinned: ClassVar[bool] = True
+
+    threads: int

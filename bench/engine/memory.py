@@ -49,7 +49,7 @@ _LOOKED_UP = ("token_embd", "position_embd", "token_types", "per_layer_token_emb
 class ModelShape:
     """What decides memory beside the weights. kv_numbers: keys and values for one token, summed over layers.
 
-    experts: that work on one token; feed_forward: width of one; state_bytes: of recurrent layers, whatever the window; notes: why the rule is only approximate for this model.
+    experts: that work on one token, of all_experts in a layer; feed_forward: width of one; state_bytes: of recurrent layers, whatever the window; notes: why the rule is only approximate for this model.
     """
 
     kv_numbers: int
@@ -59,6 +59,7 @@ class ModelShape:
     experts: int = 1
     state_bytes: int = 0
     notes: tuple[str, ...] = ()
+    all_experts: int = 1
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,11 @@ class Memory:
 
 def shape_of(path: Path) -> ModelShape:
     """The shape that a file states. Raises BenchError for a file that is no model or does not state it."""
-    metadata = read_header(path).metadata
+    return shape_in(read_header(path).metadata, str(path))
+
+
+def shape_in(metadata: Mapping[str, object], where: str) -> ModelShape:
+    """The shape that the keys of a header state. Raises BenchError, which begins with `where`, when they do not."""
     architecture = str(metadata.get("general.architecture", ""))
 
     def per_layer(key: str, default: list[int]) -> list[int]:
@@ -102,7 +107,7 @@ def shape_of(path: Path) -> ModelShape:
     heads = per_layer("attention.head_count", [0] * layers)
     if not (layers and width):
         raise BenchError(
-            f"{path}: does not state its layers and width ({architecture}.block_count, .embedding_length); name a model's file"
+            f"{where}: does not state its layers and width ({architecture}.block_count, .embedding_length); name a model's file"
         )
     kv_heads = per_layer("attention.head_count_kv", heads)
     head = width // max(max(heads, default=0), 1)
@@ -124,7 +129,8 @@ def shape_of(path: Path) -> ModelShape:
     vocabulary = tokens.length if isinstance(tokens, ArrayLength) else number("vocab_size")
     experts = max(number("expert_used_count"), 1)
     feed_forward = (experts > 1 and number("expert_feed_forward_length")) or number("feed_forward_length")
-    return ModelShape(kv_numbers, width, feed_forward, vocabulary, experts, state, tuple(notes))
+    all_experts = max(number("expert_count"), experts)
+    return ModelShape(kv_numbers, width, feed_forward, vocabulary, experts, state, tuple(notes), all_experts)
 
 
 def repacked_types(features: Collection[str]) -> frozenset[str]:

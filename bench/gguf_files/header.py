@@ -57,7 +57,7 @@ class Header:
 
 
 class _Cursor:
-    def __init__(self, data: mmap.mmap) -> None:
+    def __init__(self, data: mmap.mmap | bytes) -> None:
         self.data, self.at = data, 0
 
     def number(self, form: str) -> int:
@@ -158,6 +158,28 @@ def _parse(cursor: _Cursor) -> tuple[Header, int]:
     placed = tuple(replace(t, start=data + t.start) for t in tensors)
     header = Header(version, metadata, keys, placed, metadata_end, alignment, vocabulary.hexdigest())
     return header, max((t.start + t.n_bytes for t in placed), default=data)
+
+
+def first_keys(data: bytes) -> dict[str, object]:
+    """The keys and values at the beginning of a file, as far as the bytes go; empty for what is no GGUF file.
+
+    A vocabulary whose strings go on beyond them is counted all the same.
+    """
+    found: dict[str, object] = {}
+    if data[:4] != b"GGUF":
+        return found
+    cursor = _Cursor(data)
+    try:
+        cursor.at = 16  # behind the version and the number of tensors
+        for _ in range(cursor.number("<Q")):
+            key, kind = cursor.string(), cursor.number("<I")
+            if kind == _ARRAY:
+                _, length = struct.unpack_from("<IQ", data, cursor.at)
+                found[key] = ArrayLength(length)
+            found[key] = cursor.value(kind)
+    except struct.error:  # cut off here
+        pass
+    return found
 
 
 def align(position: int, alignment: int) -> int:

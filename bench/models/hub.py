@@ -42,13 +42,15 @@ class HubFile:
 
 @dataclass(frozen=True)
 class HubRepo:
-    """A repository at one commit (40 hexadecimal digits) with those of its files that were asked for."""
+    """A repository at one commit (40 hexadecimal digits) with those of its files that were asked for. n_weights: of its GGUF
+    models, where the hub tells it."""
 
     repo: str
     revision: str
     files: tuple[HubFile, ...]
     license: str | None = None
     gated: bool = False
+    n_weights: int | None = None
 
 
 def parse_hub_name(text: str) -> HubName:
@@ -82,11 +84,35 @@ def find(name: HubName) -> HubRepo:
             for s in info.siblings or ()
         )
         license = getattr(info.card_data, "license", None)
+        n_weights = (info.gguf or {}).get("total")
     if name.file is not None:
         files = _matching(files, name.owner_repo, name.file)
     return HubRepo(
-        name.owner_repo, info.sha or "", files, license if isinstance(license, str) else None, bool(info.gated)
+        name.owner_repo,
+        info.sha or "",
+        files,
+        license if isinstance(license, str) else None,
+        bool(info.gated),
+        n_weights if isinstance(n_weights, int) and n_weights > 0 else None,
     )
+
+
+def first_bytes(repo: HubRepo, file: HubFile, n_bytes: int) -> bytes:
+    """The beginning of a file, without the rest. Raises BenchError as a download would."""
+    from huggingface_hub import get_session, hf_hub_url
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    with explained(repo.repo, repo.revision):
+        url = hf_hub_url(repo.repo, file.path, revision=repo.revision, endpoint=endpoint())
+        headers = {**build_hf_headers(), "Range": f"bytes=0-{n_bytes - 1}"}
+        with get_session().stream("GET", url, headers=headers, timeout=TIMEOUT, follow_redirects=True) as answer:
+            answer.raise_for_status()
+            found = b""
+            for block in answer.iter_bytes():  # a server that does not know ranges sends all of it
+                found += block
+                if len(found) >= n_bytes:
+                    break
+    return found[:n_bytes]
 
 
 def shards(repo: HubRepo, name: str) -> list[HubFile]:

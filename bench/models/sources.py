@@ -45,7 +45,7 @@ def local_model(named: str, cache: Path, reporter: Reporter) -> LocalModel:
     if named.startswith(_HUB):
         wanted = hub.parse_hub_name(named)
         found = hub.find(wanted)
-        models = _models(found.files)
+        models = gguf_models(found.files)
         if not models and wanted.file is None and any(f.path.endswith(".safetensors") for f in found.files):
             owner, _, name = found.repo.partition("/")
             origin = f"{_HUB}{found.repo}@{found.revision}"
@@ -71,7 +71,7 @@ def model_names(named: str) -> list[str]:
     """Names of all the models that one name stands for, each for local_model: a glob on this machine or of a repository."""
     if named.startswith(_HUB):
         found = hub.find(hub.parse_hub_name(named))
-        models = _models(found.files)
+        models = gguf_models(found.files)
         if not models:
             raise BenchError(f"{named}: {_which(models)}")
         return [f"{_HUB}{found.repo}@{found.revision}:{parts[0].path}" for parts in models]
@@ -101,7 +101,7 @@ def remote_models(named: str) -> list[Remote]:
     if not named.startswith(_HUB):
         return []
     found = hub.find(hub.parse_hub_name(named))
-    models = _models(found.files) or [_of_checkpoint(found.files)]
+    models = gguf_models(found.files) or [_of_checkpoint(found.files)]
     remote = []
     for parts in models:
         n_bytes = sum(f.n_bytes for f in parts)
@@ -110,7 +110,7 @@ def remote_models(named: str) -> list[Remote]:
     return remote
 
 
-def _models(files: Sequence[hub.HubFile]) -> list[list[hub.HubFile]]:
+def gguf_models(files: Sequence[hub.HubFile]) -> list[list[hub.HubFile]]:
     """The GGUF models among a repository's files, each as its parts; importance matrices and projectors are none."""
     by_path = {f.path: f for f in files if f.path.endswith(".gguf")}
     models: dict[str, list[hub.HubFile]] = {}

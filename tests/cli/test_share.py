@@ -1,8 +1,7 @@
-"""`advise` and `card` as a user meets them; a checkpoint of the hub through the whole of a command."""
+"""`card` as a user meets them; a checkpoint of the hub through the whole of a command."""
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
@@ -17,26 +16,9 @@ from tests.support.hub_server import HubServer, hub  # noqa: F401
 PUBLISHED = Path(__file__).parents[2] / "results" / "smollm2-135m-instruct"
 
 
-def test_advice_on_sizes_of_model_in_general(bench: Callable[..., Outcome]) -> None:
-    done = bench("advise")
-    assert done.code == 0, done.err
-    assert "## This machine" in done.out and "| Q4_K_M" in done.out and "70B" in done.out
-
-
-def test_advice_on_a_model_and_a_run(bench: Callable[..., Outcome], tiny: Path, tmp_path: Path) -> None:
-    on_model = bench("advise", "--model", tiny, "--window", 256, "--cache", tmp_path, "--json")
-    assert on_model.code == 0, on_model.err
-    rows = {r["recipe"]: r for r in json.loads(on_model.out)["rows"]}
-    assert rows["Q8_0"]["n_bytes"] > rows["Q4_K_M"]["n_bytes"] and rows["Q8_0"]["fit"] == "fits"
-    on_run = bench("advise", "--run", PUBLISHED)
-    assert on_run.code == 0 and "By the run, best quality that fits" in on_run.out
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["advise", "--run", "nowhere"], "no such record file"),
-        (["advise", "--model", "nowhere.gguf"], "no such file"),
         (["card", PUBLISHED, "--language", "english"], "give ISO 639 codes"),
         (["card", PUBLISHED, "--imatrix", "nowhere"], "no such importance matrix"),
         (

@@ -1,0 +1,266 @@
+"""The files of a run held against each other: which are worth their size, and which one to take by what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.advise.choice import READING, Pick, Recommendation
+from bench.advise.situation import Fit, Situation, fit, room
+from bench.advise.speed import Speed, expected, read_by
+from bench.core.formats import divergence_text, percent, size
+from bench.engine.memory import Memory
+from bench.measures.windows import statistics as stats
+from bench.measures.windows.agreement import kl_change
+from bench.measures.windows.jobs import WindowResult
+from bench.measures.windows.runs import windows_of
+from bench.measures.windows.tables import full_frame
+from bench.records.resolution import resolution
+from bench.records.run import Run
+from bench.statistics.estimates import Estimate, mean_over_windows
+from bench.statistics.verdicts import with_interval
+
+#: More perplexity, against the best file that fits, that a smaller or faster file may cost.
+TOLERANCE = {"quality": 0.0, "balance": 0.01, "speed": 0.10}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A file of a run. memory: that it needs in use (memory_is_estimate), or else the peak of its measurement, bytes.
+
+    ppl_change, kl: against the reference, None for itself and where it was not compared; perplexity: its own; speed: measured where
+    the run was measured on this machine, expected elsewhere; beyond: whether the reference cannot judge it (records/resolution.py);
+    beaten_by: the smallest file of at most its size that is shown to be better, None for a file of the front.
+    """
+
+    name: str
+    family: str
+    n_bytes: int
+    memory: int
+    memory_is_estimate: bool
+    fit: Fit
+    perplexity: float
+    ppl_change: Estimate | None
+    kl: Estimate | None
+    speed: Speed | None
+    beyond: bool
+    beaten_by: str | None = None
+
+    @property
+    def is_reference(self) -> bool:
+        return self.family == "Reference"
+
+    @property
+    def distance(self) -> tuple[bool, float]:
+        """Smaller is better; the reference has none."""
+        return not self.is_reference, self.kl.value if self.kl else self.perplexity
+
+    def __str__(self) -> str:
+        return f"{self.name} ({size(self.n_bytes)})"
+
+
+def measured_files(
+    run: Run, needs: Mapping[str, Memory], here: Situation, *, same_machine: bool
+) -> tuple[Measured, ...]:
+    """Files with all their windows, largest first. needs: by recipe, where known; same_machine: whether the run's speeds hold.
+
+    Random controls are left out: they are made to be beaten.
+    """
+    found, told = [], resolution(run)
+    for row in full_frame(run).to_dict("records"):
+        name = str(row["recipe"])
+        results = windows_of(run).results(name)
+        if results is None or "random" in str(row["family"]):
+            continue
+        needed = needs.get(name)
+        memory = needed.needed if needed else int(row["peak_memory_bytes"])
+        found.append(
+            Measured(
+                name=name,
+                family=str(row["family"]),
+                n_bytes=int(row["bytes"]),
+                memory=memory,
+                memory_is_estimate=needed is not None,
+                fit=fit(memory, here.machine),
+                perplexity=float(row["ppl"]),
+                ppl_change=_estimate(row, "ppl_change_vs_reference"),
+                kl=_estimate(row, "kl"),
+                speed=_measured_speed(results, run.identity.settings.generate)
+                if same_machine
+                else expected(here.limits, read_by(run, name), needed.kv_cache if needed else 0, int(row["bytes"])),
+                beyond=name in told.beyond,
+            )
+        )
+    found.sort(key=lambda m: -m.n_bytes)
+    return tuple(replace(m, beaten_by=_beaten_by(run, m, found)) for m in found)
+
+
+def _measured_speed(results: Sequence[WindowResult], generated: int) -> Speed | None:
+    """Tokens a second over the passes of a run."""
+    seconds = [w.generate_seconds for w in results if w.generate_seconds is not None]
+    if not seconds:
+        return None
+    found = mean_over_windows(np.array(seconds))
+    middle = generated / float(np.median(seconds))
+    return Speed(generated / (found.high or found.value), generated / (found.low or found.value), middle)
+
+
+def _estimate(row: Mapping[Any, Any], key: str) -> Estimate | None:
+    value, low, high = (
+        None if k not in row or pd.isna(row[k]) else float(row[k]) for k in (key, f"{key}_low", f"{key}_high")
+    )
+    return None if value is None else Estimate(value, low, high)
+
+
+def _both(run: Run, a: str, b: str) -> tuple[list[WindowResult], list[WindowResult]]:
+    return windows_of(run).results(a) or [], windows_of(run).results(b) or []
+
+
+def worse(run: Run, better: Measured, file: Measured) -> bool:
+    """Whether a file is shown to be further from the reference than another, paired by window: by divergence, or else perplexity.
+
+    With too few windows for an interval every one of them must say so. Files that the reference cannot judge are not shown to
+    differ from it or from each other.
+    """
+    if (better.beyond or better.is_reference) and (file.beyond or file.is_reference) and (better.beyond or file.beyond):
+        return False
+    if better.is_reference or file.is_reference:
+        return better.is_reference
+    a, b = _both(run, better.name, file.name)
+    change = kl_change(a, b) or stats.perplexity_change(a, b)
+    if change.has_interval:
+        return change.value > 0 and bool(change.excludes(0))
+    return all((kl_change([x], [y]) or stats.perplexity_change([x], [y])).value > 0 for x, y in zip(a, b, strict=True))
+
+
+def _beaten_by(run: Run, file: Measured, others: Sequence[Measured]) -> str | None:
+    smaller = [m for m in others if m.n_bytes <= file.n_bytes and m != file and not m.is_reference]
+    return next((m.name for m in sorted(smaller, key=lambda m: m.n_bytes) if worse(run, m, file)), None)
+
+
+def by_run(run: Run, files: Sequence[Measured], here: Situation) -> Recommendation:
+    """What to take by what a run measured. The best file that fits sets the mark: of all files that are not shown to be worse, or
+    whose perplexity is higher by no more than what is tolerated, the smallest is taken (prefer speed: the fastest).
+    """
+    wishes = here.wishes
+    allowed = [m for m in files if wishes.allows(m.n_bytes)]
+    fitting = [m for m in allowed if m.fit == "fits"] or [m for m in allowed if m.fit == "tight"]
+    if not fitting:
+        return Recommendation(None, None, None, (_nothing(files, here),))
+    at_ease = [m for m in fitting if m.speed and m.speed.middle >= READING]
+    pool = at_ease if wishes.prefer == "balance" and at_ease else fitting
+    best = min(pool, key=lambda m: m.distance)
+    level = [m for m in pool if m is best or not worse(run, best, m)]
+    within = [m for m in pool if m in level or _loss(run, best, m).value <= TOLERANCE[wishes.prefer]]
+    take = _fastest(run, within) if wishes.prefer == "speed" else min(within, key=lambda m: m.n_bytes)
+    less = [m for m in fitting if m.n_bytes < take.n_bytes and m.beaten_by is None]
+    more = [m for m in fitting if m.n_bytes > take.n_bytes and worse(run, m, take)]
+    smaller = min(less, key=lambda m: m.distance, default=None)
+    better = min(more, key=lambda m: m.n_bytes, default=None)
+    return Recommendation(
+        _pick(take, _why(run, take, best, level, pool, here)),
+        _pick(smaller, _against(run, take, smaller, "It costs")) if smaller else None,
+        _pick(better, _against(run, take, better, "Against what is recommended it has")) if better else None,
+        _caveats(run, take, best, level),
+    )
+
+
+def _loss(run: Run, best: Measured, file: Measured) -> Estimate:
+    return stats.perplexity_change(*_both(run, best.name, file.name))
+
+
+def _fastest(run: Run, files: Sequence[Measured]) -> Measured:
+    """The smallest of the files that are not shown to generate slower than the fastest."""
+    timed = [m for m in files if m.speed]
+    if not timed:
+        return min(files, key=lambda m: m.n_bytes)
+    first = max(timed, key=lambda m: m.speed.middle if m.speed else 0.0)
+    return min((m for m in timed if m is first or not _slower(run, first, m)), key=lambda m: m.n_bytes)
+
+
+def _slower(run: Run, first: Measured, file: Measured) -> bool:
+    if not (first.speed and first.speed.measured):
+        return True  # expected: both follow from one rule, whose error they share
+    a, b = _both(run, first.name, file.name)
+    pairs = [(x.generate_seconds, y.generate_seconds) for x, y in zip(a, b, strict=True)]
+    ratios = mean_over_windows(np.array([np.log(y / x) for x, y in pairs if x and y]))
+    return bool(ratios.excludes(0)) and ratios.value > 0
+
+
+def _why(
+    run: Run, take: Measured, best: Measured, level: Sequence[Measured], pool: Sequence[Measured], here: Situation
+) -> str:
+    prefer = here.wishes.prefer
+    least = "fastest" if prefer == "speed" else "smallest"
+    if take is not best and take in level:
+        return f"No difference in quality is shown between it and {best}, the best that fits, so the {least} such file is recommended."
+    if take is not best:
+        loss = with_interval(_loss(run, best, take), percent)
+        tolerated = f"{100 * TOLERANCE[prefer]:.0f} %"
+        return (
+            f"It is the {least} file with at most {tolerated} more perplexity than {best}, the best that fits: {loss}."
+        )
+    others = [m for m in pool if m is not take]
+    if not others:
+        return "It is the only file of the run that fits."
+    if take.is_reference:
+        nearest = min(others, key=lambda m: m.distance)
+        loss = with_interval(_loss(run, take, nearest), percent)
+        return f"It is the reference itself, and it fits. The nearest quantized file, {nearest}, has {loss} perplexity."
+    return (
+        f"It has the best quality of the {len(pool)} files that {here.wishes.that_fit('fit')}: {_from_reference(take)}."
+    )
+
+
+def _from_reference(file: Measured) -> str:
+    if file.kl and file.ppl_change:
+        change = with_interval(file.ppl_change, percent)
+        return f"KL {with_interval(file.kl, divergence_text)} from the reference, perplexity {change}"
+    return f"perplexity {file.perplexity:.2f}"
+
+
+def _against(run: Run, take: Measured, other: Measured, begin: str) -> str:
+    if take.beyond and other.beyond:
+        return "The run cannot tell how they differ in quality."
+    return f"{begin} {with_interval(_loss(run, take, other), percent)} perplexity."
+
+
+def _caveats(run: Run, take: Measured, best: Measured, level: Sequence[Measured]) -> tuple[str, ...]:
+    said, told = [], resolution(run)
+    if any(m.beyond for m in (take, best, *level)):
+        said.append(f"{told.sentence}. To compare these, measure with a model that was never quantized.")
+    if take.fit == "tight":
+        said.append("It fits only once other programs are closed.")
+    n = len(windows_of(run).results(take.name) or [])
+    if not mean_over_windows(np.zeros(n)).has_interval:
+        said.append(
+            f"The run has {n} windows, too few for intervals: this rests on differences that every window shows."
+        )
+    if take.ppl_change and take.ppl_change.value > 1:
+        said.append(
+            "Its perplexity is more than twice the reference's: expect wrong answers. A smaller model of more bits may do better."
+        )
+    return tuple(said)
+
+
+def _pick(m: Measured, why: str) -> Pick:
+    speed = f"{m.speed} tokens/s ({'measured' if m.speed.measured else 'expected'})" if m.speed else None
+    return Pick(m.name, m.n_bytes, why, m.memory, m.fit, speed)
+
+
+def _nothing(files: Sequence[Measured], here: Situation) -> str:
+    if not files:
+        return "No file of the run has all its windows yet. Let the run finish: the same command continues it."
+    smallest = min(files, key=lambda m: m.n_bytes)
+    if not here.wishes.allows(smallest.n_bytes):
+        most = size(here.wishes.max_size or 0)
+        return f"No file of the run has at most {most}: the smallest is {smallest}. Allow more with --max-size."
+    least = min(files, key=lambda m: m.memory)
+    return (
+        f"No file of the run fits: {least.name} needs {size(least.memory)} of memory; {room(here.machine)}. "
+        "Close other programs, or take a smaller model."
+    )

@@ -1,0 +1,144 @@
+"""Choosing by what a run measured."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from bench.advise.advice import needs_of, on_run
+from bench.advise.choice import Recommendation
+from bench.advise.findings import findings
+from bench.advise.measured import by_run, measured_files
+from bench.advise.situation import Situation, Wishes
+from bench.core.errors import BenchError
+from bench.engine.memory import MachineMemory, shape_of
+from bench.gguf_files.info import inspect
+from bench.records.run import Record, Run
+from tests.support.records import file_record, run_of, window_record
+
+G = 1_000_000_000
+#: Perplexity of each file in every window relative to the reference, bytes, seconds.
+FILES = {"Q8_0": (1.001, 800, 10.0), "Q4_K_M": (1.005, 500, 9.0), "Q4_0": (1.2, 520, 8.0), "IQ2_S": (3.0, 300, 11.0)}
+
+
+def here(memory: float = 64, **wishes: object) -> Situation:
+    total = int(memory * G)
+    return Situation(("AVX2",), (), MachineMemory(total, total), wishes=Wishes(**wishes))  # type: ignore[arg-type]
+
+
+def measured_run(
+    windows: int = 8, files: dict[str, tuple[float, int, float]] | None = None, wobble: float = 0.1, was: str = ""
+) -> Run:
+    """A reference of perplexity 10 and files whose distance from it varies by window. was: the type that the reference had once."""
+    reference = file_record("F16", "Reference", 1600 * 10**6)
+    if was:
+        reference = reference.model_copy(update={"description": f"dequantized from {was} to F16"})
+    records: list[Record] = [reference]
+    records += [window_record("F16", w, 10 + w, 20.0) for w in range(windows)]
+    for name, (ratio, megabytes, seconds) in (files or FILES).items():
+        kind = name.removesuffix("_M")
+        file = file_record(name, "Standard", megabytes * 10**6).model_copy(update={"weights_by_type": {kind: 10**9}})
+        records.append(file)
+        for w in range(windows):
+            varied = math.exp((ratio - 1) * wobble * (-1) ** w)
+            records.append(window_record(name, w, (10 + w) * ratio * varied, seconds + 0.01 * w))
+    return run_of(records, windows=windows)
+
+
+def advised(run: Run, situation: Situation) -> Recommendation:
+    return by_run(run, measured_files(run, {}, situation, same_machine=True), situation)
+
+
+def test_the_front_has_no_file_that_a_smaller_one_beats() -> None:
+    files = measured_files(measured_run(), {}, here(), same_machine=True)
+    assert {m.name: m.beaten_by for m in files} == {
+        "F16": None, "Q8_0": None, "Q4_0": "Q4_K_M", "Q4_K_M": None, "IQ2_S": None,
+    }  # fmt: skip
+    assert next(m.name for m in files) == "F16"  # largest first
+
+
+def test_the_smallest_file_that_costs_almost_nothing_is_taken() -> None:
+    found = advised(measured_run(), here())
+    assert found.take and found.smaller and found.better
+    assert (found.take.name, found.smaller.name, found.better.name) == ("Q4_K_M", "IQ2_S", "Q8_0")
+    assert found.take.why.startswith(
+        "It is the smallest file with at most 1 % more perplexity than F16 (1.6G), the best that fits: +0.5% ["
+    )
+    assert found.smaller.why.startswith("It costs +198")
+    assert found.take.speed == "177 tokens/s (measured)"  # 32 tokens in a fiftieth of 9.035 s
+
+
+def test_preferences_change_what_is_taken() -> None:
+    run = measured_run()
+    assert advised(run, here(prefer="quality")).take.name == "F16"  # type: ignore[union-attr]
+    smaller = advised(run, here(prefer="quality", max_size=10**9)).take
+    assert smaller and smaller.name == "Q8_0" and "files that fit and have at most 1.0G" in smaller.why
+    fast = advised(run, here(prefer="speed")).take
+    assert fast and fast.name == "Q4_K_M" and "It is the fastest file with at most 10 % more perplexity" in fast.why
+
+
+def test_of_files_that_are_not_shown_to_differ_the_smaller_is_taken() -> None:
+    # the sign of the difference changes from window to window
+    run = measured_run(files={"Q5_K_M": (1.2, 700, 9.0), "Q4_K_M": (1.21, 600, 9.0)}, wobble=-2)
+    take = advised(run, here(prefer="quality", max_size=10**9)).take
+    assert take and take.name == "Q4_K_M"
+    assert take.why.startswith("No difference in quality is shown between it and Q5_K_M (700.0M)")
+
+
+def test_no_recommendation_rests_on_what_the_reference_cannot_tell() -> None:
+    files = {"Q8_0": (1.001, 800, 10.0), "Q4_K_M": (1.05, 500, 9.0), "IQ2_S": (3.0, 300, 11.0)}
+    assert advised(measured_run(files=files), here(prefer="quality", max_size=10**9)).take.name == "Q8_0"  # type: ignore[union-attr]
+    untold = advised(measured_run(files=files, was="Q4_1"), here(prefer="quality"))
+    assert untold.take and untold.take.name == "Q4_K_M" and untold.better is None
+    assert untold.because[0].startswith("The reference was once stored in Q4_1, so this run says nothing about files")
+    assert untold.smaller and untold.smaller.name == "IQ2_S"
+
+
+def test_too_few_windows_are_told_and_every_one_must_agree() -> None:
+    few = advised(measured_run(windows=2), here(prefer="quality", max_size=10**9))
+    assert few.take and few.take.name == "Q8_0"
+    assert any(s.startswith("The run has 2 windows, too few for intervals") for s in few.because)
+    files = {"Q5_K_M": (1.2, 700, 9.0), "Q4_K_M": (1.21, 600, 9.0)}
+    unsure = advised(measured_run(windows=2, files=files, wobble=-2), here(prefer="quality", max_size=10**9))
+    assert unsure.take and unsure.take.name == "Q4_K_M"
+
+
+def test_a_file_that_loses_much_is_taken_with_a_warning() -> None:
+    found = advised(measured_run(), here(max_size=400 * 10**6))
+    assert found.take and found.take.name == "IQ2_S" and found.smaller is None
+    assert "expect wrong answers" in found.because[-1]
+
+
+def test_memory_that_was_measured_decides_without_a_model() -> None:
+    run = measured_run()  # each measured with 3 GB
+    files = measured_files(run, {}, here(4), same_machine=True)
+    assert {(m.memory, m.memory_is_estimate, m.fit) for m in files} == {(3 * G, False, "fits")}
+    none = advised(run, here(3))
+    assert none.take is None and none.because[0].startswith("No file of the run fits: ")
+
+
+def test_a_run_of_another_model_is_refused(tiny: Path) -> None:
+    with pytest.raises(
+        BenchError, match=r"the run is of Test model and --model is tiny; give the model that the run measured"
+    ):
+        needs_of(measured_run(), inspect(tiny), shape_of(tiny), None, here())
+
+
+def test_advice_is_json_and_a_lead_before_tables() -> None:
+    advice = on_run(measured_run(), {}, here(), same_machine=True)
+    found = json.loads(json.dumps(advice.json()))
+    assert found["recommendation"]["take"]["name"] == "Q4_K_M"
+    assert [c["name"] for c in found["candidates"]] == ["F16", "Q8_0", "Q4_0", "Q4_K_M", "IQ2_S"]
+    lead = advice.lead()
+    assert lead[0] == "## Take Q4_K_M (500.0M)" and lead[2].startswith("- It needs 3.0G of memory")
+    elsewhere = on_run(measured_run(), {}, here(), same_machine=False)
+    assert "its speeds are not taken over" in elsewhere.notes[0]
+    assert elsewhere.tables[0].frame is not None
+    assert set(elsewhere.tables[0].frame["Tokens/s"]) == {"–"}  # nothing is known of this machine's limits
+
+
+def test_findings_name_the_best_quantized_file_that_fits() -> None:
+    assert any(s.startswith("By the run, best quality that fits: Q8_0 (800.0M). ") for s in findings(measured_run()))
