@@ -15,12 +15,15 @@ from bench.core.errors import BenchError
 from bench.core.files import complete_or_absent
 from bench.core.formats import markdown
 from bench.measures.registry import all_measures, load_run
+from bench.measures.windows.apart import TOKENS_FILE
 from bench.present.notes import notes
 from bench.present.output import is_newer, write_outputs
+from bench.present.pages.data import page_data
 from bench.present.pages.inline_svg import InlinePlot, inline_svg
 from bench.present.pages.maps import TypeMap, legend, type_maps
 from bench.present.pages.repeat import repeat
 from bench.present.pages.tables import Table, files_table, first_tables, folded_sections, of_table, page_sections
+from bench.present.pages.text import LEVELS, why_no_text
 from bench.present.plots import plot_titles
 from bench.records.describe import about
 from bench.records.run import FILE_NAME, Run
@@ -29,7 +32,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 REPORT = "report.html"
-_TEMPLATES = Path(__file__).parent / "templates"
+#: Markup in templates/, styles/ and scripts/ beside it, which it includes.
+_SOURCES = Path(__file__).parent
 #: The map of a model's sensitivity is measured apart from a run.
 _SENSITIVITY = {"sensitivity": "Sensitivity by layer and kind of tensor"}
 #: A list of more sentences than this is closed until it is opened.
@@ -48,20 +52,21 @@ class Said:
         return len(self.lines) > _FEW_SENTENCES
 
 
-def write_report(run: Run, directory: Path, *, only_if_older: bool = False) -> Path:
+def write_report(run: Run, directory: Path, *, only_if_older: bool = False, out: Path | None = None) -> Path:
     """Write RUN/report.html, after the run's plots where those are older than its records; returns its path.
 
-    only_if_older: leave it alone when it was made after the last record was.
+    only_if_older: leave it alone when it was made after the last record was. out: write it there instead; it then links none of
+    the run's files, which do not lie beside it.
 
     Raises BenchError for a run without files.
     """
     if not run.files:
         raise BenchError(f"{directory}: has no file on record, so there is nothing to report; run it first")
-    path = directory / REPORT
+    path = out or directory / REPORT
     if only_if_older and is_newer(path, directory / FILE_NAME):
         return path
     write_outputs(run, directory, only_if_older=True)
-    maps = type_maps(run)
+    maps, data = type_maps(run), page_data(run)
     page = _render(
         "report.html.jinja",
         {
@@ -70,6 +75,10 @@ def write_report(run: Run, directory: Path, *, only_if_older: bool = False) -> P
             "first": first_tables(run),
             "said": said(run),
             "all_files": files_table(run),
+            "data": data,
+            "beside": [] if out else _beside(directory),
+            "token_levels": LEVELS,
+            "why_no_text": why_no_text(run),
             "plots": _plots(directory, run.identity.model.name),
             "sections": page_sections(run),
             "folded": folded_sections(run),
@@ -81,6 +90,15 @@ def write_report(run: Run, directory: Path, *, only_if_older: bool = False) -> P
     with complete_or_absent(path) as partial:
         partial.write_text(page, encoding="utf-8")
     return path
+
+
+#: Files of a run that its page links, with what they are.
+_BESIDE = {"CSV": "tables/full.csv", "tables": "tables/tables.md", "records": FILE_NAME, "tokens": TOKENS_FILE}
+
+
+def _beside(directory: Path) -> list[tuple[str, str]]:
+    """(what it is, address from the page) of the run's files that there are."""
+    return [(name, address) for name, address in _BESIDE.items() if (directory / address).is_file()]
 
 
 def said(run: Run) -> list[Said]:
@@ -163,7 +181,7 @@ def _entry(name: str, run: Run) -> Entry:
     return Entry(
         name=name,
         about=tuple(_labelled(about(run))),
-        tables=tuple(of_table(t) for t in shown),
+        tables=tuple(of_table(t, run, by_family=False) for t in shown),
         frames=tuple(t.frame for t in shown),
         said=tuple(_verdicts(run)),
         files=len(run.files),
@@ -202,7 +220,7 @@ def _render(template: str, variables: Mapping[str, object]) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES, encoding="utf-8"),
+        loader=FileSystemLoader([_SOURCES / "templates", _SOURCES], encoding="utf-8"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
