@@ -29,7 +29,7 @@ def of_tokens(run: Run) -> dict[str, object] | None:
     """What the script that colours a text reads; None for a run without the text, or without values of its tokens.
 
     pieces: what every token spells; kinds: (kind of prompt, number of tokens); files: of every file the KL divergence of every
-    token, a byte each in base64 (see coded); first: the file that is shown first, the one that differs most.
+    token, a byte each in base64 (see coded); first: the file that is shown first, that in the middle by divergence.
     """
     text = _text(run)
     if text is None:
@@ -42,7 +42,7 @@ def of_tokens(run: Run) -> dict[str, object] | None:
         "pieces": text.pieces,
         "kinds": text.kinds,
         "limits": LIMITS,
-        "first": max(found, key=lambda n: float(found[n].mean())),
+        "first": sorted(found, key=lambda n: float(found[n].mean()))[len(found) // 2],
         "least": _LEAST,
         "step": _STEP,
         "files": {n: base64.b64encode(coded(kl).tobytes()).decode("ascii") for n, kl in found.items()},

@@ -7,17 +7,17 @@ if (DATA && byId("choose")) {
   // Left out: the reference, files that it cannot judge, and controls, which are made to be beaten.
   const budget = byId("budget"), best = byId("best");
   const judged = measured.filter((file) => file.name !== DATA.reference && !file.untold && !file.control);
-  const byKl = judged.every((file) => file.kl), figure = byKl ? "kl" : "nll";
+  const byKl = judged.every((file) => file.kl), loss = byKl ? "kl" : "nll";
   byId("judged-by").textContent = byKl ? "KL divergence from the reference" : "perplexity";
   const change = (before, after) => (byKl ? statistics.divergence(before, after) : statistics.perplexity(before, after));
   const told = (file) => {
-    const value = statistics.mean(file[figure]);
+    const value = statistics.mean(file[loss]);
     return `${file.name} (${file.size}, ${byKl ? `KL ${text.divergence(value)}` : `PPL ${Math.exp(value).toFixed(2)}`})`;
   };
   const recommend = () => {
     const limit = Number(budget.value) * 1e6;
     byId("budget-text").textContent = `${Number(budget.value).toFixed(1)} MB`;
-    const fitting = judged.filter((file) => file.bytes <= limit + 5e4).sort((a, b) => statistics.mean(a[figure]) - statistics.mean(b[figure]));
+    const fitting = judged.filter((file) => file.bytes <= limit + 5e4).sort((a, b) => statistics.mean(a[loss]) - statistics.mean(b[loss]));
     if (!fitting.length) {
       best.replaceChildren("No measured file is that small.");
       return;
@@ -53,6 +53,10 @@ if (DATA && byId("choose")) {
 
   // Two files, paired window by window.
   const [before, after] = [byId("pair-before"), byId("pair-after")], rows = byId("pair").tBodies[0];
+  const figure = (value) => {
+    const [main, ...interval] = value.split(" [");
+    return make("td", { class: "n" }, main, ...interval.map((rest) => make("span", { class: "aside" }, ` [${rest}`)));
+  };
   const compare = () => {
     const a = named.get(before.value), b = named.get(after.value), kl = statistics.divergence(a, b);
     const perplexity = statistics.perplexity(a, b), time = statistics.time(a, b);
@@ -66,7 +70,7 @@ if (DATA && byId("choose")) {
     ];
     rows.replaceChildren(
       ...told.map(([what, value, verdict]) =>
-        make("tr", {}, make("th", { scope: "row" }, what), make("td", { class: "n" }, value), make("td", {}, verdict)),
+        make("tr", {}, make("th", { scope: "row" }, what), figure(value), make("td", {}, verdict)),
       ),
     );
     const over = a.nll.length;
@@ -75,12 +79,8 @@ if (DATA && byId("choose")) {
       (untold.length ? ` † ${DATA.untold}.` : "");
   };
   if (measured.length > 1) {
-    const families = [...new Set(measured.map((file) => file.family))];
     for (const select of [before, after]) {
-      for (const family of families) {
-        const options = measured.filter((file) => file.family === family).map((file) => make("option", {}, file.name));
-        select.append(make("optgroup", { label: family }, ...options));
-      }
+      offer(select, measured);
       select.addEventListener("input", () => {
         state.set("pair", [before.value, after.value]);
         compare();

@@ -10,6 +10,14 @@ const make = (tag, attributes = {}, ...children) => {
   return made;
 };
 
+// Fill a select with the names of files, under their families.
+const offer = (select, files) => {
+  for (const family of new Set(files.map((file) => file.family))) {
+    const options = files.filter((file) => file.family === family).map((file) => make("option", {}, file.name));
+    select.append(make("optgroup", { label: family }, ...options));
+  }
+};
+
 // What is computed with: the values of every window of every file (data.py). Null in a page without it.
 const DATA = JSON.parse(byId("run-data")?.textContent ?? "null");
 

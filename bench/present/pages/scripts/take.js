@@ -23,7 +23,7 @@
   };
   for (const pre of document.querySelectorAll("pre")) pre.before(button("Copy", "the command", () => pre.textContent.trim()));
   for (const head of document.querySelectorAll("#all tbody th")) {
-    head.append(button("⧉", head.dataset.name, () => head.dataset.name));
+    head.append(button("copy", head.dataset.name, () => head.dataset.name));
   }
 
   const save = (name, type, content) => {

@@ -12,15 +12,15 @@ if (DATA?.text) {
   const level = (kl) => limits.filter((limit) => kl >= limit).length;
   let values = [], current = 0;
   const show = () => {
-    const name = choice.value;
-    values = unpack(files[name]);
+    const file = choice.value;
+    values = unpack(files[file]);
     const counts = Array(limits.length + 1).fill(0);
     values.forEach((kl, i) => {
       spans[i].className = `d${level(kl)}`;
       counts[level(kl)]++;
     });
     for (const [i, item] of [...byId("token-legend").children].entries()) item.querySelector("output").textContent = counts[i];
-    count.textContent = `${values.length} tokens; values are rounded to steps of 6 %.`;
+    count.textContent = `${file}: ${values.length} tokens, values rounded to steps of 6 %.`;
   };
   const shown = (value) => (value >= 0.001 ? `about ${value.toPrecision(2)}` : "below 0.001");
   const name = (i) => tip.show(`${JSON.stringify(pieces[i])}: KL ${shown(values[i])} nats (${kinds[i]})`, spans[i].getClientRects()[0]);
@@ -48,7 +48,7 @@ if (DATA?.text) {
     spans[current].classList.remove("here");
     tip.hide();
   });
-  for (const file of DATA.files) if (files[file.name]) choice.append(make("option", {}, file.name));
+  offer(choice, DATA.files.filter((file) => files[file.name]));
   choice.addEventListener("input", () => {
     state.set("tokens", [choice.value]);
     show();
