@@ -17,7 +17,11 @@ def report(
     directory: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run.")],
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE", help="Write the page there instead of RUN/report.html, without links to the run's files."),
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="Write the page there instead of RUN/report.html, without links to the run's files.",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

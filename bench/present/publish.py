@@ -17,7 +17,7 @@ from bench.measures.registry import all_measures, load_run
 from bench.peers.measured import overview, times
 from bench.peers.works import measured_in, write_report
 from bench.present.output import summarize, write_outputs
-from bench.present.pages.report import write_index
+from bench.present.pages.index import write_index
 from bench.present.pages.report import write_report as write_page
 from bench.present.published_text import add_text
 from bench.records.describe import minutes_text

@@ -183,7 +183,9 @@ def folded_sections(run: Run) -> list[tuple[str, str, list[Section]]]:
         parts = []
         for n, made in enumerate(section.tables):
             title = made.label or made.caption
-            parts.append(Section(title, f"{section.name}-{n}", (of_table(made, run, by_family=False),), quote=made.quote))
+            parts.append(
+                Section(title, f"{section.name}-{n}", (of_table(made, run, by_family=False),), quote=made.quote)
+            )
         found.append((section.title, section.name, parts))
     return found
 

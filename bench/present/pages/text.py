@@ -52,7 +52,8 @@ def of_tokens(run: Run) -> dict[str, object] | None:
 def coded(kl: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Divergences as steps of 6 % above the least that is told: 0 for less, the last for all above 200 nats."""
     steps = np.round(np.log(np.maximum(kl, _LEAST / 2) / _LEAST) / np.log(_STEP)) + 1
-    return np.clip(steps, 0, 255).astype(np.uint8)
+    codes: NDArray[np.uint8] = np.clip(steps, 0, 255).astype(np.uint8)
+    return codes
 
 
 def why_no_text(run: Run) -> str:

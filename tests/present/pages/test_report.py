@@ -18,10 +18,11 @@ from bench.measures.registry import load_run
 from bench.measures.samples.jobs import Completion
 from bench.measures.samples.records import SampleRecord
 from bench.measures.windows.tables import full_frame
+from bench.present.pages.index import write_index
 from bench.present.pages.inline_svg import inline_svg
 from bench.present.pages.maps import type_bits, type_color, type_maps
 from bench.present.pages.repeat import command
-from bench.present.pages.report import REPORT, write_index, write_report
+from bench.present.pages.report import REPORT, write_report
 from bench.present.pages.tables import files_table, number
 from bench.records.identity import TextIdentity
 from bench.records.record import FileRecord
