@@ -29,7 +29,7 @@ def page_data(run: Run) -> dict[str, object]:
     sittings = {s: i for i, s in enumerate(dict.fromkeys(_sittings(run)))}
     return {
         "reference": run.reference,
-        "untold": told.sentence,
+        "untold": told.sentence if told.beyond else "",
         "pair": _first_pair(run),
         "text": of_tokens(run),
         # as text: numbers of 128 bits are beyond a double

@@ -47,22 +47,23 @@ def browser() -> Iterator[Browser]:
             opened.close()
 
 
-def take(report: Path, picture: Path) -> None:
+def take(report: Path, picture: Path, opened: Browser) -> None:
     """Write what a reader sees of a page as PNG: where files are chosen and compared, and what follows. Twice as fine as on a
     plain screen."""
-    with browser() as opened:
-        page = opened.new_page(viewport={"width": _WIDTH, "height": _HEIGHT}, device_scale_factor=2)
-        page.goto(report.resolve().as_uri())
-        page.locator(_BEGINS).evaluate("section => section.scrollIntoView()")
-        with complete_or_absent(picture) as partial:
-            partial.write_bytes(page.screenshot())
+    page = opened.new_page(viewport={"width": _WIDTH, "height": _HEIGHT}, device_scale_factor=2)
+    page.goto(report.resolve().as_uri())
+    page.locator(_BEGINS).evaluate("section => section.scrollIntoView()")
+    with complete_or_absent(picture) as partial:
+        partial.write_bytes(page.screenshot())
+    page.close()
 
 
 def main(directory: Path, picture: Path) -> None:
     report = directory / REPORT
     if not report.is_file():
         raise BenchError(f"{report}: is missing; make it with `report {directory}`")
-    take(report, picture)
+    with browser() as opened:
+        take(report, picture, opened)
     print(f"Picture: {picture}")
 
 

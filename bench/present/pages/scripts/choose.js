@@ -17,7 +17,7 @@ if (DATA && byId("choose")) {
   const recommend = () => {
     const limit = Number(budget.value) * 1e6;
     byId("budget-text").textContent = `${Number(budget.value).toFixed(1)} MB`;
-    const fitting = judged.filter((file) => file.bytes <= limit + 5e4).sort((a, b) => statistics.mean(a[loss]) - statistics.mean(b[loss]));
+    const fitting = judged.filter((file) => file.bytes <= limit).sort((a, b) => statistics.mean(a[loss]) - statistics.mean(b[loss]));
     if (!fitting.length) {
       best.replaceChildren("No measured file is that small.");
       return;
@@ -40,7 +40,7 @@ if (DATA && byId("choose")) {
     const sizes = judged.map((file) => file.bytes / 1e6);
     budget.min = Math.floor(Math.min(...sizes));
     budget.max = Math.ceil(Math.max(...sizes));
-    const start = [...sizes].sort((a, b) => a - b)[sizes.length >> 1];
+    const middle = [...sizes].sort((a, b) => a - b)[sizes.length >> 1], start = Math.ceil(10 * middle) / 10; // it fits
     budget.addEventListener("input", () => {
       state.set("budget", [budget.value]);
       recommend();
@@ -94,5 +94,6 @@ if (DATA && byId("choose")) {
       compare();
     });
   } else byId("two-files").hidden = true;
-  byId("choose").hidden = !judged.length && measured.length < 2;
+  if (judged.length || measured.length > 1) byId("choose").hidden = false;
+  else document.querySelector('nav a[href="#choose"]').parentElement.remove();
 }
