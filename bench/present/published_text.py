@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.core.errors import BenchError
+from bench.core.files import cache_directory
 from bench.core.progress import Reporter
 from bench.measures.registry import load_run, record_types
 from bench.measures.windows.excerpt import excerpt, wants_excerpt
@@ -29,7 +30,7 @@ def add_text(directory: Path) -> bool:
     run = load_run(directory)
     if not wants_excerpt(run) or DEFAULT.requirement not in (run.identity.model.description or ""):
         return False
-    work = Work(Options(window=run.identity.settings.window), Reporter())
+    work = Work(Options(window=run.identity.settings.window, cache=cache_directory(None)), Reporter())
     found = excerpt(run, work.executor, work.model, work.stream(EVALUATION).content)
     recorded = _kinds(run, found)
     if recorded is not None and recorded != [kind for kind, n in found.kinds for _ in range(n)]:
