@@ -6,8 +6,9 @@ if (DATA && byId("choose")) {
   // The best file up to a size: the least divergence from the reference, or perplexity where that was not measured.
   // Left out: the reference, files that it cannot judge, and controls, which are made to be beaten.
   const budget = byId("budget"), best = byId("best");
-  const judged = measured.filter((file) => file.name !== DATA.reference && !file.untold && !file.control);
-  const byKl = judged.every((file) => file.kl), loss = byKl ? "kl" : "nll";
+  const able = measured.filter((file) => file.name !== DATA.reference && !file.untold && !file.control);
+  const byKl = able.some((file) => file.kl), loss = byKl ? "kl" : "nll";
+  const judged = able.filter((file) => file[loss]); // one with another vocabulary has no divergence
   byId("judged-by").textContent = byKl ? "KL divergence from the reference" : "perplexity";
   const change = (before, after) => (byKl ? statistics.divergence(before, after) : statistics.perplexity(before, after));
   const told = (file) => {
@@ -16,7 +17,7 @@ if (DATA && byId("choose")) {
   };
   const recommend = () => {
     const limit = Number(budget.value) * 1e6;
-    byId("budget-text").textContent = `${Number(budget.value).toFixed(1)} MB`;
+    byId("budget-text").textContent = limit < 1e9 ? `${(limit / 1e6).toFixed(1)} MB` : `${(limit / 1e9).toFixed(2)} GB`;
     const fitting = judged.filter((file) => file.bytes <= limit).sort((a, b) => statistics.mean(a[loss]) - statistics.mean(b[loss]));
     if (!fitting.length) {
       best.replaceChildren("No measured file is that small.");
