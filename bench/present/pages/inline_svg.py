@@ -9,7 +9,7 @@ from html import escape
 from bench.core.errors import BenchError
 from bench.measures.named_points import POINT
 
-#: What a plot draws in its own black, white and greys, as the page has it in light and in dark.
+#: What a plot draws in its own black, white, greys and dark blue, as the page has it in light and in dark.
 _COLORS = {
     "#000000": "currentColor",
     "#ffffff": "none",
@@ -17,6 +17,7 @@ _COLORS = {
     "#999999": "var(--muted)",
     "#aaaaaa": "var(--muted)",
     "#dddddd": "var(--line)",
+    "#0072b2": "var(--blue)",  # names of points are written in it, which must be read on dark too
 }
 _FONTS = re.compile(r"'DejaVu Sans'(?:, (?:'[^']*'|sans-serif))*")
 #: A point that has a name (measures/plotting.py).
