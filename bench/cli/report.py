@@ -19,6 +19,7 @@ def report(
         Path | None,
         typer.Option(
             "--out",
+            "-o",
             metavar="FILE",
             help="Write the page there instead of RUN/report.html, without links to the run's files.",
         ),

@@ -16,7 +16,7 @@ from bench.measures.windows.records import ExcerptRecord
 from bench.measures.windows.runs import windows_of
 from bench.models.reference import DEFAULT
 from bench.records.run import Run
-from bench.records.store import RunStore
+from bench.records.store import RunStore, newest_time
 from bench.texts.prompts import EVALUATION
 from bench.workbench.options import Options
 from bench.workbench.work import Work
@@ -35,6 +35,8 @@ def add_text(directory: Path) -> bool:
     recorded = _kinds(run, found)
     if recorded is not None and recorded != [kind for kind, n in found.kinds for _ in range(n)]:
         raise BenchError(f"{directory}: its tokens are not those of {DEFAULT.name} on the fixed prompts; report this")
+    # no measurement: dated now, it would count as work of the run's last sitting
+    found = found.model_copy(update={"time": newest_time(run.records)})
     with RunStore(directory, run.identity, dict(run.header.versions), record_types()) as store:
         store.append(found)
     return True

@@ -20,7 +20,10 @@ from bench.texts.stream import TokenStream
 
 def wants_excerpt(run: Run) -> bool:
     """Whether a run scores the fixed prompts and has no text of them on record."""
-    return not run.of(ExcerptRecord) and run.identity.prompts.sha256 == identify(EVALUATION)[1]
+    prompts = run.identity.prompts
+    if run.of(ExcerptRecord) or prompts.name != f"fixed {EVALUATION} prompts":
+        return False
+    return prompts.sha256 == identify(EVALUATION)[1]  # of another version of this program they may be others
 
 
 def excerpt(run: Run, executor: Executor, model: Content, stream: Content) -> ExcerptRecord:
