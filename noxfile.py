@@ -212,6 +212,14 @@ def publish(session: nox.Session) -> None:
     session.run("python", "-m", "bench.present.publish")
 
 
+@nox.session
+def screenshot(session: nox.Session) -> None:
+    """A picture of the published page for README.md, results/report.png. It takes a Chromium on PATH."""
+    prepare(session, "browser")
+    run = session.posargs[0] if session.posargs else "results/smollm2-135m-instruct"
+    session.run("python", "-m", "bench.present.pages.screenshot", run, "results/report.png")
+
+
 def tools_directory(session: nox.Session) -> Path:
     """llama.cpp's own tools, built from the source distribution of the engine in use with the engine's flags."""
     directory = engine_directory().with_name(f"{engine_directory().name}-tools")

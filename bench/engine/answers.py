@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from bench.engine.jobs import Buffers, LibraryJob, MemoryJob, Pace, PaceJob, TokenizeJob, TokenizeResult
+from bench.engine.jobs import (
+    Buffers, LibraryJob, MemoryJob, Pace, PaceJob, PiecesJob, PiecesResult, TokenizeJob, TokenizeResult,
+)
 from bench.engine.llama import library
 from bench.engine.memory import reserved_buffers
 from bench.engine.pace import measure_pace
 from bench.engine.settings import LibraryInfo
-from bench.engine.tokenize import tokenize
+from bench.engine.tokenize import pieces, tokenize
 from bench.execute.content import Content, Site
 from bench.execute.job import Share
 
@@ -21,6 +23,11 @@ def tokenize_job(job: TokenizeJob, site: Site, progress: Share) -> TokenizeResul
     """Write a token stream."""
     source = site.path(job.source) if isinstance(job.source, Content) else job.source
     return TokenizeResult(tokens=tokenize(site.path(job.model), source, site.path(job.out)))
+
+
+def pieces_job(job: PiecesJob, site: Site, progress: Share) -> PiecesResult:
+    """What tokens of a stream spell."""
+    return PiecesResult(pieces=pieces(site.path(job.model), site.path(job.stream), job.first, job.count))
 
 
 def memory_job(job: MemoryJob, site: Site, progress: Share) -> Buffers:

@@ -30,6 +30,22 @@ class TokenizeJob(Job[TokenizeResult]):
     out: Content
 
 
+class PiecesResult(Frozen):
+    pieces: tuple[str, ...]
+
+
+class PiecesJob(Job[PiecesResult]):
+    """The texts of `count` tokens of a stream from the token `first` on. Joined they are the text: a character of several
+    tokens stands in the last of them."""
+
+    done_by: ClassVar[str] = "bench.engine.answers:pieces_job"
+
+    model: Content
+    stream: Content
+    first: int
+    count: int
+
+
 class Buffers(Frozen):
     """What llama.cpp reserves for a context, in bytes, as it says itself. kv_cache: with the state of recurrent layers."""
 

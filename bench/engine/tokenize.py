@@ -1,7 +1,8 @@
-"""A text to tokens under a model's vocabulary, in a worker process."""
+"""A text to tokens under a model's vocabulary and back, in a worker process."""
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 
 import numpy as np
@@ -29,3 +30,11 @@ def tokenize(path: Path, source: Path | Part, out: Path) -> int:
     with complete_or_absent(out) as partial, partial.open("wb") as f:
         stream.save(f)
     return len(tokens)
+
+
+def pieces(path: Path, stream: Path, first: int, count: int) -> tuple[str, ...]:
+    """What tokens of a stream spell under a model's vocabulary; a character of several tokens stands in the last of them."""
+    tokens = TokenStream.load(stream).tokens[first : first + count]
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    with Model(path, vocab_only=True) as model:
+        return tuple(decoder.decode(model.piece(int(t))) for t in tokens)

@@ -23,6 +23,7 @@ from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from bench.core.files import complete_or_absent
+from bench.measures.named_points import name_points
 from bench.records.describe import windows_text
 from bench.records.families import GATED
 from bench.records.run import Run
@@ -142,6 +143,7 @@ def points(axes: Axes, frame: pd.DataFrame, y: str, *, x: str = "x") -> None:
         errors: dict[str, Any] = {f"{axis}err": _error_bars(rows, column) for axis, column in (("y", y), ("x", x))}
         look: dict[str, Any] = {"ms": 5.5, "capsize": 2, "lw": 1, "zorder": 3}
         axes.errorbar(rows[x], rows[y], **errors, fmt=style["marker"], color=style["color"], label=str(family), **look)
+    name_points(axes, frame, x, y)
 
 
 def _error_bars(rows: pd.DataFrame, column: str) -> list[pd.Series] | None:

@@ -17,8 +17,9 @@ from bench.measures.registry import all_measures, load_run
 from bench.peers.measured import overview, times
 from bench.peers.works import measured_in, write_report
 from bench.present.output import summarize, write_outputs
-from bench.present.pages.report import write_index
+from bench.present.pages.index import write_index
 from bench.present.pages.report import write_report as write_page
+from bench.present.published_text import add_text
 from bench.records.describe import minutes_text
 from bench.records.run import FILE_NAME
 from bench.records.store import only_writer
@@ -63,6 +64,8 @@ def main() -> None:
     root = Path(__file__).parents[2]
     results = root / "results"
     for records in sorted(p for p in results.glob(f"*/{FILE_NAME}") if p.parent.name != "local"):
+        if add_text(records.parent):
+            print(f"{records}: has the text of a window now, which its page shows token by token")
         with only_writer(records.parent):
             packed = [m.pack(load_run(records.parent)) for m in all_measures()]
         if any(packed):

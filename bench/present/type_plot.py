@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 
 from bench.core.formats import size
 from bench.measures.plotting import RC, caption, describe_figure, new_figure
-from bench.present.pages.maps import type_bits, type_color
+from bench.present.type_colors import type_bits, type_color
 from bench.recipes.recipe import AUTOMATIC
 from bench.recipes.words import Layers, runs
 from bench.records.families import mixed_pairs, pairs

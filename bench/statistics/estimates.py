@@ -86,6 +86,29 @@ def _expanded_tail(n: int) -> float:
     return float(ndtr(-math.sqrt(n / (n - 1)) * stdtrit(n - 1, 0.975)))
 
 
+@dataclass(frozen=True)
+class Resampling:
+    """What another program needs to draw the same resamples as this module, and to read the same intervals off them.
+
+    state, increment: of the generator PCG64 before the first draw. The indices of n units are those of its
+    Generator.integers(0, n), resample after resample. tails: the share of resamples that is cut off on each side, by n; fewer
+    units than `least` have no interval.
+    """
+
+    state: int
+    increment: int
+    resamples: int
+    least: int
+    tails: dict[int, float]
+
+
+def resampling(most: int) -> Resampling:
+    """How intervals over up to `most` units are computed."""
+    state = np.random.PCG64(_SEED).state["state"]
+    tails = {n: _expanded_tail(n) for n in range(MIN_FOR_INTERVAL, most + 1)}
+    return Resampling(state["state"], state["inc"], _RESAMPLES, MIN_FOR_INTERVAL, tails)
+
+
 def exp(x: float) -> float:
     """e to the x; infinity where that is beyond a float."""
     return math.exp(x) if x < 700 else math.inf

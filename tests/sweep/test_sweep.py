@@ -19,9 +19,12 @@ import pytest
 from bench.core.errors import BenchError
 from bench.measures.registry import load_run
 from bench.measures.windows.passes import Passes
-from bench.measures.windows.records import WindowRecord
+from bench.measures.windows.records import ExcerptRecord, WindowRecord
 from bench.measures.windows.runs import windows_of
+from bench.present.published_text import add_text
+from bench.records.describe import worked_minutes
 from bench.records.run import FILE_NAME, Run
+from bench.texts.prompts import EVALUATION, fixed_set
 from tests.conftest import Outcome
 
 RECIPES = ("IQ2_XXS", "DG-FULL-IQ2_XXS")
@@ -310,3 +313,17 @@ def test_default_model(bench: Callable[..., Outcome], tmp_path: Path) -> None:
     if os.uname().machine == "x86_64" and os.environ.get("BENCH_ISA", "avx2") == "avx2":
         assert said["identity"]["library"]["isa"] == "AVX2"
         assert not any("AVX512" in f for f in said["identity"]["library"]["features"])
+
+    # the text is on record; a run that is older than such texts is given it when it is published
+    run = load_run(tmp_path / "run")
+    [text] = run.of(ExcerptRecord)
+    assert len(text.pieces) == 1023 and "".join(text.pieces) in fixed_set(EVALUATION).text
+    assert not add_text(tmp_path / "run")
+    records = tmp_path / "run" / FILE_NAME
+    lines = records.read_text(encoding="utf-8").splitlines(keepends=True)
+    records.write_text("".join(line for line in lines if '"kind":"excerpt"' not in line), encoding="utf-8")
+    assert add_text(tmp_path / "run")
+    published = load_run(tmp_path / "run")
+    [again] = published.of(ExcerptRecord)
+    assert (again.window, again.pieces, again.kinds) == (text.window, text.pieces, text.kinds)
+    assert worked_minutes(published) == worked_minutes(run)

@@ -17,6 +17,7 @@ from bench.engine.memory import machine_memory
 from bench.engine.scoring import ReferenceLogits
 from bench.execute.content import Content
 from bench.measures.plan import File, Plan
+from bench.measures.windows.excerpt import excerpt, wants_excerpt
 from bench.measures.windows.jobs import MeasureJob
 from bench.measures.windows.records import FloorRecord, WindowRecord
 from bench.measures.windows.runs import windows_of
@@ -59,6 +60,7 @@ class Passes:
         The logits of one window lie on disk at a time, as float32, and are gone when its pass ends.
         """
         plan, work = self.plan, self.plan.work
+        self._keep_text(store, files[plan.reference])
         pending = self._pending(store.run, files)
         failures: Counter[str] = Counter()
         logits = work.executor.site.path(self._logits)
@@ -74,6 +76,16 @@ class Passes:
                     steps.done()
                 if names and windows_of(store.run).floor is None and logits.exists():
                     self._measure_floor(store, files[plan.reference], window)
+
+    def _keep_text(self, store: RunStore, reference: File) -> None:
+        """Put the text of a window on record, for pages; figures do without it."""
+        work = self.plan.work
+        if not wants_excerpt(store.run):
+            return
+        try:
+            store.append(excerpt(store.run, work.executor, reference.content, self.plan.stream.content))
+        except MeasurementError as e:
+            work.reporter.warn(f"the text of the page was not kept: {e}")
 
     def _has(self, run: Run, name: str, window: int) -> bool:
         """Whether a window is on record in full: a recipe's with the comparison, which it lacks if the reference failed."""

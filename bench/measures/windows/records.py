@@ -51,3 +51,15 @@ class FloorRecord(Record):
     ubatch: int
     result: WindowResult
     apart: Rows | None = None
+
+
+class ExcerptRecord(Record):
+    """The text of the scored tokens of one window, for pages that show where files differ: of the fixed prompts only.
+
+    pieces: what each token spells, in the text's order; kinds: (kind of prompt, number of tokens) one after the other.
+    """
+
+    kind: Literal["excerpt"] = "excerpt"
+    window: int
+    pieces: tuple[str, ...]
+    kinds: tuple[tuple[str, int], ...]

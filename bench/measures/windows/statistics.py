@@ -37,7 +37,7 @@ def perplexity(windows: Sequence[WindowResult]) -> Perplexity:
     tokens = sum(s.tokens for s in sums)
     mean = sum(s.nll for s in sums) / tokens
     variance = max(sum(s.squares for s in sums) / tokens - mean**2, 0.0)
-    by_window = _mean_nll(windows)
+    by_window = mean_nll(windows)
     log = mean_over_windows(by_window)
     se = math.sqrt(variance / (tokens - 1)) * exp(mean) if tokens > 1 else math.nan
     return Perplexity(replace(log.map(exp), value=exp(mean)), se, tokens, len(windows))
@@ -53,7 +53,8 @@ def perplexity_by_kind(windows: Sequence[WindowResult]) -> dict[str, float]:
     return {kind: exp(nll / tokens) for kind, (tokens, nll) in sorted(totals.items())}
 
 
-def _mean_nll(windows: Sequence[WindowResult]) -> NDArray[np.float64]:
+def mean_nll(windows: Sequence[WindowResult]) -> NDArray[np.float64]:
+    """Mean NLL of every window, in nats a token."""
     return np.array(
         [sum(s.nll for s in w.by_kind.values()) / sum(s.tokens for s in w.by_kind.values()) for w in windows]
     )
@@ -62,7 +63,7 @@ def _mean_nll(windows: Sequence[WindowResult]) -> NDArray[np.float64]:
 def perplexity_change(before: Sequence[WindowResult], after: Sequence[WindowResult]) -> Estimate:
     """Relative change of perplexity, PPL(after) / PPL(before) - 1, over the windows that both have, paired."""
     a, b = paired(before, after)
-    return mean_over_windows(_mean_nll(b) - _mean_nll(a)).map(lambda x: exp(x) - 1)
+    return mean_over_windows(mean_nll(b) - mean_nll(a)).map(lambda x: exp(x) - 1)
 
 
 #: Said of two files whose windows all have the same score.

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from html import escape
 
 from bench.core.errors import BenchError
+from bench.measures.named_points import POINT
 
-#: What a plot draws in its own black, white and greys, as the page has it in light and in dark.
+#: What a plot draws in its own black, white, greys and dark blue, as the page has it in light and in dark.
 _COLORS = {
     "#000000": "currentColor",
     "#ffffff": "none",
@@ -16,8 +17,11 @@ _COLORS = {
     "#999999": "var(--muted)",
     "#aaaaaa": "var(--muted)",
     "#dddddd": "var(--line)",
+    "#0072b2": "var(--blue)",  # names of points are written in it, which must be read on dark too
 }
 _FONTS = re.compile(r"'DejaVu Sans'(?:, (?:'[^']*'|sans-serif))*")
+#: A point that has a name (measures/plotting.py).
+_NAMED = re.compile(rf'<g id="{POINT}([^"]*)">')
 _POINTS_TO_PIXELS = 96 / 72
 
 
@@ -46,6 +50,7 @@ def inline_svg(svg: str, *, name: str, title: str) -> InlinePlot:
     body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)
     referred = set(re.findall(r'(?:href="#|url\(#)([^")]+)', body))
     prefix = f"plot-{name}-"
+    body, points = _NAMED.subn(r'<g class="point" role="img" aria-label="\1">', body)
     body = re.sub(r' id="([^"]+)"', lambda m: f' id="{prefix}{m[1]}"' if m[1] in referred else "", body)
     body = re.sub(r'(?:xlink:)?href="#', f'href="#{prefix}', body).replace("url(#", f"url(#{prefix}")
     body = body.replace("xlink:href", "href")
@@ -54,7 +59,7 @@ def inline_svg(svg: str, *, name: str, title: str) -> InlinePlot:
     body = _FONTS.sub("var(--sans)", body)
     body = re.sub(r"\s*\n\s*", " ", body).replace("> <", "><")
     head = (
-        f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-labelledby="{prefix}title" '
+        f'<svg viewBox="0 0 {width:g} {height:g}" role="{"group" if points else "img"}" aria-labelledby="{prefix}title" '
         f'xmlns="http://www.w3.org/2000/svg"><title id="{prefix}title">{escape(title)}</title>'
     )
     return InlinePlot(name, title, f"{head}{body.strip()}</svg>", round(width * _POINTS_TO_PIXELS))

@@ -1,35 +1,32 @@
-"""A run as one HTML file that asks nothing of the network, and an index of all published runs. Out of records.
+"""A run as one HTML file that asks nothing of the network, out of its records.
 
 The same records give the same bytes: no date but theirs stands in a page.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.core.errors import BenchError
 from bench.core.files import complete_or_absent
-from bench.core.formats import markdown
-from bench.measures.registry import all_measures, load_run
+from bench.measures.registry import all_measures
+from bench.measures.windows.apart import TOKENS_FILE
 from bench.present.notes import notes
 from bench.present.output import is_newer, write_outputs
+from bench.present.pages.data import page_data
 from bench.present.pages.inline_svg import InlinePlot, inline_svg
 from bench.present.pages.maps import TypeMap, legend, type_maps
+from bench.present.pages.rendering import heading, render
 from bench.present.pages.repeat import repeat
-from bench.present.pages.tables import Table, files_table, first_tables, folded_sections, of_table, page_sections
+from bench.present.pages.tables import files_table, first_tables, folded_sections, page_sections
+from bench.present.pages.text import LEVELS, why_no_text
 from bench.present.plots import plot_titles
 from bench.records.describe import about, reference_caveat
 from bench.records.run import FILE_NAME, Run
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 REPORT = "report.html"
-_TEMPLATES = Path(__file__).parent / "templates"
 #: The map of a model's sensitivity is measured apart from a run.
 _SENSITIVITY = {"sensitivity": "Sensitivity by layer and kind of tensor"}
 #: A list of more sentences than this is closed until it is opened.
@@ -48,29 +45,34 @@ class Said:
         return len(self.lines) > _FEW_SENTENCES
 
 
-def write_report(run: Run, directory: Path, *, only_if_older: bool = False) -> Path:
+def write_report(run: Run, directory: Path, *, only_if_older: bool = False, out: Path | None = None) -> Path:
     """Write RUN/report.html, after the run's plots where those are older than its records; returns its path.
 
-    only_if_older: leave it alone when it was made after the last record was.
+    only_if_older: leave it alone when it was made after the last record was. out: write it there instead; it then links none of
+    the run's files, which do not lie beside it.
 
     Raises BenchError for a run without files.
     """
     if not run.files:
         raise BenchError(f"{directory}: has no file on record, so there is nothing to report; run it first")
-    path = directory / REPORT
+    path = out or directory / REPORT
     if only_if_older and is_newer(path, directory / FILE_NAME):
         return path
     write_outputs(run, directory, only_if_older=True)
-    maps = type_maps(run)
-    page = _render(
+    maps, data = type_maps(run), page_data(run)
+    page = render(
         "report.html.jinja",
         {
             "title": f"Quantizations of {run.identity.model.name}",
             "caveat": reference_caveat(run),
-            "about": _labelled(about(run)),
+            "about": labelled(about(run)),
             "first": first_tables(run),
             "said": said(run),
             "all_files": files_table(run),
+            "data": data,
+            "beside": [] if out else _beside(directory),
+            "token_levels": LEVELS,
+            "why_no_text": why_no_text(run),
             "plots": _plots(directory, run.identity.model.name),
             "sections": page_sections(run),
             "folded": folded_sections(run),
@@ -84,21 +86,30 @@ def write_report(run: Run, directory: Path, *, only_if_older: bool = False) -> P
     return path
 
 
+#: Files of a run that its page links, with what they are.
+_BESIDE = {"CSV": "tables/full.csv", "tables": "tables/tables.md", "records": FILE_NAME, "tokens": TOKENS_FILE}
+
+
+def _beside(directory: Path) -> list[tuple[str, str]]:
+    """(what it is, address from the page) of the run's files that there are."""
+    return [(name, address) for name, address in _BESIDE.items() if (directory / address).is_file()]
+
+
 def said(run: Run) -> list[Said]:
     """What the figures allow to say, what is odd about them, and what a reader must know beside them."""
-    found = {"What differs by more than its uncertainty": _verdicts(run)}
+    found = {"What differs by more than its uncertainty": verdicts(run)}
     for measure in all_measures():  # several may use one heading
         found[measure.surprising] = [*found.get(measure.surprising, ()), *measure.surprises(run)]
     found |= {"Notes": notes(run)}
     return [Said(title, tuple(lines)) for title, lines in found.items() if lines]
 
 
-def _verdicts(run: Run) -> list[str]:
+def verdicts(run: Run) -> list[str]:
     """How many of the comparisons came out how."""
     return [v for m in all_measures() for v in m.verdicts(run)]
 
 
-def _labelled(lines: list[str]) -> list[tuple[str, str]]:
+def labelled(lines: list[str]) -> list[tuple[str, str]]:
     """(label, text) of lines that begin with their label."""
     return [(label, text) for label, _, text in (line.partition(": ") for line in lines)]
 
@@ -113,101 +124,6 @@ def _plots(directory: Path, model: str) -> list[InlinePlot]:
     titles = plot_titles() | _SENSITIVITY
     found = {n: p for n in titles if (p := directory / "plots" / f"{n}.svg").is_file()}
     for text in sorted(directory.absolute().parent.glob("*-sensitivity/sensitivity.md")):
-        if _heading(text) == f"Sensitivity of {model}" and (plot := text.with_suffix(".svg")).is_file():
+        if heading(text) == f"Sensitivity of {model}" and (plot := text.with_suffix(".svg")).is_file():
             found["sensitivity"] = plot
     return [inline_svg(found[n].read_text(encoding="utf-8"), name=n, title=titles[n]) for n in titles if n in found]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A published run in the index. name: of its directory; tables: its headline tables, frames: the same for Markdown."""
-
-    name: str
-    about: tuple[tuple[str, str], ...]
-    tables: tuple[Table, ...]
-    frames: tuple[pd.DataFrame, ...]
-    said: tuple[str, ...]
-    files: int
-
-
-@dataclass(frozen=True)
-class Other:
-    """Something published that is no run. path: of its text, beside the index."""
-
-    title: str
-    path: str
-
-
-def write_index(results: Path) -> list[Path]:
-    """Write index.html and README.md over all runs in `results`; returns their paths. Raises BenchError for a directory without runs."""
-    entries = [_entry(p.parent.name, load_run(p.parent)) for p in _published(results, FILE_NAME)]
-    if not entries:
-        raise BenchError(f"{results}: has no run in it; name the directory that the runs' directories are in")
-    others = [Other(_heading(p), p.relative_to(results).as_posix()) for p in _published(results, "*.md")]
-    texts = {
-        "index.html": _render("index.html.jinja", {"title": "Published runs", "entries": entries, "others": others}),
-        "README.md": _index_text(entries, others),
-    }
-    for name, text in texts.items():
-        with complete_or_absent(results / name) as partial:
-            partial.write_text(text, encoding="utf-8")
-    return [results / name for name in texts]
-
-
-def _published(results: Path, pattern: str) -> list[Path]:
-    """Files in directories of `results`, those of the user's own runs left out."""
-    return sorted(p for p in results.glob(f"*/{pattern}") if p.parent.name != "local")
-
-
-def _entry(name: str, run: Run) -> Entry:
-    shown = [t for m in all_measures() for t in m.summary_tables(run)]
-    return Entry(
-        name=name,
-        about=tuple(_labelled(about(run))),
-        tables=tuple(of_table(t) for t in shown),
-        frames=tuple(t.frame for t in shown),
-        said=tuple(_verdicts(run)),
-        files=len(run.files),
-    )
-
-
-def _heading(path: Path) -> str:
-    """The title of a Markdown file."""
-    first = path.read_text(encoding="utf-8").partition("\n")[0]
-    return first.removeprefix("# ") if first.startswith("# ") else path.parent.name
-
-
-def _index_text(entries: list[Entry], others: list[Other]) -> str:
-    parts = [
-        "# Published runs",
-        "Made by `nox -s publish` out of the records beside it; [index.html](index.html) is the same as a page.",
-    ]
-    for entry in entries:
-        base = entry.name
-        parts += [f"## {base}", "\n".join(f"- {label}: {text}" for label, text in entry.about)]
-        for shown, frame in zip(entry.tables, entry.frames, strict=True):
-            key = "\n".join(f"- {line}" for line in shown.key)
-            parts += [f"{shown.caption}:", markdown(frame), f"Key\n{key}"]
-        if entry.said:
-            parts.append("\n".join(f"- {line}" for line in entry.said))
-        parts.append(
-            f"All {entry.files} files: [report]({base}/{REPORT}), [tables]({base}/tables/tables.md), "
-            f"[CSV]({base}/tables/full.csv), [records]({base}/{FILE_NAME})"
-        )
-    if others:
-        parts += ["## Beside the runs", "\n".join(f"- [{o.title}]({o.path})" for o in others)]
-    return "\n\n".join(parts) + "\n"
-
-
-def _render(template: str, variables: Mapping[str, object]) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES, encoding="utf-8"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template(template).render(variables)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from bench.core.formats import MISSING
 from bench.measures import sections
 from bench.measures.registry import all_measures
 from bench.present.files import all_files, others
+from bench.records.resolution import resolution
 from bench.records.run import Run
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ _NUMBER = re.compile(r"^([+-]?(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?|inf))(M|G|s|%)?(?![
 _UNITS = {"M": 1e6, "G": 1e9, "%": 0.01}
 #: A table of more rows than this can be filtered.
 _FEW = 8
+#: Columns can be chosen of a table that has more.
+_NARROW = 6
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """columns: (title, aside); numeric: of every column; groups: what the rows can be chosen by beside their text, empty for nothing."""
+    """columns: (title, aside); numeric: of every column; groups: what the rows can be chosen by beside their text, empty for
+    nothing; untold: rows of files that the run's reference cannot judge."""
 
     name: str
     caption: str
@@ -47,10 +51,16 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     key: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    untold: frozenset[int] = frozenset()
 
     @property
     def filtered(self) -> bool:
         return len(self.rows) > _FEW
+
+    @property
+    def choosable(self) -> tuple[str, ...]:
+        """Titles of the columns that a reader may hide; none of a table that is narrow anyway."""
+        return tuple(title for title, _ in self.columns[1:]) if len(self.columns) > _NARROW else ()
 
 
 @dataclass(frozen=True)
@@ -77,8 +87,10 @@ def table(
     key: str = "",
     values: Mapping[str, Sequence[float]] | None = None,
     groups: Sequence[str] = (),
+    untold: Collection[str] = (),
 ) -> Table:
-    """A table of text for a page. values: numbers of columns to sort by; those of others are read off their text."""
+    """A table of text for a page. values: numbers of columns to sort by; those of others are read off their text; untold: names
+    in the first column that are files which the run's reference cannot judge."""
     columns = [str(c) for c in frame.columns]
     texts = {c: [str(x) for x in frame[c]] for c in columns}
     numbers = {
@@ -100,6 +112,7 @@ def table(
         rows=tuple(zip(*cells, strict=True)),
         key=key_lines(key),
         groups=tuple(groups) if len(set(groups)) > 1 else (),
+        untold=frozenset(i for i, name in enumerate(texts[columns[0]]) if name in untold) if columns else frozenset(),
     )
 
 
@@ -127,33 +140,40 @@ def key_lines(key: str) -> tuple[str, ...]:
     return tuple(line.removeprefix("- ") for line in key.splitlines() if line not in ("", "Key"))
 
 
-def of_section(section: sections.Section, families: Mapping[str, str]) -> Section:
-    """A measure's section as a page shows it. families: of every file, which its rows can be chosen by."""
-    return Section(section.title, section.name, tuple(of_table(t, families) for t in section.tables))
+def of_section(section: sections.Section, run: Run) -> Section:
+    """A measure's section as a page shows it, its rows to be chosen by the families of their files."""
+    return Section(section.title, section.name, tuple(of_table(t, run) for t in section.tables))
 
 
-def of_table(made: sections.Table, families: Mapping[str, str] | None = None) -> Table:
-    """A measure's table as a page shows it. families: of every file, where its rows are to be chosen by them."""
-    named = families is not None and "Recipe" in made.frame
-    groups = [families[r] for r in made.frame["Recipe"]] if families is not None and named else []
-    return table(made.name, made.caption, made.frame, key=made.page_key or made.key, values=made.values, groups=groups)
+def of_table(made: sections.Table, run: Run, *, by_family: bool = True) -> Table:
+    """A measure's table as a page shows it. by_family: whether its rows can be chosen by the families of their files."""
+    groups = [run.files[r].family for r in made.frame["Recipe"]] if by_family and "Recipe" in made.frame else []
+    key = made.page_key or made.key
+    return table(
+        made.name,
+        made.caption,
+        made.frame,
+        key=key,
+        values=made.values,
+        groups=groups,
+        untold=resolution(run).beyond,
+    )
 
 
 def page_sections(run: Run) -> list[Section]:
     """Every table but the first ones and the folded, in the order of a page."""
-    families = {n: f.family for n, f in run.files.items()}
     found: list[sections.Section] = []
     for measure in all_measures():
         own = [s for s in measure.headline(run) if not s.bare]
         own += sorted((s for s in measure.sections(run) if not s.folded), key=lambda s: s.place)
         found += own
-    return [of_section(s, families) for s in (*found, *others(run))]
+    return [of_section(s, run) for s in (*found, *others(run))]
 
 
 def first_tables(run: Run) -> list[Table]:
     """What a page begins with."""
     made = [s for m in all_measures() for s in m.headline(run) if s.bare]
-    return [of_table(t) for s in made for t in s.tables]
+    return [of_table(t, run, by_family=False) for s in made for t in s.tables]
 
 
 def folded_sections(run: Run) -> list[tuple[str, str, list[Section]]]:
@@ -163,11 +183,13 @@ def folded_sections(run: Run) -> list[tuple[str, str, list[Section]]]:
         parts = []
         for n, made in enumerate(section.tables):
             title = made.label or made.caption
-            parts.append(Section(title, f"{section.name}-{n}", (of_table(made),), quote=made.quote))
+            parts.append(
+                Section(title, f"{section.name}-{n}", (of_table(made, run, by_family=False),), quote=made.quote)
+            )
         found.append((section.title, section.name, parts))
     return found
 
 
 def files_table(run: Run) -> Table:
     """Every file with its family and all its columns, sorted by the numbers themselves."""
-    return of_table(all_files(run, everywhere=False), {n: f.family for n, f in run.files.items()})
+    return of_table(all_files(run, everywhere=False), run)

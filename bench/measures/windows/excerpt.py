@@ -1,0 +1,45 @@
+"""The text of one window as tokens, so that a page can show where in a text a file differs from the reference.
+
+Only the fixed prompts are put on record: a text of the user's may be no one else's business.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+import numpy as np
+
+from bench.engine.jobs import PiecesJob
+from bench.execute.content import Content
+from bench.execute.job import Executor
+from bench.measures.windows.records import ExcerptRecord
+from bench.records.run import Run
+from bench.texts.prompts import EVALUATION, identify
+from bench.texts.stream import TokenStream
+
+
+def wants_excerpt(run: Run) -> bool:
+    """Whether a run scores the fixed prompts and has no text of them on record."""
+    prompts = run.identity.prompts
+    if run.of(ExcerptRecord) or prompts.name != f"fixed {EVALUATION} prompts":
+        return False
+    return prompts.sha256 == identify(EVALUATION)[1]  # of another version of this program they may be others
+
+
+def excerpt(run: Run, executor: Executor, model: Content, stream: Content) -> ExcerptRecord:
+    """The scored half of the window that has the most kinds of prompts in it, the first of several such.
+
+    So the window is chosen by the text alone, before anything is scored.
+    """
+    length, found = run.identity.settings.window, TokenStream.load(executor.site.path(stream))
+    # targets: every token of the second half but its first (texts/prompts.py)
+    scored = {
+        window: slice(window * length + length // 2 + 1, (window + 1) * length)
+        for window in range(run.identity.windows)
+    }
+    window = max(scored, key=lambda w: (len(np.unique(found.kinds[scored[w]])), -w))
+    first, end = scored[window].start, scored[window].stop
+    job = PiecesJob(model=model, stream=stream, first=first, count=end - first)
+    named = (found.kind_names[k] for k in found.kinds[first:end])
+    kinds = tuple((kind, len(list(tokens))) for kind, tokens in groupby(named))
+    return ExcerptRecord(run=run.header.id, window=window, pieces=executor.do(job).pieces, kinds=kinds)
