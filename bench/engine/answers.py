@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from bench.engine.jobs import (
-    Buffers, LibraryJob, MemoryJob, Pace, PaceJob, PiecesJob, PiecesResult, TokenizeJob, TokenizeResult,
+    Buffers,
+    LibraryJob,
+    MemoryJob,
+    Pace,
+    PaceJob,
+    PiecesJob,
+    PiecesResult,
+    TokenizeJob,
+    TokenizeResult,
 )
 from bench.engine.llama import library
 from bench.engine.memory import reserved_buffers

@@ -17,7 +17,7 @@ from bench.present.card import CARD
 from bench.present.card_metadata import repository
 from bench.present.hub_names import file_names
 from bench.records.run import Run
-from bench.workbench.kept import Built, matrix_hash
+from bench.workbench.kept import Built
 
 
 def files_of(run: Run, cache: Path) -> dict[str, Path]:
@@ -59,7 +59,9 @@ def matrix_of(run: Run, cache: Path) -> Path | None:
 def given_matrix(run: Run, path: Path) -> Path:
     """A matrix of the user's. Raises BenchError for one that the published files were not made with."""
     wanted = {run.files[recipe].importance_sha256 for recipe in file_names(run)}
-    if matrix_hash(path) not in wanted:
+    if not path.is_file():
+        raise BenchError(f"--imatrix {path}: no such importance matrix; name the one that the files were made with")
+    if file_sha256(path) not in wanted:
         raise BenchError(
             f"--imatrix {path}: the files of this run were made with another importance matrix; give that one"
         )

@@ -7,8 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bench.choose.chooser import Resolved
-from bench.core.version import DISTRIBUTION, this_version
 from bench.core.errors import BenchError
+from bench.core.version import DISTRIBUTION, this_version
 from bench.engine.memory import ModelShape, shape_of
 from bench.engine.settings import LibraryInfo
 from bench.models.compared import FAMILY, Compared
