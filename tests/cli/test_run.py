@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from bench.cli import app as cli
+from bench.core.version import this_version
 from bench.engine.llama import Context, Model
 from bench.quantize import imatrix
 from bench.quantize.imatrix import Entry, ImportanceMatrix
@@ -615,7 +616,7 @@ def test_the_version_says_which_build_of_the_engine_is_in_use(bench: Callable[..
     done = bench("--version")
     assert done.code == 0, done.err
     program, engine = done.out.splitlines()
-    assert program == f"dynamicgate-bench {version('dynamicgate-bench')}"
+    assert program == f"dynamicgate-bench {this_version().version}"
     assert engine.startswith(f"engine: llama-cpp-python {version('llama-cpp-python')} (llama.cpp ")
     assert re.search(r", built for [A-Z]\S+$", engine)
 
