@@ -23,4 +23,8 @@ def _best(run: Run) -> list[str]:
     here = Situation((), (), machine_memory(), wishes=Wishes(prefer="quality"))
     quantized = [m for m in measured_files(run, {}, here, same_machine=True) if not m.is_reference]
     found = by_run(run, quantized, here).take if quantized else None
-    return [f"By the run, best quality that fits: {found.name} ({size(found.n_bytes)}). {found.why}"] if found else []
+    return (
+        [f"Of the quantized files that fit this machine, take {found.name} ({size(found.n_bytes)}). {found.why}"]
+        if found
+        else []
+    )

@@ -141,4 +141,7 @@ def test_advice_is_json_and_a_lead_before_tables() -> None:
 
 
 def test_findings_name_the_best_quantized_file_that_fits() -> None:
-    assert any(s.startswith("By the run, best quality that fits: Q8_0 (800.0M). ") for s in findings(measured_run()))
+    assert any(
+        s.startswith("Of the quantized files that fit this machine, take Q8_0 (800.0M). ")
+        for s in findings(measured_run())
+    )
