@@ -5,17 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.advise.fitting import usable
-from bench.advise.front import Measured, measured_files
-from bench.engine.memory import Memory, memory_needed
+import pandas as pd
+
+from bench.advise.measured import estimate
+from bench.advise.situation import usable
+from bench.engine.memory import memory_needed
 from bench.measures.windows import statistics as stats
 from bench.measures.windows.agreement import kl_change
 from bench.measures.windows.runs import windows_of
+from bench.measures.windows.tables import full_frame
 from bench.records.resolution import resolution
 from bench.records.run import Run
+from bench.statistics.estimates import Estimate
 
 #: Amounts of memory that machines have, in units of 10^9 bytes.
 _AMOUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+
+
+@dataclass(frozen=True)
+class Sized:
+    """A file of a run. memory: that it needs in use (memory_is_estimate), or else the peak of its measurement, bytes; kl,
+    ppl_change: against the reference, where it was compared."""
+
+    recipe: str
+    n_bytes: int
+    memory: int
+    memory_is_estimate: bool
+    kl: Estimate | None
+    ppl_change: Estimate | None
 
 
 @dataclass(frozen=True)
@@ -23,48 +40,54 @@ class ForMemory:
     """What to take of a run from an amount of memory on, in bytes. needs: memory of the file in use, bytes."""
 
     memory: int
-    file: Measured
+    file: Sized
     needs: int
 
 
-def files_with_memory(run: Run, context: int) -> tuple[Measured, ...]:
-    """The run's files, with the memory of their use at a context (tokens) where the record tells what it depends on."""
-    needs: dict[str, Memory] = {}
+def files_with_memory(run: Run, context: int) -> tuple[Sized, ...]:
+    """The run's files that were compared with a reference, with the memory of their use at a context (tokens) where the record
+    tells what it depends on. Random controls are left out: they are made to be beaten."""
     reference = run.files.get(run.reference or "")
-    if reference is not None and reference.shape is not None:
-        for name, file in run.files.items():
-            needs[name] = memory_needed(reference.shape, file.n_bytes, window=context)
-    return measured_files(run, needs, lambda _: "fits")
+    shape = reference.shape if reference else None
+    found = []
+    for row in full_frame(run).to_dict("records"):
+        name, n_bytes = str(row["recipe"]), int(row["bytes"])
+        kl, change = estimate(row, "kl"), estimate(row, "ppl_change_vs_reference")
+        if "random" in str(row["family"]) or pd.isna(row.get("peak_memory_bytes")) or not (kl or change):
+            continue
+        needed = memory_needed(shape, n_bytes, window=context).needed if shape else int(row["peak_memory_bytes"])
+        found.append(Sized(name, n_bytes, needed, shape is not None, kl, change))
+    return tuple(found)
 
 
-def best_by_memory(run: Run, files: Sequence[Measured]) -> tuple[ForMemory, ...]:
+def best_by_memory(run: Run, files: Sequence[Sized]) -> tuple[ForMemory, ...]:
     """The best of `files` for each amount of memory from which on it is, least memory first.
 
     Files that the reference cannot judge are left out. Of files between which no difference is shown it is the smallest.
     """
     beyond = resolution(run).beyond
-    judged = [f for f in files if f.memory is not None and f.recipe not in beyond and (f.kl or f.ppl_change)]
+    judged = [f for f in files if f.recipe not in beyond]
     found: list[ForMemory] = []
     for amount in (a * 10**9 for a in _AMOUNTS):
-        fitting = [f for f in judged if f.memory is not None and f.memory <= usable(amount)]
+        fitting = [f for f in judged if f.memory <= usable(amount)]
         if fitting and (best := _best(run, fitting)) not in [m.file for m in found]:
-            found.append(ForMemory(amount, best, best.memory or 0))
+            found.append(ForMemory(amount, best, best.memory))
     return tuple(found)
 
 
-def _best(run: Run, files: Sequence[Measured]) -> Measured:
+def _best(run: Run, files: Sequence[Sized]) -> Sized:
     """The one nearest to the reference, or the smallest that is not shown to be further from it."""
     nearest = min(files, key=_distance)
     alike = [f for f in files if f.n_bytes < nearest.n_bytes and not _is_worse(run, f, nearest)]
     return min(alike, key=lambda f: f.n_bytes, default=nearest)
 
 
-def _distance(file: Measured) -> float:
+def _distance(file: Sized) -> float:
     estimate = file.kl or file.ppl_change
     return estimate.value if estimate else float("inf")
 
 
-def _is_worse(run: Run, file: Measured, than: Measured) -> bool:
+def _is_worse(run: Run, file: Sized, than: Sized) -> bool:
     """Whether a file is shown to be further from the reference; without an interval its value decides."""
     a, b = windows_of(run).results(than.recipe) or [], windows_of(run).results(file.recipe) or []
     change = kl_change(a, b) or stats.perplexity_change(a, b)

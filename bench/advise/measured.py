@@ -87,8 +87,8 @@ def measured_files(
                 memory_is_estimate=needed is not None,
                 fit=fit(memory, here.machine),
                 perplexity=float(row["ppl"]),
-                ppl_change=_estimate(row, "ppl_change_vs_reference"),
-                kl=_estimate(row, "kl"),
+                ppl_change=estimate(row, "ppl_change_vs_reference"),
+                kl=estimate(row, "kl"),
                 speed=_measured_speed(results, run.identity.settings.generate)
                 if same_machine
                 else expected(here.limits, read_by(run, name), needed.kv_cache if needed else 0, int(row["bytes"])),
@@ -109,7 +109,8 @@ def _measured_speed(results: Sequence[WindowResult], generated: int) -> Speed | 
     return Speed(generated / (found.high or found.value), generated / (found.low or found.value), middle)
 
 
-def _estimate(row: Mapping[Any, Any], key: str) -> Estimate | None:
+def estimate(row: Mapping[Any, Any], key: str) -> Estimate | None:
+    """A figure of a row of full_frame with its interval; None where there is none."""
     value, low, high = (
         None if k not in row or pd.isna(row[k]) else float(row[k]) for k in (key, f"{key}_low", f"{key}_high")
     )

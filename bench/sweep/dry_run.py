@@ -9,6 +9,7 @@ from bench.measures.registry import load_run
 from bench.models.reference import default_path
 from bench.recipes.recipe import find_recipes
 from bench.records.run import FILE_NAME
+from bench.sweep.alone import without_recipes
 from bench.sweep.outline import Outline, directories, is_here, outline, refuse
 from bench.sweep.sweep import Sweep
 from bench.texts import prompts
@@ -26,6 +27,7 @@ def dry_run(options: Options, reporter: Reporter) -> Outline:
     Where the models are here it has all that the run itself would tell, with what is on record already; else what is known by the
     names. Raises BenchError for what makes the run impossible, as far as that shows.
     """
+    options = without_recipes(options, reporter)
     path = Path(options.model) if options.model else default_path(options.cache)
     if is_here(options) and path.stat().st_size < _SOON_HASHED:
         sweep = Sweep(options, reporter, tell=False)
