@@ -156,12 +156,12 @@ def on_run(run: Run, needs: Mapping[str, Memory], here: Situation, *, same_machi
     title = f"Files of {run.identity.model.name}, as measured"
     frame = pd.DataFrame(
         {
-            "File": [m.name for m in files],
+            "File": [m.recipe for m in files],
             "Size": [size(m.n_bytes) for m in files],
             "Memory": [size(m.memory) for m in files],
             "Here": [m.fit for m in files],
             "Tokens/s": [str(m.speed or MISSING) for m in files],
-            "KL": [told.marked(m.name, divergence_text(m.kl.value) if m.kl else MISSING) for m in files],
+            "KL": [told.marked(m.recipe, divergence_text(m.kl.value) if m.kl else MISSING) for m in files],
             "Worth its size": [f"no: {m.beaten_by}" if m.beaten_by else "yes" for m in files],
             "Δ PPL [95 %]": [with_interval(m.ppl_change, percent) if m.ppl_change else MISSING for m in files],
             "KL [95 %]": [with_interval(m.kl, divergence_text) if m.kl else MISSING for m in files],
@@ -179,10 +179,10 @@ def on_run(run: Run, needs: Mapping[str, Memory], here: Situation, *, same_machi
         f"Tokens/s: generated, {'measured by this run' if same_machine else 'expected'}",
         "KL, Δ PPL: against the reference; Worth its size: no means that the file that is named is no larger and shown to be better",
     ]
-    if mark := told.key(m.name for m in files):
+    if mark := told.key(m.recipe for m in files):
         key.append(mark.removeprefix("- "))
     notes = [_rule_held(run, here) if same_machine else _elsewhere(run)]
-    data = tuple(asdict(m) | {"is_reference": m.is_reference} for m in files)
+    data = tuple({"name": m.recipe} | asdict(m) | {"is_reference": m.is_reference} for m in files)
     context = here.wishes.context if needs else window
     found = by_run(run, files, here)
     shown = Shown(title, frame, tuple(key))

@@ -37,7 +37,7 @@ class Measured:
     beaten_by: the smallest file of at most its size that is shown to be better, None for a file of the front.
     """
 
-    name: str
+    recipe: str
     family: str
     n_bytes: int
     memory: int
@@ -55,12 +55,16 @@ class Measured:
         return self.family == "Reference"
 
     @property
+    def on_front(self) -> bool:
+        return self.beaten_by is None
+
+    @property
     def distance(self) -> tuple[bool, float]:
         """Smaller is better; the reference has none."""
         return not self.is_reference, self.kl.value if self.kl else self.perplexity
 
     def __str__(self) -> str:
-        return f"{self.name} ({size(self.n_bytes)})"
+        return f"{self.recipe} ({size(self.n_bytes)})"
 
 
 def measured_files(
@@ -80,7 +84,7 @@ def measured_files(
         memory = needed.needed if needed else int(row["peak_memory_bytes"])
         found.append(
             Measured(
-                name=name,
+                recipe=name,
                 family=str(row["family"]),
                 n_bytes=int(row["bytes"]),
                 memory=memory,
@@ -131,7 +135,7 @@ def worse(run: Run, better: Measured, file: Measured) -> bool:
         return False
     if better.is_reference or file.is_reference:
         return better.is_reference
-    a, b = _both(run, better.name, file.name)
+    a, b = _both(run, better.recipe, file.recipe)
     change = kl_change(a, b) or stats.perplexity_change(a, b)
     if change.has_interval:
         return change.value > 0 and bool(change.excludes(0))
@@ -140,7 +144,7 @@ def worse(run: Run, better: Measured, file: Measured) -> bool:
 
 def _beaten_by(run: Run, file: Measured, others: Sequence[Measured]) -> str | None:
     smaller = [m for m in others if m.n_bytes <= file.n_bytes and m != file and not m.is_reference]
-    return next((m.name for m in sorted(smaller, key=lambda m: m.n_bytes) if worse(run, m, file)), None)
+    return next((m.recipe for m in sorted(smaller, key=lambda m: m.n_bytes) if worse(run, m, file)), None)
 
 
 def by_run(run: Run, files: Sequence[Measured], here: Situation) -> Recommendation:
@@ -171,7 +175,7 @@ def by_run(run: Run, files: Sequence[Measured], here: Situation) -> Recommendati
 
 
 def _loss(run: Run, best: Measured, file: Measured) -> Estimate:
-    return stats.perplexity_change(*_both(run, best.name, file.name))
+    return stats.perplexity_change(*_both(run, best.recipe, file.recipe))
 
 
 def _fastest(run: Run, files: Sequence[Measured]) -> Measured:
@@ -186,7 +190,7 @@ def _fastest(run: Run, files: Sequence[Measured]) -> Measured:
 def _slower(run: Run, first: Measured, file: Measured) -> bool:
     if not (first.speed and first.speed.measured):
         return True  # expected: both follow from one rule, whose error they share
-    a, b = _both(run, first.name, file.name)
+    a, b = _both(run, first.recipe, file.recipe)
     pairs = [(x.generate_seconds, y.generate_seconds) for x, y in zip(a, b, strict=True)]
     ratios = mean_over_windows(np.array([np.log(y / x) for x, y in pairs if x and y]))
     return bool(ratios.excludes(0)) and ratios.value > 0
@@ -236,7 +240,7 @@ def _caveats(run: Run, take: Measured, best: Measured, level: Sequence[Measured]
         said.append(f"{told.sentence}. To compare these, measure with a model that was never quantized.")
     if take.fit == "tight":
         said.append("It fits only once other programs are closed.")
-    n = len(windows_of(run).results(take.name) or [])
+    n = len(windows_of(run).results(take.recipe) or [])
     if not mean_over_windows(np.zeros(n)).has_interval:
         said.append(
             f"The run has {n} windows, too few for intervals: this rests on differences that every window shows."
@@ -250,7 +254,7 @@ def _caveats(run: Run, take: Measured, best: Measured, level: Sequence[Measured]
 
 def _pick(m: Measured, why: str) -> Pick:
     speed = f"{m.speed} tokens/s ({'measured' if m.speed.measured else 'expected'})" if m.speed else None
-    return Pick(m.name, m.n_bytes, why, m.memory, m.fit, speed)
+    return Pick(m.recipe, m.n_bytes, why, m.memory, m.fit, speed)
 
 
 def _nothing(files: Sequence[Measured], here: Situation) -> str:
@@ -262,6 +266,6 @@ def _nothing(files: Sequence[Measured], here: Situation) -> str:
         return f"No file of the run has at most {most}: the smallest is {smallest}. Allow more with --max-size."
     least = min(files, key=lambda m: m.memory)
     return (
-        f"No file of the run fits: {least.name} needs {size(least.memory)} of memory; {room(here.machine)}. "
+        f"No file of the run fits: {least.recipe} needs {size(least.memory)} of memory; {room(here.machine)}. "
         "Close other programs, or take a smaller model."
     )

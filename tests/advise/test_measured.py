@@ -54,10 +54,10 @@ def advised(run: Run, situation: Situation) -> Recommendation:
 
 def test_the_front_has_no_file_that_a_smaller_one_beats() -> None:
     files = measured_files(measured_run(), {}, here(), same_machine=True)
-    assert {m.name: m.beaten_by for m in files} == {
+    assert {m.recipe: m.beaten_by for m in files} == {
         "F16": None, "Q8_0": None, "Q4_0": "Q4_K_M", "Q4_K_M": None, "IQ2_S": None,
     }  # fmt: skip
-    assert next(m.name for m in files) == "F16"  # largest first
+    assert next(m.recipe for m in files) == "F16"  # largest first
 
 
 def test_the_smallest_file_that_costs_almost_nothing_is_taken() -> None:
