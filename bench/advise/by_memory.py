@@ -75,6 +75,13 @@ def best_by_memory(run: Run, files: Sequence[Sized]) -> tuple[ForMemory, ...]:
     return tuple(found)
 
 
+def worth_their_size(run: Run, files: Sequence[Sized]) -> list[str]:
+    """Recipes of the files that are not shown to be further from the reference than a file of at most their size."""
+    return [
+        f.recipe for f in files if not any(_is_worse(run, f, s) for s in files if s is not f and s.n_bytes <= f.n_bytes)
+    ]
+
+
 def _best(run: Run, files: Sequence[Sized]) -> Sized:
     """The one nearest to the reference, or the smallest that is not shown to be further from it."""
     nearest = min(files, key=_distance)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.advise.by_memory import ForMemory, best_by_memory, files_with_memory
+from bench.advise.by_memory import ForMemory, best_by_memory, files_with_memory, worth_their_size
 from bench.core.errors import BenchError
 from bench.core.files import complete_or_absent
 from bench.core.formats import MISSING, divergence_text, percent, size
@@ -268,7 +268,7 @@ def _fitting(run: Run, data: ModelCardData, chosen: Sequence[ForMemory], variabl
     names = file_names(run)
     context = variables["context"]
     assert isinstance(context, int)
-    worth = [f.recipe for f in files_with_memory(run, context) if f.on_front]
+    worth = worth_their_size(run, files_with_memory(run, context))
     text = ""
     for listed in (names, worth, [c.file.recipe for c in chosen]):
         shown = [n for n in names if n in listed]
