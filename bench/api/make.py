@@ -50,11 +50,11 @@ def run(
     """Build, score and time recipes beside a reference, as `dynamicgate-bench run` does, and return the run.
 
     It is resumed where it stopped, and records, tables and plots lie in its directory, as after the command; `bench.load_run`
-    finds it there again. Progress is told on standard error.
+    finds it there again. Progress is reported on standard error.
 
     recipes: names or paths of recipe files, "IQ2_XXS,DG-IQ2_XXS" or a list; None for the suite `dynamicgate`. model: a GGUF file,
     hf:owner/repo:file, a checkpoint; None for the default model. windows: how many to score, None for 8. window: tokens in one.
-    out: the run's directory, None for results/local/MODEL-ID. compare: files of others to measure beside the recipes.
+    out: the run's directory, None for results/local/MODEL-ID. compare: third-party files to measure beside the recipes.
     quiet: tell of warnings only. measures: what other measures are asked for, by the names of their options:
     propagation=True, samples=40, kinds=["fim", "chat"]. The others are the command's options of the same names.
 

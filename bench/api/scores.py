@@ -54,7 +54,7 @@ class Score:
         found = self._scored.change(other._scored)
         if found is None:
             raise BenchError(
-                f"{self.file} and {other.file}: were not scored on the same tokens, so they do not compare; score both on the "
+                f"{self.file} and {other.file}: were not scored on the same tokens, so they are not comparable; score both on the "
                 "same text, with models of one tokenizer"
             )
         return found

@@ -44,7 +44,7 @@ def check(
     """Whether quality, size or speed of a run are worse than a baseline's, beyond their uncertainty and a limit.
 
     The engine may be another one, and so may the machine, which leaves the speed out. Exit code 0: nothing is worse; 1: something is, or
-    a recipe that the run was asked for is missing; 2: the runs do not compare.
+    a recipe that the run was asked for is missing; 2: the runs are not comparable.
     """
     from bench.cli.shown import print_table
     from bench.measures.registry import load_run

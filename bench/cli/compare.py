@@ -18,7 +18,7 @@ def compare(
     run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="Directory of another run of the same thing.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Paired differences between two runs, recipe by recipe; refused, with the reasons, when they do not compare.
+    """Paired differences between two runs, recipe by recipe; refused, with the reasons, when they are not comparable.
 
     Runs of different machines compare in all but speed, if both used the same build of the engine.
     """

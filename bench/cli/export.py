@@ -30,7 +30,9 @@ def export(
             help="parquet or csv (raw numbers), md or latex (text with intervals) [default: as --out ends, else md].",
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="File to write to [default: standard output].")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="File to write to [default: standard output].")
+    ] = None,
     benchmark_json: Annotated[
         Path | None,
         typer.Option(

@@ -31,7 +31,9 @@ def history(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Where the plot goes, without suffix [default: results/local/history/FIGURE]."),
+        typer.Option(
+            "--out", metavar="PATH", help="Where the plot goes, without suffix [default: results/local/history/FIGURE]."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -135,7 +135,7 @@ def diff(
     options: Options,
     as_json: JsonOption = False,
 ) -> None:
-    """Where the types that two recipes give a model differ, with both sizes. Exit code 1 when they do, as diff has it."""
+    """Where the types that two recipes give a model differ, with both sizes. Exit code 1 when they do, like diff."""
     from bench.choose.on_request import show_recipe
     from bench.core.progress import Reporter
     from bench.recipes.words import Layers
@@ -157,7 +157,7 @@ def diff(
 
 @app.command(short_help="Whether a recipe file is one, without a model.")
 def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="A recipe in TOML.")]) -> None:
-    """Check a recipe file: its keys, types, layers and patterns. Whether its rules find tensors, `recipe show` tells."""
+    """Check a recipe file: its keys, types, layers and patterns. `recipe show` says whether its rules find tensors."""
     from bench.recipes.files import read_recipe_file
     from bench.recipes.recipe import find_recipe
 

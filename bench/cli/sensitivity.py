@@ -28,7 +28,7 @@ def sensitivity(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure what the type of each tensor does to the model's output: what DG and auto recipes are chosen by.
+    """Measure what the type of each tensor does to the model's output. DG and auto recipes are chosen by these figures.
 
     Each tensor is quantized alone, in memory; the KL divergence from the reference is measured on calibration text, and
     compared with what the weighted error of the weights predicts. An interrupted measurement goes on with the same command.

@@ -1,1 +1,1 @@
-"""Where models come from: the package index, the hub, checkpoints, files of others."""
+"""Where models come from: the package index, the hub, checkpoints, third-party files."""

@@ -44,7 +44,7 @@ class Compared:
 def compared_files(named: Sequence[str], reference: Reference, cache: Path, reporter: Reporter) -> list[Compared]:
     """The files that `--compare` names. Raises BenchError for one that is no model or reads text as other tokens.
 
-    Of several that one name stands for, those that do not compare are left out with a warning.
+    Of several that one name stands for, those that are not comparable are left out with a warning.
     """
     found: dict[str, Compared] = {}
     tokens = _tokens(reference.path)

@@ -78,7 +78,7 @@ def check(
 
     recipes: those to check, of which none may be missing in the run [default: all of the baseline that were asked of the run].
     timed, baseline_timed: where their times are read from [default: the runs themselves], see windows/rounds.py.
-    Raises BenchError, with every field that differs, when the runs do not compare, and for a recipe that the baseline lacks.
+    Raises BenchError, with every field that differs, when the runs are not comparable, and for a recipe that the baseline lacks.
     """
     asked = None if recipes is None else _named(recipes, baseline)
     different = baseline.identity.differences(run.identity)

@@ -1,4 +1,4 @@
-"""Two runs side by side: refused when their figures do not compare, paired window by window when they do.
+"""Two runs side by side: refused when their figures are not comparable, paired window by window when they do.
 
 Scores are the same on every machine with the same build of the engine, so runs of different machines compare but for speed.
 """
@@ -77,7 +77,7 @@ def comparison_notes(a: Run, b: Run, table: pd.DataFrame) -> list[str]:
 @dataclass(frozen=True)
 class Change:
     """How a recipe of run B differs from that of run A. ppl: ratio - 1; kl: nats, None without a reference; bytes: ratio - 1;
-    time: ratio of the times relative to the reference's, None where they do not compare."""
+    time: ratio of the times relative to the reference's, None where they are not comparable."""
 
     recipe: str
     ppl: Estimate
@@ -91,7 +91,7 @@ def changes(a: Run, b: Run) -> list[Change]:
     """Every recipe of both runs, paired by window.
 
     Timings of two runs are not interleaved, so a recipe's are taken relative to the reference's of the same pass: what
-    the machine as a whole did between the runs cancels out. Raises BenchError for runs that do not compare.
+    the machine as a whole did between the runs cancels out. Raises BenchError for runs that are not comparable.
     """
     check_comparable(a, b)
     timed = same_machine(a, b)

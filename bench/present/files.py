@@ -75,7 +75,7 @@ def others(run: Run) -> list[Section]:
     """The files that were not built here; empty without any."""
     frame = others_table(run)
     table = Table("others-table", "Files that were not built here", frame)
-    return [Section("Files of others", "others", (table,))] if len(frame) else []
+    return [Section("Third-party files", "others", (table,))] if len(frame) else []
 
 
 def tensor_rows(types: Mapping[str, str], replaced: Mapping[str, tuple[str, str]]) -> list[dict[str, object]]:
@@ -115,5 +115,5 @@ TYPES = Columns(
 )
 FRAMES = (
     Frame("types", _types, columns=TYPES, attribute="types"),
-    Frame("others", others_table, others_table, "files of others: run with --compare"),
+    Frame("others", others_table, others_table, "third-party files: run with --compare"),
 )

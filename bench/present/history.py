@@ -149,7 +149,7 @@ def find_runs(directory: Path) -> list[Path]:
 
 
 def history(runs: Sequence[tuple[str, Run]], figure: str, recipes: Sequence[str] = ()) -> History:
-    """A figure of recipes over runs, told apart where they do not compare.
+    """A figure of recipes over runs, told apart where they are not comparable.
 
     runs: with their names, in any order; recipes: all of them unless told. Raises BenchError for a figure or a recipe that no
     run has.

@@ -14,7 +14,7 @@ from bench.records.run import Run
 def file_names(run: Run) -> dict[str, str]:
     """{recipe: name of its file in the repository}, smallest file first: MODEL-TYPE.gguf, MODEL-TYPE_KIND.gguf.
 
-    The reference is not quantized, random controls are of use to nobody, and files of others are theirs to publish.
+    The reference is not quantized, random controls are of use to nobody, and third-party files are theirs to publish.
     Raises BenchError where two files would have one name.
     """
     left_out = ("Reference", compared.FAMILY)

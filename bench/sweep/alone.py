@@ -1,4 +1,4 @@
-"""A run without recipes: files of others alone."""
+"""A run without recipes: third-party files alone."""
 
 from __future__ import annotations
 
@@ -29,9 +29,7 @@ def without_recipes(options: Options, reporter: Reporter) -> Options:
         return options
     files = {single: _bytes(single) for named in options.compare for single in model_names(named)}
     largest = max(files, key=lambda name: files[name])
-    reporter.say(
-        f"Without recipes and without --model: the largest file, {largest}, is what the others are compared with"
-    )
+    reporter.say(f"No --model is named, so the files are compared with the largest of them, {largest}")
     others = tuple(name for name in files if name != largest)
     return replace(options, model=largest, allow_quantized=True, compare=others)
 

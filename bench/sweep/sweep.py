@@ -148,7 +148,7 @@ class Sweep:
         return next(iter(self.work.reference.info.weights_by_type))
 
     def _names(self) -> Iterator[str]:
-        """What this sweep measures: the reference, the recipes, the files of others."""
+        """What this sweep measures: the reference, the recipes, the third-party files."""
         yield self.reference_label
         yield from (r.name for r in self.recipes if r.name != self.reference_label)
         yield from self.compared
@@ -203,7 +203,7 @@ class Sweep:
         return bool(self.pending(run)) or any(f.recipe in self.plan.names for f in run.failures)
 
     def _replaced(self, run: Run) -> set[str]:
-        """Files of others that have another content now than the ones on record under their names."""
+        """Third-party files that have another content now than the ones on record under their names."""
         return {n for n, c in self.compared.items() if n in run.files and run.files[n].sha256 != c.file.sha256}
 
     def _changed(self, run: Run) -> list[str]:

@@ -37,7 +37,7 @@ class Options:
     compare: tuple[str, ...] = option(
         (),
         "--compare",
-        "Also measure these files of others, beside the recipes: a GGUF file or 'hf:owner/repo:*.gguf'. May be given several times.",
+        "Also measure these third-party files, beside the recipes: a GGUF file or 'hf:owner/repo:*.gguf'. May be given several times.",
         many=True,
         panel=MODEL,
         metavar="FILE",

@@ -1,4 +1,4 @@
-"""Files of others beside the recipes, from this machine and from a hub, and what a header says of them."""
+"""Third-party files beside the recipes, from this machine and from a hub, and what a header says of them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_beside_the_recipes(bench: Callable[..., Outcome], files: Path, text: Pa
     ]
     assert theirs.told == {"made by": "somebody", "importance matrix": "tiny.dat"} and theirs.base == "Q8_0"
     tables = (tmp_path / "run" / "tables" / "tables.md").read_text()
-    assert "## Files of others" in tables and "made by: somebody; importance matrix: tiny.dat" in tables
+    assert "## Third-party files" in tables and "made by: somebody; importance matrix: tiny.dat" in tables
     assert "| file:Q8_0 |    Q8_0 |" in tables  # paired with the standard of the same name
 
 

@@ -21,7 +21,7 @@ from bench.statistics.verdicts import verdict, with_interval
 FIM_KEY = """\
 Key
 - Infill problems: {n} pieces of code with a gap; the model is given what precedes and follows it, in the order prefix, suffix, middle
-- PPL: perplexity of what belongs into the gap; vs reference: its change on the same problems; KL: mean divergence from the reference, nats
+- PPL: perplexity of the text that belongs into the gap; vs reference: its change on the same problems; KL: mean divergence from the reference, nats
 - Exact: share of gaps that greedy completion fills to the letter (blanks at the ends aside), Wilson's interval; Similarity: one minus edit distance over the longer length, mean over problems
 - A completion stops at the model's own end, at the end of the line for a gap within a line, and where the line after the gap begins for a gap of lines, and after 64 or 192 tokens (more for longer gaps)
 - Intervals (95 %) come from resampling problems"""

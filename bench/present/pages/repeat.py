@@ -98,7 +98,7 @@ def command(run: Run) -> str:
     recipes = [n for n, f in run.files.items() if f.family not in ("Reference", COMPARED)]
     if recipes and set(recipes) != set(DEFAULT_RECIPES):
         asked += ["--recipes", ",".join(recipes)]
-    if not recipes and reference:  # files of others only
+    if not recipes and reference:  # third-party files only
         asked += ["--recipes", run.reference or ""]
     for file in run.files.values():
         if file.family == COMPARED:
