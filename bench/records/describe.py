@@ -23,8 +23,7 @@ def about(run: Run) -> list[str]:
         f"Model: {i.model.name} ({weights}). {i.model.description or ''}".strip(),
         *([f"Fetched from: {reference.origin}"] if reference and reference.origin else []),
         f"Text: {i.prompts.name}, {windows_text(run)}. Importance matrix: {_importance(run)}.",
-        f"Machine: {i.machine}; {i.settings.threads} threads, {i.library.isa} kernels, "
-        f"llama-cpp-python {i.library.binding}.",
+        f"Machine: {i.machine}; {_threads(run)}, {i.library.isa} kernels, llama-cpp-python {i.library.binding}.",
     ]
     if run.records:
         started = datetime.fromisoformat(run.header.started)
@@ -97,6 +96,11 @@ def _add(found: dict[str, float], began: StageRecord, end: str) -> None:
     found[began.stage] = found.get(began.stage, 0.0) + seconds / 60
 
 
+def _threads(run: Run) -> str:
+    n = run.identity.settings.threads
+    return f"{n} thread{'s' if n > 1 else ''}"
+
+
 def _importance(run: Run) -> str:
     importance = run.identity.importance
     if importance is None:
@@ -111,7 +115,7 @@ def minutes_text(run: Run) -> str:
         return "The records of this run do not tell when its stages began."
     longest = sorted(stages.items(), key=lambda item: -item[1])
     parts = [f"{stage[0].lower() + stage[1:]} {_minutes(minutes)}" for stage, minutes in longest if minutes >= _SHORT]
-    took = f"With the engine in place it took {_minutes(total)} on {i.machine} with {i.settings.threads} threads."
+    took = f"With the engine in place it took {_minutes(total)} on {i.machine} with {_threads(run)}."
     return f"{took} Of these: {', '.join(parts)}." if parts else took
 
 

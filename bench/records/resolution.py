@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from bench.core.formats import MISSING
 from bench.gguf_files.info import UNQUANTIZED
 from bench.records.record import FileRecord
 from bench.records.run import Run
@@ -46,7 +47,7 @@ class Resolution:
 
     def marked(self, name: str, figure: str) -> str:
         """A figure of a file as a table shows it: with the mark where the reference cannot judge the file."""
-        return f"{figure} {MARK}" if name in self.beyond else figure
+        return f"{figure} {MARK}" if name in self.beyond and figure != MISSING else figure
 
     def key(self, names: Iterable[str]) -> str:
         """A line for the key of a table with these files; empty when none of them is marked."""

@@ -127,9 +127,11 @@ def _floor(run: Run) -> list[str]:
     kl, floor = floor_kl(run), windows_of(run).floor
     if kl is None or floor is None:
         return []
+    same = "is equal to the last digit" if kl == 0 else f"differs by a mean KL divergence of {kl:.1e}"
+    below = "" if kl == 0 else "; nothing below that is a recipe's doing"
+    threads = f"{floor.threads} thread{'s' if floor.threads > 1 else ''}"
     return [
-        f"Measurement floor: the reference against itself with {floor.threads} thread{'s' if floor.threads > 1 else ''} and batches of {floor.ubatch} differs by a "
-        f"mean KL divergence of {kl:.1e} over one window; nothing below that is a recipe's doing"
+        f"Measurement floor: the reference against itself with {threads} and batches of {floor.ubatch} {same} over one window{below}"
     ]
 
 
