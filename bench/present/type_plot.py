@@ -23,6 +23,8 @@ def draw(run: Run) -> dict[str, Figure]:
     if found is None:
         return {}
     layers = [Layers.of(file.types) for file in found]
+    if not all(of.rows for of in layers):
+        return {}
     rows = max(len(of.rows) for of in layers)
     with plt.rc_context(RC | {"axes.grid": False}):
         figure, panels = new_figure(2.2 + 2 * 0.25 * rows, 2)

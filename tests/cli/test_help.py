@@ -41,7 +41,10 @@ def test_every_option_with_a_value_says_what_it_is() -> None:
     for command in commands(get_command(app)):
         for option in command.params:  # type: ignore[attr-defined]
             if option.param_type_name == "option" and not option.is_flag:
-                assert re.fullmatch(r"[A-Z][A-Z/.,-]*|[a-z0-9]+(\|[a-z0-9]+)+", option.metavar), (command, option.name)
+                assert re.fullmatch(r"[A-Z][A-Z/.,-]*(\[,[A-Z]+\.\.\.\])?|[a-z0-9]+(\|[a-z0-9]+)+", option.metavar), (
+                    command,
+                    option.name,
+                )
 
 
 @pytest.mark.parametrize(("terminal", "widest"), [(60, 60), (80, 80), (110, 110), (300, 120)])
