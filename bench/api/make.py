@@ -196,7 +196,7 @@ def _asked(given: dict[str, object]) -> dict[str, Any]:
         many = isinstance(value, Iterable) and not isinstance(value, str)
         default = next(f.default for f in fields(types[known[option]]) if f.name == option)
         tuple_wanted = isinstance(default, tuple)
-        asked[known[option]][option] = tuple(value) if many else (value,) if tuple_wanted else value  # type: ignore[arg-type]
+        asked[known[option]][option] = _several(value) if tuple_wanted else tuple(value) if many else value  # type: ignore[arg-type]
     for name, values in asked.items():
         _check_ranges(types[name], values)
     return {name: types[name](**values) for name, values in asked.items()}

@@ -68,10 +68,13 @@ def card(
     from bench.models.reference import named_reference
     from bench.present.card import Given, write_card
     from bench.present.card_metadata import given_languages
+    from bench.records.run import FILE_NAME
     from bench.present.card_upload import files_of, given_matrix, listing, matrix_of, send, to_send
 
     if upload and not repo:
         raise BenchError("--upload: which repository? name it with --repo OWNER/NAME")
+    if run.name == FILE_NAME:
+        run = run.parent
     kept, found, reporter = cache_directory(cache), load_run(run), Reporter()
     files = files_of(found, kept) if upload else {}
     given = Given(

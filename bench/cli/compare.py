@@ -20,17 +20,17 @@ def compare(
 ) -> None:
     """Paired differences between two runs, recipe by recipe; refused, with the reasons, when they are not comparable.
 
-    Runs of different machines compare in all but speed, if both used the same build of the engine.
+    Runs of different machines are compared in all but speed, if both used the same build of the engine.
     """
     from bench.cli.shown import print_table
     from bench.measures.registry import load_run
-    from bench.present.compare import comparison_notes, comparison_table
+    from bench.present.compare import comparison_frame, comparison_notes, comparison_table
 
     a, b = load_run(run_a), load_run(run_b)
-    table = comparison_table(a, b)
     if as_json:
-        print_json(table.to_dict("records"))
+        print_json(comparison_frame(a, b).to_dict("records"))
     else:
+        table = comparison_table(a, b)
         print(f"A: {run_a}\nB: {run_b}\n")
         print_table(table)
         print("".join(f"\n- {said}" for said in comparison_notes(a, b, table)))

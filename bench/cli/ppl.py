@@ -60,4 +60,4 @@ def ppl(
         print_json(compared_json(scored))
     else:
         print_table(compared_table(scored))
-        print(f"\n{compared_key(scored[0])}")
+        print(f"\n{compared_key(scored)}")

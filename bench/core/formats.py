@@ -55,6 +55,11 @@ def share(value: float) -> str:
     return f"{100 * value:.1f}%"
 
 
+def in_one_line(text: str) -> str:
+    """A text from elsewhere without its line breaks: for a line of a table, a page or a script."""
+    return " ".join(text.split())
+
+
 def markdown(table: pd.DataFrame, *, text: str | None = None) -> str:
     """A Markdown table whose columns also line up as plain text: first column left, others right.
 

@@ -177,7 +177,7 @@ def first_keys(data: bytes) -> dict[str, object]:
                 _, length = struct.unpack_from("<IQ", data, cursor.at)
                 found[key] = ArrayLength(length)
             found[key] = cursor.value(kind)
-    except struct.error:  # cut off here
+    except (struct.error, ValueError, OverflowError, RecursionError):  # cut off here, or damaged
         pass
     return found
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from bench.core.errors import BenchError
+from bench.core.formats import in_one_line
 from bench.gguf_files.details import ModelDetails, model_details
 from bench.gguf_files.header import ArrayLength, read_header
 
@@ -105,7 +106,8 @@ def inspect(path: Path) -> ModelInfo:
         path=path.absolute(),  # not resolved: in the hub's cache a link bears the file's name
         n_bytes=path.stat().st_size,
         architecture=architecture,
-        name=str(metadata.get("general.name", path.stem)),
+        # in one line: it goes into tables, pages and scripts
+        name=in_one_line(str(metadata.get("general.name", ""))) or path.stem,
         description=_text(metadata.get("general.description")),
         n_layers=_number(metadata.get(f"{architecture}.block_count")),
         context_length=_number(metadata.get(f"{architecture}.context_length")),

@@ -150,7 +150,8 @@ def _error_bars(rows: pd.DataFrame, column: str) -> list[pd.Series] | None:
     low, high = f"{column}_low", f"{column}_high"
     if low not in rows or not rows[low].notna().all():
         return None
-    return [rows[column] - rows[low], rows[high] - rows[column]]
+    # resampled ends of no spread may miss their value by rounding
+    return [(rows[column] - rows[low]).clip(lower=0), (rows[high] - rows[column]).clip(lower=0)]
 
 
 def front_of(frame: pd.DataFrame, y: str, *, x: str = "x", more_is_better: bool = False) -> pd.DataFrame:

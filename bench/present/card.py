@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from bench.advise.by_memory import ForMemory, best_by_memory, files_with_memory, worth_their_size
 from bench.core.errors import BenchError
 from bench.core.files import complete_or_absent
-from bench.core.formats import MISSING, divergence_text, percent, size
+from bench.core.formats import MISSING, divergence_text, in_one_line, percent, size
 from bench.gguf_files.details import ModelDetails
 from bench.gguf_files.info import ModelInfo
 from bench.measures.registry import all_measures
@@ -25,7 +25,7 @@ from bench.present.card_metadata import base_model_of, card_data, languages, rep
 from bench.present.card_prompt import prompt_format
 from bench.present.card_recipes import SCRIPT, commands, recipe_files, reference_name
 from bench.present.files import file_columns
-from bench.present.hub_names import file_names, sharing
+from bench.present.hub_names import file_names, model_label, sharing
 from bench.present.pages.repeat import command
 from bench.present.plots import plot_titles
 from bench.recipes.labels import plain
@@ -33,7 +33,7 @@ from bench.recipes.words import Layers
 from bench.records.describe import about, reference_caveat
 from bench.records.resolution import resolution
 from bench.records.run import FILE_NAME, Run
-from bench.statistics.estimates import Estimate
+
 from bench.statistics.verdicts import with_interval
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def write_card(run: Run, directory: Path, out: Path, given: Given) -> Written:
     owner = repository(given.repo, "--repo").partition("/")[0] if given.repo else None
     chosen = _chosen(run, details)
     data = card_data(run, details, base_model, given.quantized_by or owner, {c.file.recipe for c in chosen})
-    matrix = f"{plain(run.identity.model.name)}-imatrix{given.matrix.suffix}" if given.matrix else None
+    matrix = f"{model_label(run)}-imatrix{given.matrix.suffix}" if given.matrix else None
     plots = _copy_outputs(run, directory, out)
     recipes = recipe_files(run, matrix)
     for name, text in recipes.items():
@@ -183,8 +183,7 @@ def _copy_outputs(run: Run, directory: Path, out: Path) -> list[tuple[str, str]]
         if not all(m.is_file() and m.stat().st_mtime >= recorded for m in made):
             source = Path(scratch)
             write_report(run, source)
-        with complete_or_absent(out / REPORT) as partial:
-            shutil.copyfile(source / REPORT, partial)
+        write_report(run, source, out=out / REPORT)  # which links no files of the run: they do not lie beside the card
         for name, title in plot_titles().items():
             if (plot := source / "plots" / f"{name}.png").is_file():
                 with complete_or_absent(out / "plots" / plot.name) as partial:
@@ -212,8 +211,8 @@ def _variables(
         if not run.files[recipe].family.startswith("Standard"):
             families.setdefault(run.files[recipe].family, run.files[recipe].description)
     return {
-        "model": " ".join(i.model.name.split()),
-        "tag": plain(i.model.name).lower(),
+        "model": in_one_line(i.model.name),
+        "tag": model_label(run).lower(),
         "base_model": data.base_model,
         "quantized_by": data.get("quantized_by"),
         "caveat": reference_caveat(run),
@@ -236,7 +235,6 @@ def _variables(
         "infill": "infill" in {a for m in all_measures() for a in m.abilities(run)},
         "matrix": matrix,
         "importance": i.importance,
-        "binding": i.library.binding,
         "reference": (reference_name(run), i.model.sha256),
         "commands": [made[r] for r in dict.fromkeys([*(c.file.recipe for c in chosen), best])],
         "words": Layers.of(run.files[best].types).words(),
@@ -254,12 +252,13 @@ def _quality(chosen: ForMemory) -> str:
     """Distance from the reference, with its interval."""
     if chosen.file.kl:
         return f"KL {with_interval(chosen.file.kl, divergence_text)}"
-    return f"perplexity {with_interval(chosen.file.ppl_change or Estimate(0.0), percent)}"
+    assert chosen.file.ppl_change is not None  # files that were not compared are not chosen
+    return f"perplexity {with_interval(chosen.file.ppl_change, percent)}"
 
 
 def _link(run: Run, name: str) -> str:
     """A file by what tells it from the others."""
-    label = name.removeprefix(f"{plain(run.identity.model.name)}-").removesuffix(".gguf")
+    label = name.removeprefix(f"{model_label(run)}-").removesuffix(".gguf")
     return f"[{label}]({name})"
 
 
@@ -268,9 +267,9 @@ def _fitting(run: Run, data: ModelCardData, chosen: Sequence[ForMemory], variabl
     names = file_names(run)
     context = variables["context"]
     assert isinstance(context, int)
-    worth = worth_their_size(run, files_with_memory(run, context))
+    worth = worth_their_size(run, [f for f in files_with_memory(run, context) if f.recipe in names])
     text = ""
-    for listed in (names, worth, [c.file.recipe for c in chosen]):
+    for listed in (names, worth, [c.file.recipe for c in chosen] or list(names)):
         shown = [n for n in names if n in listed]
         table, key = _files_table(run, shown)
         filled = {

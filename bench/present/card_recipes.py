@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 
-from bench.present.hub_names import file_names
+from bench.core.formats import in_one_line
+from bench.present.hub_names import model_label, file_names
 from bench.recipes.labels import plain
 from bench.records.record import FileRecord
 from bench.records.run import Run
@@ -17,7 +18,7 @@ SCRIPT = f"{DIRECTORY}/quantize.sh"
 
 def reference_name(run: Run) -> str:
     """What the commands call the reference's file."""
-    return f"{plain(run.identity.model.name)}-{plain(run.reference or 'F16')}.gguf"
+    return f"{model_label(run)}-{plain(run.reference or 'F16')}.gguf"
 
 
 def commands(run: Run, matrix: str | None) -> dict[str, str]:
@@ -44,12 +45,12 @@ def recipe_files(run: Run, matrix: str | None) -> dict[str, str]:
     i, reference = run.identity, run.files.get(run.reference or "")
     head = [
         "#!/bin/sh",
-        f"# Makes the quantized files of {i.model.name} again with llama-quantize of llama.cpp {i.library.llama_cpp}",
+        f"# Makes the quantized files of {in_one_line(i.model.name)} again with llama-quantize of llama.cpp {i.library.llama_cpp}",
         f"# (of llama-cpp-python {i.library.binding}). Run it in the directory of the model card.",
         f"# {reference_name(run)}: SHA-256 {i.model.sha256}",
     ]
     if i.importance and matrix is None:
-        head.append(f"# IMATRIX: the importance matrix of {i.importance.name}")
+        head.append(f"# IMATRIX: the importance matrix of {in_one_line(i.importance.name)}")
     found = {SCRIPT: "\n".join([*head, "set -e", *commands(run, matrix).values()]) + "\n"}
     for recipe, name in file_names(run).items():
         if reference is not None and _is_mixed(run.files[recipe]):

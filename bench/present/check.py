@@ -61,7 +61,10 @@ class Report:
         if named:
             return f"Worse: {len(self.worse)} of {len(self.rows)} figures ({named})"
         undecided = sum(r.verdict == UNDECIDED for r in self.rows)
-        few = f"; but {undecided} of {len(self.rows)} figures are over it and undecided, since that takes {MIN_FOR_INTERVAL} windows"
+        few = (
+            f". {undecided} of {len(self.rows)} figures are over their limit, but an interval takes {MIN_FOR_INTERVAL} windows, so "
+            "nothing says whether that is chance"
+        )
         return f"Nothing got worse beyond its limit{few if undecided else ''}"
 
 
@@ -104,7 +107,8 @@ def check(
     elif change := times.of_reference():
         text = with_interval(change, ratio)
         told.append(
-            f"{times.reference}, which times are relative to, itself took {text} times as long as in the baseline: engine, machine or its other load"
+            f"Times are relative to {times.reference}, which itself took {text} times as long as in the baseline. The cause is the engine, "
+            "the machine or its other load"
         )
     frames = [_by_recipe(r) for r in (baseline, run)]
     stored = (baseline_timed, timed)

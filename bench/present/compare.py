@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bench.core.errors import BenchError
-from bench.core.formats import MISSING, percent
+from bench.core.formats import MISSING, divergence_change, percent
 from bench.measures.columns import Column, Columns
 from bench.measures.frames import interval
 from bench.measures.windows import statistics as stats
@@ -150,7 +150,7 @@ def comparison_table(a: Run, b: Run) -> pd.DataFrame:
             "Recipe": c.recipe,
             "Δ PPL [95 %]": with_interval(c.ppl, percent),
             "Perplexity": stats.SAME_SCORES if c.same_scores else verdict(c.ppl, "B better", "B worse"),
-            "Δ KL [95 %]": with_interval(c.kl, "{:+.4f}".format) if c.kl else MISSING,
+            "Δ KL [95 %]": with_interval(c.kl, divergence_change) if c.kl else MISSING,
             "Δ Size": percent(c.bytes),
             "Time ratio to reference [95 %]": with_interval(c.time, "{:.3f}".format) if c.time else MISSING,
             "Time": time_verdict(c.time) if c.time else elsewhere,

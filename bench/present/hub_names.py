@@ -11,6 +11,11 @@ from bench.records.record import FileRecord
 from bench.records.run import Run
 
 
+def model_label(run: Run) -> str:
+    """The model's name as names of files and tags begin with it."""
+    return plain(run.identity.model.name) or "model"
+
+
 def file_names(run: Run) -> dict[str, str]:
     """{recipe: name of its file in the repository}, smallest file first: MODEL-TYPE.gguf, MODEL-TYPE_KIND.gguf.
 
@@ -25,7 +30,7 @@ def file_names(run: Run) -> dict[str, str]:
     for file in published:
         label = _label(file)
         full = f"{plain(file.recipe)}-{label}" if label in shared and label != file.recipe else label
-        name = f"{plain(run.identity.model.name)}-{full}.gguf"
+        name = f"{model_label(run)}-{full}.gguf"
         if name in found.values():
             raise BenchError(f"{file.recipe}: another recipe's file is called {name} too; rename one of their prefixes")
         found[file.recipe] = name

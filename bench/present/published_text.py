@@ -44,6 +44,6 @@ def add_text(directory: Path) -> bool:
 
 def _kinds(run: Run, found: ExcerptRecord) -> list[str] | None:
     """Kinds of prompt of the tokens of a window as its records tell them; None where they hold no tokens."""
-    record = windows_of(run).by_file[run.reference or ""].get(found.window)
+    record = windows_of(run).by_file.get(run.reference or "", {}).get(found.window)
     data = record.result.tokens if record else None
     return None if data is None else [data.kind_names[k] for k in unpack(data.kinds, np.uint8)]

@@ -69,7 +69,7 @@ def _names() -> frozenset[str]:
     return frozenset(name.removeprefix("blk.{bid}.") for name in gguf.TENSOR_NAMES.values())
 
 
-_ANY_LAYER = re.compile(r"^blk\.(\d+|\*)\.")
+_ANY_LAYER = re.compile(r"^blk\.[\d*?]+\.")
 
 
 def check_kind(name: str, where: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 from bench.gguf_files.header import ArrayLength, first_keys, read_header
@@ -18,4 +19,6 @@ def test_the_first_bytes_tell_the_keys_that_they_hold(tiny: Path) -> None:
 
 
 def test_nothing_is_read_of_what_is_no_gguf_file() -> None:
+    lying = struct.pack("<4sIQQ", b"GGUF", 3, 1, 1) + struct.pack("<Q", 2**63 + 1) + b"general"
+    assert first_keys(lying) == {}
     assert first_keys(b"") == first_keys(b"GGUF") == first_keys(b"<html>" * 100) == {}

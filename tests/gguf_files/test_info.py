@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bench.core.errors import BenchError
-from bench.core.files import complete_or_absent, file_sha256
+from bench.core.files import complete_or_absent, file_sha256, told_apart
 from bench.gguf_files.info import inspect
 from tests.support.tiny import Shape, write_model
 
@@ -49,6 +49,15 @@ def test_header_agrees_with_gguf_reader(tmp_path: Path) -> None:
     assert (info.architecture, info.n_layers, info.context_length, info.vocabulary) == ("llama", 2, 512, 274)
     assert info.quantized_tensors == ()
     assert info.bits_per_weight == pytest.approx(16, abs=0.1)
+
+
+def test_a_name_of_several_lines_is_one_line(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "m.gguf", Shape(layers=1), extra={"general.name": "Tiny\nrm -rf ~"})
+    assert inspect(path).name == "Tiny rm -rf ~"
+
+
+def test_two_files_of_one_name_are_told_apart_by_their_paths() -> None:
+    assert told_apart([Path("old/m.gguf"), Path("new/m.gguf"), Path("n.gguf")]) == ["old/m.gguf", "new/m.gguf", "n.gguf"]
 
 
 def test_one_part_of_a_split_model_is_refused(tmp_path: Path) -> None:

@@ -167,7 +167,10 @@ def test_what_lies_beside_the_card_is_linked_from_it(card: Path) -> None:
     assert all((directory / name).is_file() for name in linked)
     assert f"[{NAME}-imatrix.gguf]({NAME}-imatrix.gguf)" in text
     assert (directory / f"{NAME}-imatrix.gguf").read_bytes() == b"a matrix"
-    assert (directory / "report.html").read_text().startswith("<!doctype html>")
+    report = (directory / "report.html").read_text()
+    assert report.startswith("<!doctype html>")
+    addresses = re.findall(r'href="(?!#|https?:|data:)([^"#]+)"', report)
+    assert not addresses, "the run's files do not lie beside the card"
     assert (directory / "plots" / "ppl-size.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -58,6 +58,11 @@ def test_every_file_has_a_label_of_its_own() -> None:
     assert len({hub_label(n) for n in names.values()}) == len(names) and not sharing(a_run())
 
 
+def test_a_model_whose_name_has_no_letter_for_a_file_still_has_files_with_a_name() -> None:
+    run = run_of([file("IQ2_XXS", "Standard", "IQ2_XXS", 100)], model="模型")
+    assert file_names(run) == {"IQ2_XXS": "model-IQ2_XXS.gguf"}
+
+
 def test_where_labels_cannot_be_kept_apart_names_are_and_it_is_known() -> None:
     run = a_run(file("auto@2.1bpw", "Automatic", "IQ2_XXS", 105))
     names = file_names(run)

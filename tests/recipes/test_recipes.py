@@ -130,6 +130,7 @@ def test_rules_of_a_file(tmp_path: Path) -> None:
     [
         ("attn_v", {"blk.1.attn_v.weight", "blk.2.attn_v.weight"}),
         ("blk.*.attn_v.weight", {"blk.1.attn_v.weight", "blk.2.attn_v.weight"}),
+        ("blk.1*.attn_v", {"blk.1.attn_v.weight"}),
         ("blk.1.attn_*", {"blk.1.attn_q.weight", "blk.1.attn_v.weight"}),
         ("attn_*", {f"blk.{i}.attn_{x}.weight" for i in (1, 2) for x in "qv"}),
         ("output", {"output.weight"}),

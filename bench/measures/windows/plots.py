@@ -174,10 +174,12 @@ def draw(run: Run) -> dict[str, Figure]:
     with plt.rc_context(RC):
         if len(frame) >= 2:
             drawn["ppl-size"] = _perplexity_against_size(run, frame)
-        if "kl" in frame and frame["kl"].notna().sum() >= 2:
-            compared = frame[frame["kl"].notna()]
+        # a file that is equal to the reference has no place on a logarithmic axis
+        compared = frame[frame["kl"] > 0] if "kl" in frame else frame.iloc[:0]
+        if len(compared) >= 2:
             drawn["kl-size"] = _divergence_against_size(run, compared)
-            drawn["tails-size"] = _tails_against_size(run, compared)
+            if len(tails := compared[compared["kl_99.9"] > 0]) >= 2:
+                drawn["tails-size"] = _tails_against_size(run, tails)
             if len(timed := _generation(run, compared)):
                 drawn["kl-speed"] = _divergence_against_speed(run, timed)
         if "ppl_change_vs_standard" in frame and frame["ppl_change_vs_standard"].notna().any():

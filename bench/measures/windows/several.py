@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bench.core.errors import BenchError
+from bench.core.files import told_apart
 from bench.core.formats import MISSING, divergence_text, percent, share, size
 from bench.core.machine import this_machine
 from bench.engine.scoring import ReferenceLogits
@@ -117,11 +118,11 @@ def compared_table(scored: Sequence[Scored]) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
-    for s in scored:
+    for name, s in zip(told_apart([s.model for s in scored]), scored, strict=True):
         p, (change, apart) = stats.perplexity(s.windows), _against(scored[0], s)
         rows.append(
             {
-                "File": s.model.name,
+                "File": name,
                 "Size": size(s.model.stat().st_size),
                 "PPL": f"{p.ppl.value:.4f} ± {p.se:.4f}",
                 "Δ PPL [95 %]": MISSING if change is None else with_interval(change, percent),
@@ -141,12 +142,13 @@ def _verdict(base: Scored, s: Scored, change: Estimate | None) -> str:
     return stats.SAME_SCORES if stats.same_scores(base.windows, s.windows) else verdict(change, "better", "worse")
 
 
-def compared_key(base: Scored) -> str:
+def compared_key(scored: Sequence[Scored]) -> str:
     """What the columns of that table mean."""
+    base, name = scored[0], told_apart([s.model for s in scored])[0]
     p = stats.perplexity(base.windows)
     return (
         f"PPL: perplexity of {base.text}, {p.tokens:,} tokens in {p.windows} windows of {base.settings.window}, ± its token-level "
-        f"standard error\nΔ PPL: change from {base.model.name}, paired by window\n"
-        f"KL: mean divergence from the predictions of {base.model.name}, in nats; Same top: share of tokens where both find the same "
+        f"standard error\nΔ PPL: change from {name}, paired by window\n"
+        f"KL: mean divergence from the predictions of {name}, in nats; Same top: share of tokens where both find the same "
         "token most likely"
     )

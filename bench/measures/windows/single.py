@@ -62,36 +62,6 @@ class Scored:
         """Change of perplexity from another file to this one, paired by window; None where their tokens differ."""
         return stats.perplexity_change(other.windows, self.windows) if self.tokens == other.tokens else None
 
-    def speed_json(self) -> dict[str, object]:
-        s = stats.speed(self.windows, self.settings)
-        return {
-            "model": str(self.model),
-            "window": self.settings.window,
-            "threads": self.settings.threads,
-            "isa": self.library.isa,
-            "machine": self.machine.model_dump(mode="json"),
-            "window_seconds": s.seconds.median,
-            "window_seconds_half_iqr": s.seconds.half_iqr,
-            "prompt_tokens_per_second": s.prompt,
-            "generation_tokens_per_second": s.generation,
-            "load_seconds": s.load_seconds,
-            "peak_memory_bytes": s.peak_memory_bytes,
-            "rounds": s.seconds.n,
-            "disturbed_rounds": s.disturbed,
-            "seconds": [w.seconds for w in self.windows],
-            "generation_seconds": [w.generate_seconds for w in self.windows],
-        }
-
-    def speed_text(self) -> str:
-        s = stats.speed(self.windows, self.settings)
-        disturbed = f"; {s.disturbed} of {s.seconds.n} rounds were disturbed by other load" if s.disturbed else ""
-        return (
-            f"{self.model.name}: {s.seconds.median:.2f} ± {s.seconds.half_iqr:.2f} s for {self.settings.window} tokens "
-            f"({s.prompt:.1f} tokens/s), generation {s.generation:.1f} tokens/s, load {s.load_seconds:.2f} s, "
-            f"memory {s.peak_memory_bytes / 1e6:.0f} MB (median ± half the interquartile range of {s.seconds.n} rounds, "
-            f"{self.settings.threads} threads, {self.library.isa}, {self.machine.cpu}){disturbed}"
-        )
-
 
 @dataclass(frozen=True)
 class Opened:
@@ -122,16 +92,15 @@ def opened(work: Work, named: str) -> Opened:
     return Opened(path, info, model, text.name, stream.content, tokens, n_windows)
 
 
-def score(work: Work, named: str, *, timed: bool = True, rounds: int | None = None) -> Scored:
+def score(work: Work, named: str, *, timed: bool = True) -> Scored:
     """Score and time one file in a worker process, on the text and in the windows that the options say.
 
-    timed: with pytest-benchmark. rounds: that many timed rounds on as many windows as there are, from the first again when
-    they run out, instead of as many as there are windows.
+    timed: with pytest-benchmark.
     """
     if work.options.isa is not None:
         _ = work.library  # a process of its own: only where it can refuse
     settings, file = work.settings, opened(work, named)
-    chosen = tuple(i % file.windows for i in range(rounds or file.windows))
+    chosen = tuple(range(file.windows))
     job = MeasureJob(model=file.model, stream=file.stream, windows=chosen, settings=settings, timed=timed)
     with work.reporter.steps(file.path.name, len(chosen)) as steps:
         done = work.executor.do(job, lambda share: steps.share(share * len(chosen)))

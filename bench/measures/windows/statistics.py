@@ -87,12 +87,19 @@ def side_by_side(values: NDArray[np.float64]) -> list[Estimate]:
     """Medians over passes of what was measured side by side, without what a pass did to all alike. values: (files, passes), above
     zero.
 
-    A pass's values are divided by their median and multiplied with the median of these medians. The intervals are for
-    comparison within the group: within-subject intervals, for ratios (Cousineau 2005, Confidence intervals in
-    within-subject designs).
+    The mean of a pass's logarithms is taken from each of them. The intervals are for comparison within the group:
+    within-subject intervals (Cousineau 2005, Confidence intervals in within-subject designs), widened as the mean over n files
+    holds a share 1/n of each (Morey 2008, Confidence intervals from normalized data: a correction to Cousineau).
     """
-    by_pass = np.median(values, axis=0)
-    return [median_of(row) for row in values / by_pass * np.median(by_pass)]
+    logs = np.log(values)
+    of_pass = logs.mean(axis=0)
+    n = len(values)
+    wider = math.sqrt(n / (n - 1)) if n > 1 else 1.0
+
+    def widened(e: Estimate) -> Estimate:
+        return e.map(lambda x: math.exp(e.value + wider * (x - e.value)))
+
+    return [widened(median_of(row)) for row in logs - of_pass + np.median(of_pass)]
 
 
 def relative_time_ratio(

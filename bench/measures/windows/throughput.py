@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.core.errors import BenchError
+from bench.core.files import told_apart
 from bench.core.formats import MISSING, size
 from bench.core.machine import Machine, this_machine
 from bench.gguf_files.info import ModelInfo, inspect
@@ -128,12 +129,12 @@ def timed_table(timed: Sequence[Timings], tests: Sequence[Test]) -> pd.DataFrame
     """Every test of every file as text; of several, with how it compares with the first file's."""
     import pandas as pd
 
-    base = timed[0]
+    base, names = timed[0], told_apart([t.model for t in timed])
     rows = []
     for test in tests:
-        for t in timed:
+        for name, t in zip(names, timed, strict=True):
             rates = t.tokens_per_second(test)
-            row = {"File": t.model.name, "Size": size(t.model.stat().st_size), "Test": test.name}
+            row = {"File": name, "Size": size(t.model.stat().st_size), "Test": test.name}
             row["Tokens/s"] = f"{np.mean(rates):.2f} ± {_deviation(rates):.2f}"
             if len(timed) > 1:
                 ratio = None if t is base else time_ratio(base, t, test)
@@ -160,7 +161,7 @@ def timed_key(timed: Sequence[Timings], tests: Sequence[Test]) -> str:
     ]
     if len(timed) > 1:
         said.append(
-            f"Time ratio: time relative to {base.model.name}, median of the ratios within rounds; above 1 is slower"
+            f"Time ratio: time relative to {told_apart([t.model for t in timed])[0]}, median of the ratios within rounds; above 1 is slower"
         )
     said.append("Memory: the most that the process held; Load: seconds to load the model, median")
     disturbed = sum(t.disturbed(test) for t in timed for test in tests)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from bench.core.errors import BenchError
 from bench.core.files import complete_or_absent
@@ -34,6 +35,11 @@ class Entry:
     frames: tuple[pd.DataFrame, ...]
     said: tuple[str, ...]
     files: int
+
+    @property
+    def address(self) -> str:
+        """The directory as a part of an address."""
+        return quote(self.name)
 
     @property
     def date(self) -> str:
@@ -93,11 +99,11 @@ def _index_text(entries: list[Entry], others: list[Other]) -> str:
     parts = [
         "# Published runs",
         "Made by `nox -s publish` out of the records beside it; [index.html](index.html) is the same as a page.",
-        "\n".join(f"- [{e.name}]({e.name}/{REPORT}), {e.date}, {e.model}: {e.headline}" for e in entries),
+        "\n".join(f"- [{e.name}]({e.address}/{REPORT}), {e.date}, {e.model}: {e.headline}" for e in entries),
     ]
     for entry in entries:
-        base = entry.name
-        parts += [f"## {base}", "\n".join(f"- {label}: {text}" for label, text in entry.about)]
+        base = entry.address
+        parts += [f"## {entry.name}", "\n".join(f"- {label}: {text}" for label, text in entry.about)]
         for shown, frame in zip(entry.tables, entry.frames, strict=True):
             key = "\n".join(f"- {line}" for line in shown.key)
             parts += [f"{shown.caption}:", markdown(frame), f"Key\n{key}"]
@@ -108,5 +114,5 @@ def _index_text(entries: list[Entry], others: list[Other]) -> str:
             f"[CSV]({base}/tables/full.csv), [records]({base}/{FILE_NAME})"
         )
     if others:
-        parts += ["## Beside the runs", "\n".join(f"- [{o.title}]({o.path})" for o in others)]
+        parts += ["## Beside the runs", "\n".join(f"- [{o.title}]({quote(str(o.path))})" for o in others)]
     return "\n\n".join(parts) + "\n"

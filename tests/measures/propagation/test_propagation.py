@@ -108,8 +108,8 @@ def test_tables_pair_by_window() -> None:
 
 
 def test_the_claim_stands_beside_what_was_measured() -> None:
-    assert "-38.0% for DynamicGate (1 type). The claim is reached in 1 of 1." in claim(run_with(0.619999))
-    assert "-30.0% for DynamicGate (1 type). The claim is reached in 0 of 1." in claim(run_with(0.7))
+    assert "-39.0% for DynamicGate (1 type). A reduction beyond the claim is shown in 1 of 1." in claim(run_with(0.61))
+    assert "-30.0% for DynamicGate (1 type). A reduction beyond the claim is shown in 0 of 1." in claim(run_with(0.7))
     assert claim(run_of([file_record("IQ1_S", "Standard", 1)])) == ""
 
 

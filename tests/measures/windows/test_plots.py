@@ -10,6 +10,7 @@ from matplotlib import pyplot as plt
 from bench.measures.plotting import front_of, label_points, points, size_axis
 from bench.measures.windows import plots, statistics
 from bench.records.run import Record, Run
+from tests.measures.windows.test_equal_size import compared
 from tests.records.test_resolution import run as run_with
 from tests.support.records import file_record, run_of, window_record
 
@@ -56,6 +57,23 @@ def test_what_a_pass_does_to_all_alike_is_no_uncertainty() -> None:
     one, two = statistics.side_by_side(np.array([10 * drift, 30 * drift]))
     assert alone.low == pytest.approx(alone.high) and one.low == pytest.approx(one.high)
     assert two.value / one.value == pytest.approx(3)
+
+
+def test_every_file_has_an_uncertainty_of_its_own() -> None:
+    noise = np.random.default_rng(3).normal(1, 0.05, (3, 8))
+    found = statistics.side_by_side(np.array([[10.0], [20.0], [30.0]]) * noise)
+    assert all(e.low is not None and e.high is not None and 1.005 < e.high / e.low < 1.3 for e in found)
+
+
+def test_a_file_that_is_equal_to_the_reference_is_not_drawn_on_a_logarithmic_axis() -> None:
+    files = [file_record("F16", "Reference", 400), *(file_record(n, "Standard", 100 + i) for i, n in enumerate("ABC"))]
+    kl = {"F16": 0.0, "A": 0.0, "B": 0.1, "C": 0.2}
+    run = run_of([*files, *(compared(n, i, 20, kl[n]) for n in kl for i in range(6))], windows=6)
+    drawn = plots.draw(run)
+    assert {"kl-size", "tails-size"} <= set(drawn)
+    named = {t.get_text() for t in drawn["kl-size"].axes[0].texts}
+    assert {"B", "C"} <= named and "A" not in named
+    plt.close("all")
 
 
 def test_names_hide_neither_points_nor_each_other() -> None:

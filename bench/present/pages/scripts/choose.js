@@ -9,8 +9,14 @@ if (DATA && byId("choose")) {
   const able = measured.filter((file) => file.name !== DATA.reference && !file.untold && !file.control);
   const byKl = able.some((file) => file.kl), loss = byKl ? "kl" : "nll";
   const judged = able.filter((file) => file[loss]); // one with another vocabulary has no divergence
-  byId("judged-by").textContent = byKl ? "KL divergence from the reference" : "perplexity";
-  const change = (before, after) => (byKl ? statistics.divergence(before, after) : statistics.perplexity(before, after));
+  const without = able.length > judged.length ? "; files without a divergence are left out" : "";
+  byId("judged-by").textContent = (byKl ? "KL divergence from the reference" : "perplexity") + without;
+  const changes = new Map(); // a slider asks for the same pair many times
+  const change = (before, after) => {
+    const pair = JSON.stringify([before.name, after.name]);
+    if (!changes.has(pair)) changes.set(pair, byKl ? statistics.divergence(before, after) : statistics.perplexity(before, after));
+    return changes.get(pair);
+  };
   const told = (file) => {
     const value = statistics.mean(file[loss]);
     return `${file.name} (${file.size}, ${byKl ? `KL ${text.divergence(value)}` : `PPL ${Math.exp(value).toFixed(2)}`})`;
@@ -20,14 +26,14 @@ if (DATA && byId("choose")) {
     byId("budget-text").textContent = limit < 1e9 ? `${(limit / 1e6).toFixed(1)} MB` : `${(limit / 1e9).toFixed(2)} GB`;
     const fitting = judged.filter((file) => file.bytes <= limit).sort((a, b) => statistics.mean(a[loss]) - statistics.mean(b[loss]));
     if (!fitting.length) {
-      best.replaceChildren("No measured file is that small.");
+      best.replaceChildren("No file that can be judged is that small.");
       return;
     }
     const [first, ...others] = fitting, parts = [];
     const rest = others.filter((file) => statistics.excludes(change(first, file), 0) !== true);
     const fewWindows = others.length && statistics.excludes(change(first, others[0]), 0) === null;
     parts.push(make("strong", {}, told(first)), ` has the lowest ${byKl ? "divergence" : "perplexity"} of the ${fitting.length} files up to this size.`);
-    if (fitting.length === 1) parts.splice(1, 1, " is the only measured file up to this size.");
+    if (fitting.length === 1) parts.splice(1, 1, " is the only file up to this size that can be judged.");
     else if (fewWindows) parts.push(" The run has too few windows to say whether the others are really worse.");
     else if (!rest.length) parts.push(" All others are shown to be worse (paired, 95 %).");
     else {

@@ -32,7 +32,16 @@ const state = (() => {
   let { anchor, chosen } = read();
   const linked = chosen !== null;
   chosen ??= new URLSearchParams();
-  const write = () => history.replaceState(null, "", `#${anchor}${chosen.size ? `?${chosen}` : ""}`);
+  const write = () => {
+    const query = String(chosen);
+    history.replaceState(null, "", `#${anchor}${query ? `?${query}` : ""}`);
+  };
+  // browsers refuse an address that changes with every step of a slider
+  let later;
+  const writeSoon = () => {
+    clearTimeout(later);
+    later = setTimeout(write, 200);
+  };
   const arrive = () => {
     for (const apply of applied) apply();
     byId(anchor)?.scrollIntoView();
@@ -51,7 +60,7 @@ const state = (() => {
     set: (key, values) => {
       chosen.delete(key);
       for (const value of values) chosen.append(key, value);
-      write();
+      writeSoon();
     },
     // apply: shows what is chosen; called now and whenever the address says something else
     follow: (apply) => {

@@ -32,14 +32,19 @@
     setTimeout(() => URL.revokeObjectURL(address), 1000);
   };
   const quoted = (value) => (/[",\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
+  // Figures as numbers, in bytes, seconds and shares of 1; what stands beside a figure has a column of its own.
   const csv = () => {
     const table = byId("all"), shown = [...table.tHead.rows[0].cells].filter((head) => !head.hidden);
-    const lines = [shown.map((head) => head.dataset.title)];
-    for (const row of table.tBodies[0].rows) {
+    const rows = [...table.tBodies[0].rows];
+    const aside = ({ cellIndex }, row) => row.cells[cellIndex].querySelector(".aside")?.textContent.trim() ?? "";
+    const beside = new Set(shown.filter((head) => rows.some((row) => aside(head, row))));
+    const lines = [shown.flatMap((head) => [head.dataset.title, ...(beside.has(head) ? [`${head.dataset.title}, uncertainty`] : [])])];
+    for (const row of rows) {
       if (row.hidden) continue;
-      lines.push(shown.map(({ cellIndex }) => {
-        const cell = row.cells[cellIndex];
-        return cell.dataset.v ?? cell.dataset.name ?? cell.textContent.trim().replace(/^–$/, "");
+      lines.push(shown.flatMap((head) => {
+        const cell = row.cells[head.cellIndex];
+        const figure = cell.dataset.v ?? cell.dataset.name ?? cell.textContent.trim().replace(/^–$/, "");
+        return [figure, ...(beside.has(head) ? [aside(head, row)] : [])];
       }));
     }
     return lines.map((line) => line.map(quoted).join(",") + "\n").join("");
