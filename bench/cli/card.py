@@ -68,8 +68,8 @@ def card(
     from bench.models.reference import named_reference
     from bench.present.card import Given, write_card
     from bench.present.card_metadata import given_languages
-    from bench.records.run import FILE_NAME
     from bench.present.card_upload import files_of, given_matrix, listing, matrix_of, send, to_send
+    from bench.records.run import FILE_NAME
 
     if upload and not repo:
         raise BenchError("--upload: which repository? name it with --repo OWNER/NAME")

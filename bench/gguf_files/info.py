@@ -21,6 +21,12 @@ from bench.gguf_files.header import ArrayLength, read_header
 UNQUANTIZED = frozenset({"F32", "F16", "BF16", "F64"})
 
 
+def type_bits(name: str) -> float:
+    """Bits per weight of a type, scales included."""
+    block, n_bytes = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[name]]
+    return 8 * n_bytes / block
+
+
 class TensorInfo(BaseModel):
     """A stored tensor. shape: fastest dimension (columns, the width of the input) first, as GGUF states it."""
 

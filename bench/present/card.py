@@ -28,12 +28,10 @@ from bench.present.files import file_columns
 from bench.present.hub_names import file_names, model_label, sharing
 from bench.present.pages.repeat import command
 from bench.present.plots import plot_titles
-from bench.recipes.labels import plain
 from bench.recipes.words import Layers
 from bench.records.describe import about, reference_caveat
 from bench.records.resolution import resolution
 from bench.records.run import FILE_NAME, Run
-
 from bench.statistics.verdicts import with_interval
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import re
 import shlex
 
 from bench.core.formats import in_one_line
-from bench.present.hub_names import model_label, file_names
+from bench.present.hub_names import file_names, model_label
 from bench.recipes.labels import plain
 from bench.records.record import FileRecord
 from bench.records.run import Run

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
-import gguf
 import pandas as pd
 
 from bench.core.formats import MISSING, share, size
+from bench.gguf_files.info import type_bits
 from bench.measures.columns import FAMILY, RECIPE, TENSOR, Columns
 from bench.measures.frames import Frame, frame
 from bench.measures.registry import all_measures
 from bench.measures.sections import FileColumn, Section, Table
-from bench.recipes.kinds import kind_of
+from bench.recipes.kinds import LAYER, kind_of
 from bench.records.run import Run
 
-_LAYER = re.compile(r"^blk\.(\d+)\.")
 _BPW_KEY = "BPW: bits per weight, 8 x bytes of tensors / number of weights"
 
 
@@ -82,15 +80,14 @@ def tensor_rows(types: Mapping[str, str], replaced: Mapping[str, tuple[str, str]
     """A row for every tensor: its layer, kind and type."""
     rows: list[dict[str, object]] = []
     for tensor, stored in types.items():
-        layer = _LAYER.match(tensor)
-        block, n_bytes = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[stored]]
+        layer = LAYER.match(tensor)
         rows.append(
             {
                 "tensor": tensor,
                 "layer": int(layer[1]) if layer else None,
                 "kind": kind_of(tensor),
                 "type": stored,
-                "bits": 8 * n_bytes / block,
+                "bits": type_bits(stored),
                 "asked": replaced[tensor][0] if tensor in replaced else stored,
             }
         )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import gguf
 
+from bench.gguf_files.info import type_bits
 from bench.measures.registry import all_measures
 from bench.records.record import FileRecord
 from bench.records.resolution import resolution
@@ -71,6 +72,5 @@ def _nominal_bits(file: FileRecord) -> float | None:
         return None
     for name in (file.base, file.base.rpartition("_")[0]):  # Q4_K_M is named after Q4_K
         if name in gguf.GGMLQuantizationType.__members__:
-            block, n_bytes = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[name]]
-            return 8 * n_bytes / block
+            return type_bits(name)
     return None

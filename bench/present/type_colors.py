@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import gguf
 import numpy as np
 
-from bench.gguf_files.info import UNQUANTIZED
+from bench.gguf_files.info import UNQUANTIZED, type_bits
 
 #: Colours from few bits to many: steps of viridis, whose lightness rises evenly for any kind of colour vision.
 _RAMP = ("#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725")
@@ -27,12 +26,6 @@ class TypeColor:
     @property
     def css(self) -> str:
         return f"t-{self.name}"
-
-
-def type_bits(name: str) -> float:
-    """Bits per weight of a type, scales included."""
-    block, n_bytes = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[name]]
-    return 8 * n_bytes / block
 
 
 def type_color(name: str) -> TypeColor:

@@ -8,8 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from bench.core.formats import size
+from bench.gguf_files.info import type_bits
 from bench.measures.plotting import RC, caption, describe_figure, new_figure
-from bench.present.type_colors import type_bits, type_color
+from bench.present.type_colors import type_color
 from bench.recipes.recipe import AUTOMATIC
 from bench.recipes.words import Layers, runs
 from bench.records.families import mixed_pairs, pairs

@@ -57,7 +57,11 @@ def test_a_name_of_several_lines_is_one_line(tmp_path: Path) -> None:
 
 
 def test_two_files_of_one_name_are_told_apart_by_their_paths() -> None:
-    assert told_apart([Path("old/m.gguf"), Path("new/m.gguf"), Path("n.gguf")]) == ["old/m.gguf", "new/m.gguf", "n.gguf"]
+    assert told_apart([Path("old/m.gguf"), Path("new/m.gguf"), Path("n.gguf")]) == [
+        "old/m.gguf",
+        "new/m.gguf",
+        "n.gguf",
+    ]
 
 
 def test_one_part_of_a_split_model_is_refused(tmp_path: Path) -> None:

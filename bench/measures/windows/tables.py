@@ -20,6 +20,7 @@ from bench.core.formats import (
     share,
     size,
 )
+from bench.measures.frames import interval
 from bench.measures.windows import statistics as stats
 from bench.measures.windows.agreement import agreement, kl_by_kind, kl_change, mean_kl
 from bench.measures.windows.jobs import WindowResult
@@ -111,7 +112,7 @@ def _full_frame(run: Run) -> pd.DataFrame:
         }
         if windows:
             ppl, speed = stats.perplexity(windows), stats.speed(windows, run.identity.settings)
-            row |= _interval("ppl", ppl.ppl) | {"ppl_se": ppl.se, "tokens": ppl.tokens}
+            row |= interval("ppl", ppl.ppl) | {"ppl_se": ppl.se, "tokens": ppl.tokens}
             row |= {
                 "window_seconds": speed.seconds.median,
                 "window_seconds_half_iqr": speed.seconds.half_iqr,
@@ -123,24 +124,20 @@ def _full_frame(run: Run) -> pd.DataFrame:
             }
             base = windows_of(run).results(reference) if name != reference else None
             if base:
-                row |= _interval("ppl_change_vs_reference", stats.perplexity_change(base, windows))
+                row |= interval("ppl_change_vs_reference", stats.perplexity_change(base, windows))
             if base and (found := agreement(base, windows)):
-                row |= _interval("kl", found.kl) | _interval("same_top", found.same_top)
-                row |= _interval("p_change_rms", found.p_change_rms)
+                row |= interval("kl", found.kl) | interval("same_top", found.same_top)
+                row |= interval("p_change_rms", found.p_change_rms)
                 row |= {f"kl_{p:g}": found.kl_percentiles[p] for p in (50, 90, 95, 99, 99.9)} | {"kl_max": found.kl_max}
                 row |= {"right_to_wrong": found.right_to_wrong, "wrong_to_right": found.wrong_to_right}
             if std := windows_of(run).results(standard_of.get(name)):
-                row |= _interval("ppl_change_vs_standard", stats.perplexity_change(std, windows))
-                row |= _interval(
+                row |= interval("ppl_change_vs_standard", stats.perplexity_change(std, windows))
+                row |= interval(
                     "time_ratio_vs_standard",
                     stats.time_ratio(*windows_of(run).same_sitting(standard_of[name] or "", name)),
                 )
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def _interval(name: str, estimate: Estimate) -> dict[str, object]:
-    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
 
 
 def full_table(run: Run) -> pd.DataFrame:

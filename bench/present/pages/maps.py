@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bench.present.type_colors import TypeColor, type_bits, type_color
+from bench.gguf_files.info import type_bits
+from bench.present.type_colors import TypeColor, type_color
 from bench.recipes.words import Layers, in_words, runs
 from bench.records.record import FileRecord
 from bench.records.run import Run
