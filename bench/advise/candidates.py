@@ -10,7 +10,7 @@ from bench.advise.bits import n_weights, read_for_a_token, stored
 from bench.advise.guide import GuideFormat, GuideModel, guide, shape_like
 from bench.advise.situation import Fit, Situation, fit
 from bench.advise.speed import Speed, expected
-from bench.core.errors import BenchError, MeasurementError
+from bench.core.errors import BenchError
 from bench.engine.jobs import Buffers
 from bench.engine.memory import Memory, ModelShape, memory_needed, repacked_bytes, shape_in
 from bench.execute.content import Content
@@ -21,8 +21,6 @@ from bench.quantize.jobs import PlanJob, PlanResult
 from bench.recipes.labels import hub_label
 from bench.recipes.recipe import find_recipe
 from bench.recipes.sizes import parse_size
-
-_F16 = 2
 
 
 @dataclass(frozen=True)
@@ -40,15 +38,14 @@ class Candidate:
     file: str | None = None
 
 
-def plan_guide(model: Content, executor: Executor, *, with_importance: bool = True) -> dict[str, PlanResult]:
+def plan_guide(model: Content, executor: Executor) -> dict[str, PlanResult]:
     """llama.cpp's plan for every recipe of the guide that leaves nothing to choose, by name; those it refuses are left out."""
     found: dict[str, PlanResult] = {}
     for name in dict.fromkeys(_planned_as(r) for f in guide().formats for r in f.recipes):
         try:
-            job = PlanJob(model=model, recipe=find_recipe(name), with_importance=with_importance)
-            found[name] = executor.do(job)
-        except MeasurementError:
-            continue
+            found[name] = executor.do(PlanJob(model=model, recipe=find_recipe(name), with_importance=True))
+        except BenchError:
+            continue  # llama.cpp cannot make it of this model, which `recipe show` explains
     return found
 
 
@@ -65,7 +62,7 @@ def _ordered(found: Iterable[Candidate]) -> tuple[Candidate, ...]:
 def of_model(
     model: ModelInfo, shape: ModelShape, plans: Mapping[str, PlanResult], buffers: Buffers | None, here: Situation
 ) -> tuple[Candidate, ...]:
-    """Every format of the guide for a model, most bits first. plans: see plan_guide."""
+    """Every format of the guide for a model, most bits first. plans: see plan_guide. Raises BenchError where there is none."""
     shapes = {t.name: t.shape for t in model.tensors}
     found = []
     for row in guide().formats:
@@ -85,6 +82,8 @@ def of_model(
             speed = expected(here.limits, read, needed.kv_cache)
             bits = 8 * n_bytes / model.n_weights
             found.append(Candidate(recipe, n_bytes, bits, needed, fit(needed.needed, here.machine), speed, row))
+    if not found:
+        raise BenchError(f"{model.path.name}: llama.cpp can make no format of it; name another model")
     return _ordered(found)
 
 

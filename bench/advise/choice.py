@@ -50,7 +50,8 @@ def by_guide(candidates: Sequence[Candidate], here: Situation) -> Recommendation
     """candidates: most bits first.
 
     prefer quality: the best that fits, of 16 bits only where nothing else is there. balance: the best of at most 6 bits that fits
-    and generates as fast as one reads; formats of 3 bits and fewer are no price for speed. speed: the fastest of 4 bits and more.
+    and generates as fast as one reads; of 8 and then 16 bits where nothing else of 4 bits and more is there, since formats of 3
+    bits and fewer are no price for speed. speed: the fastest of 4 bits and more.
     """
     allowed = [c for c in candidates if here.wishes.allows(c.n_bytes)]
     fitting = [c for c in allowed if c.fit == "fits"] or [c for c in allowed if c.fit == "tight"]
@@ -58,9 +59,9 @@ def by_guide(candidates: Sequence[Candidate], here: Situation) -> Recommendation
         return Recommendation(None, None, None, (_nothing(candidates, here),))
     good = [c for c in fitting if c.format and not c.format.superseded and here.suits(c.format)] or fitting
     large = _LARGE if here.wishes.prefer == "balance" else SIXTEEN
-    usual = [c for c in good if not (c.format and c.format.name in large)] or good
-    enough = [c for c in usual if not (c.format and c.format.memory in FEW_BITS)]
-    take, why = _taken(usual, enough, here)
+    many = [c for c in good if not (c.format and c.format.memory in FEW_BITS)]
+    left = ([c for c in many if not _is_one_of(c, dropped)] for dropped in (large, SIXTEEN, ()))
+    take, why = _taken(good, next(filter(None, left), []), here)
     less = [c for c in good if c.n_bytes < take.n_bytes and candidates.index(c) > candidates.index(take)]
     more = [c for c in good if c.n_bytes > take.n_bytes and candidates.index(c) < candidates.index(take)]
     smaller = next((c for c in less if c.n_bytes <= (1 - _APART) * take.n_bytes), less[0] if less else None)
@@ -73,27 +74,44 @@ def by_guide(candidates: Sequence[Candidate], here: Situation) -> Recommendation
     )
 
 
-def _taken(usual: Sequence[Candidate], enough: Sequence[Candidate], here: Situation) -> tuple[Candidate, str]:
-    """What to take, and why."""
+def _is_one_of(candidate: Candidate, formats: Sequence[str]) -> bool:
+    return candidate.format is not None and candidate.format.name in formats
+
+
+def _kind(enough: Sequence[Candidate], prefer: str) -> str:
+    """What the candidates of 4 bits and more are that one is taken of; nothing where that is no kind of its own."""
+    if any(c.format is None or _is_one_of(c, SIXTEEN) for c in enough):
+        return ""
+    few = prefer == "balance" and not any(_is_one_of(c, _LARGE) for c in enough)
+    return " of at most 6 bits" if few else " of the quantized files"
+
+
+def _taken(good: Sequence[Candidate], enough: Sequence[Candidate], here: Situation) -> tuple[Candidate, str]:
+    """What to take, and why. enough: those of 4 bits and more to take one of."""
     limit, prefer = here.wishes.that_fit("fits"), here.wishes.prefer
     if not enough:
-        return usual[0], f"It has the best quality that {limit}, and nothing of 4 bits and more does."
+        return good[0], f"It has the best quality that {limit}, and nothing of 4 bits and more does."
+    kind = _kind(enough, prefer)
     if prefer == "quality":
-        return enough[0], f"It has the best quality of the quantized files that {here.wishes.that_fit('fit')}."
+        return enough[0], f"It has the best quality{kind} that {here.wishes.that_fit('fit') if kind else limit}."
     if prefer == "speed":
         fastest = max(enough, key=lambda c: c.speed.middle if c.speed else -c.n_bytes)
         return fastest, "It generates fastest of the formats with 4 bits and more; fewer bits cost too much quality."
     at_ease = [c for c in enough if c.speed and c.speed.middle >= READING]
     if at_ease:
+        verb, generate = ("fit", "generate") if kind == " of the quantized files" else ("fits", "generates")
         return (
             at_ease[0],
-            f"It has the best quality of at most 6 bits that {limit} and generates as fast as one reads ({READING:.0f} tokens/s).",
+            f"It has the best quality{kind} that {here.wishes.that_fit(verb)} and {generate} as fast as one reads ({READING:.0f} tokens/s).",
         )
-    first = next((c for c in enough if c.format and c.format.name in ("Q4_K", "Q4_0", "IQ4_XS")), enough[-1])
-    if first.speed is None:
-        return first, "It is the usual balance of size and quality, and it fits."
-    why = f"Nothing of 4 bits and more generates as fast as one reads ({READING:.0f} tokens/s), so this is the usual balance."
-    return first, why
+    first = next((c for c in enough if _is_one_of(c, ("Q4_K", "Q4_0", "IQ4_XS"))), None)
+    take, what = (first, "the usual balance") if first else (enough[-1], "the smallest file of 4 bits and more")
+    if take.speed is None:
+        return take, f"It is {what}{' of size and quality' if first else ''}, and it fits."
+    return (
+        take,
+        f"Nothing of 4 bits and more generates as fast as one reads ({READING:.0f} tokens/s), so this is {what}.",
+    )
 
 
 def _use(candidate: Candidate) -> str:
