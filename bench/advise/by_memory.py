@@ -7,12 +7,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from bench.advise.measured import estimate
-from bench.advise.situation import usable
+from bench.advise.measured import beaten_by, estimate, nearest, worse
+from bench.advise.situation import described_memory, fit
 from bench.engine.memory import memory_needed
-from bench.measures.windows import statistics as stats
-from bench.measures.windows.agreement import kl_change
-from bench.measures.windows.runs import windows_of
 from bench.measures.windows.tables import full_frame
 from bench.records.resolution import resolution
 from bench.records.run import Run
@@ -37,7 +34,7 @@ class Sized:
 
 @dataclass(frozen=True)
 class ForMemory:
-    """What to take of a run from an amount of memory on, in bytes. needs: memory of the file in use, bytes."""
+    """What to take of a run on a machine with so much memory or more, in bytes. needs: memory of the file in use, bytes."""
 
     memory: int
     file: Sized
@@ -63,13 +60,14 @@ def files_with_memory(run: Run, context: int) -> tuple[Sized, ...]:
 def best_by_memory(run: Run, files: Sequence[Sized]) -> tuple[ForMemory, ...]:
     """The best of `files` for each amount of memory from which on it is, least memory first.
 
-    Files that the reference cannot judge are left out. Of files between which no difference is shown it is the smallest.
+    A file fits as advice for a machine of that memory says. Files that the reference cannot judge are left out. Of files between
+    which no difference is shown it is the smallest.
     """
     beyond = resolution(run).beyond
     judged = [f for f in files if f.recipe not in beyond]
     found: list[ForMemory] = []
     for amount in (a * 10**9 for a in _AMOUNTS):
-        fitting = [f for f in judged if f.memory <= usable(amount)]
+        fitting = [f for f in judged if fit(f.memory, described_memory(amount)) == "fits"]
         if fitting and (best := _best(run, fitting)) not in [m.file for m in found]:
             found.append(ForMemory(amount, best, best.memory))
     return tuple(found)
@@ -77,25 +75,11 @@ def best_by_memory(run: Run, files: Sequence[Sized]) -> tuple[ForMemory, ...]:
 
 def worth_their_size(run: Run, files: Sequence[Sized]) -> list[str]:
     """Recipes of the files that are not shown to be further from the reference than a file of at most their size."""
-    return [
-        f.recipe for f in files if not any(_is_worse(run, f, s) for s in files if s is not f and s.n_bytes <= f.n_bytes)
-    ]
+    names = [f.recipe for f in files]
+    return [n for n in names if beaten_by(run, n, names) is None]
 
 
 def _best(run: Run, files: Sequence[Sized]) -> Sized:
     """The one nearest to the reference, or the smallest that is not shown to be further from it."""
-    nearest = min(files, key=_distance)
-    alike = [f for f in files if f.n_bytes < nearest.n_bytes and not _is_worse(run, f, nearest)]
-    return min(alike, key=lambda f: f.n_bytes, default=nearest)
-
-
-def _distance(file: Sized) -> float:
-    estimate = file.kl or file.ppl_change
-    return estimate.value if estimate else float("inf")
-
-
-def _is_worse(run: Run, file: Sized, than: Sized) -> bool:
-    """Whether a file is shown to be further from the reference; without an interval its value decides."""
-    a, b = windows_of(run).results(than.recipe) or [], windows_of(run).results(file.recipe) or []
-    change = kl_change(a, b) or stats.perplexity_change(a, b)
-    return change.value > 0 and change.excludes(0) is not False
+    best = nearest(run, [f.recipe for f in files])
+    return min((f for f in files if f.recipe == best or not worse(run, best, f.recipe)), key=lambda f: f.n_bytes)

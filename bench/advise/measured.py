@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from bench.measures.windows.runs import windows_of
 from bench.measures.windows.tables import full_frame
 from bench.records.resolution import resolution
 from bench.records.run import Run
-from bench.statistics.estimates import Estimate, mean_over_windows
+from bench.statistics.estimates import Estimate, mean_over_windows, median_of
 from bench.statistics.verdicts import with_interval
 
 #: More perplexity, against the best file that fits, that a smaller or faster file may cost.
@@ -53,15 +53,6 @@ class Measured:
     @property
     def is_reference(self) -> bool:
         return self.family == "Reference"
-
-    @property
-    def on_front(self) -> bool:
-        return self.beaten_by is None
-
-    @property
-    def distance(self) -> tuple[bool, float]:
-        """Smaller is better; the reference has none."""
-        return not self.is_reference, self.kl.value if self.kl else self.perplexity
 
     def __str__(self) -> str:
         return f"{self.recipe} ({size(self.n_bytes)})"
@@ -100,17 +91,19 @@ def measured_files(
             )
         )
     found.sort(key=lambda m: -m.n_bytes)
-    return tuple(replace(m, beaten_by=_beaten_by(run, m, found)) for m in found)
+    names = [m.recipe for m in found]
+    return tuple(replace(m, beaten_by=beaten_by(run, m.recipe, names)) for m in found)
 
 
 def _measured_speed(results: Sequence[WindowResult], generated: int) -> Speed | None:
-    """Tokens a second over the passes of a run."""
+    """Tokens a second, of the median over the passes of a run."""
     seconds = [w.generate_seconds for w in results if w.generate_seconds is not None]
     if not seconds:
         return None
-    found = mean_over_windows(np.array(seconds))
-    middle = generated / float(np.median(seconds))
-    return Speed(generated / (found.high or found.value), generated / (found.low or found.value), middle)
+    found = median_of(np.array(seconds))
+    return Speed(
+        generated / (found.high or found.value), generated / (found.low or found.value), generated / found.value
+    )
 
 
 def estimate(row: Mapping[Any, Any], key: str) -> Estimate | None:
@@ -125,26 +118,44 @@ def _both(run: Run, a: str, b: str) -> tuple[list[WindowResult], list[WindowResu
     return windows_of(run).results(a) or [], windows_of(run).results(b) or []
 
 
-def worse(run: Run, better: Measured, file: Measured) -> bool:
+def worse(run: Run, better: str, file: str) -> bool:
     """Whether a file is shown to be further from the reference than another, paired by window: by divergence, or else perplexity.
 
     With too few windows for an interval every one of them must say so. Files that the reference cannot judge are not shown to
     differ from it or from each other.
     """
-    if (better.beyond or better.is_reference) and (file.beyond or file.is_reference) and (better.beyond or file.beyond):
+    both, beyond = {better, file}, resolution(run).beyond
+    if both & beyond and both <= beyond | {run.reference}:
         return False
-    if better.is_reference or file.is_reference:
-        return better.is_reference
-    a, b = _both(run, better.recipe, file.recipe)
+    if run.reference in both:
+        return better == run.reference
+    a, b = _both(run, better, file)
     change = kl_change(a, b) or stats.perplexity_change(a, b)
     if change.has_interval:
         return change.value > 0 and bool(change.excludes(0))
     return all((kl_change([x], [y]) or stats.perplexity_change([x], [y])).value > 0 for x, y in zip(a, b, strict=True))
 
 
-def _beaten_by(run: Run, file: Measured, others: Sequence[Measured]) -> str | None:
-    smaller = [m for m in others if m.n_bytes <= file.n_bytes and m != file and not m.is_reference]
-    return next((m.recipe for m in sorted(smaller, key=lambda m: m.n_bytes) if worse(run, m, file)), None)
+def beaten_by(run: Run, file: str, others: Iterable[str]) -> str | None:
+    """The smallest of the others that is of at most a file's size and shown to be better; None for a file worth its size."""
+    sizes = {n: run.files[n].n_bytes for n in others if n not in (file, run.reference)}
+    smaller = [n for n, n_bytes in sizes.items() if n_bytes <= run.files[file].n_bytes]
+    return next((n for n in sorted(smaller, key=sizes.__getitem__) if worse(run, n, file)), None)
+
+
+def nearest(run: Run, files: Sequence[str]) -> str:
+    """The file nearest to the reference by one figure that all have: their divergence, or else perplexity. The reference itself is
+    nearest. files: at least one, each with all its windows."""
+    if run.reference is not None and run.reference in files:
+        return run.reference
+    frame = full_frame(run).set_index("recipe").loc[list(files)]
+    figure = "kl" if "kl" in frame and frame["kl"].notna().all() else "ppl"
+    return str(frame[figure].idxmin())
+
+
+def _nearest(run: Run, files: Sequence[Measured]) -> Measured:
+    by_name = {m.recipe: m for m in files}
+    return by_name[nearest(run, list(by_name))]
 
 
 def by_run(run: Run, files: Sequence[Measured], here: Situation) -> Recommendation:
@@ -158,16 +169,16 @@ def by_run(run: Run, files: Sequence[Measured], here: Situation) -> Recommendati
         return Recommendation(None, None, None, (_nothing(files, here),))
     at_ease = [m for m in fitting if m.speed and m.speed.middle >= READING]
     pool = at_ease if wishes.prefer == "balance" and at_ease else fitting
-    best = min(pool, key=lambda m: m.distance)
-    level = [m for m in pool if m is best or not worse(run, best, m)]
+    best = _nearest(run, pool)
+    level = [m for m in pool if m is best or not worse(run, best.recipe, m.recipe)]
     within = [m for m in pool if m in level or _loss(run, best, m).value <= TOLERANCE[wishes.prefer]]
     take = _fastest(run, within) if wishes.prefer == "speed" else min(within, key=lambda m: m.n_bytes)
     less = [m for m in fitting if m.n_bytes < take.n_bytes and m.beaten_by is None]
-    more = [m for m in fitting if m.n_bytes > take.n_bytes and worse(run, m, take)]
-    smaller = min(less, key=lambda m: m.distance, default=None)
+    more = [m for m in fitting if m.n_bytes > take.n_bytes and worse(run, m.recipe, take.recipe)]
+    smaller = _nearest(run, less) if less else None
     better = min(more, key=lambda m: m.n_bytes, default=None)
     return Recommendation(
-        _pick(take, _why(run, take, best, level, pool, here)),
+        _pick(take, _why(run, take, best, level, pool, _Pool(here, narrowed=len(pool) < len(fitting)))),
         _pick(smaller, _against(run, take, smaller, "It costs")) if smaller else None,
         _pick(better, _against(run, take, better, "Against what is recommended it has")) if better else None,
         _caveats(run, take, best, level),
@@ -196,29 +207,42 @@ def _slower(run: Run, first: Measured, file: Measured) -> bool:
     return bool(ratios.excludes(0)) and ratios.value > 0
 
 
+@dataclass(frozen=True)
+class _Pool:
+    """What the files have in common that one is taken of. narrowed: whether files that fit were left out for being slow."""
+
+    here: Situation
+    narrowed: bool
+
+    def that(self, fit: str, generate: str) -> str:
+        """`fits and generates as fast as one reads (5 tokens/s)`, with these forms of the verbs."""
+        fits = self.here.wishes.that_fit(fit)
+        return f"{fits} and {generate} as fast as one reads ({READING:.0f} tokens/s)" if self.narrowed else fits
+
+
 def _why(
-    run: Run, take: Measured, best: Measured, level: Sequence[Measured], pool: Sequence[Measured], here: Situation
+    run: Run, take: Measured, best: Measured, level: Sequence[Measured], pool: Sequence[Measured], told: _Pool
 ) -> str:
-    prefer = here.wishes.prefer
+    prefer, one = told.here.wishes.prefer, told.that("fits", "generates")
     least = "fastest" if prefer == "speed" else "smallest"
     if take is not best and take in level:
-        return f"No difference in quality is shown between it and {best}, the best that fits, so the {least} such file is recommended."
+        return f"No difference in quality is shown between it and {best}, the best that {one}, so the {least} such file is recommended."
     if take is not best:
         loss = with_interval(_loss(run, best, take), percent)
         tolerated = f"{100 * TOLERANCE[prefer]:.0f} %"
         return (
-            f"It is the {least} file with at most {tolerated} more perplexity than {best}, the best that fits: {loss}."
+            f"It is the {least} file with at most {tolerated} more perplexity than {best}, the best that {one}: {loss}."
         )
     others = [m for m in pool if m is not take]
     if not others:
-        return "It is the only file of the run that fits."
+        return f"It is the only file of the run that {one}."
     if take.is_reference:
-        nearest = min(others, key=lambda m: m.distance)
-        loss = with_interval(_loss(run, take, nearest), percent)
-        return f"It is the reference itself, and it fits. The nearest quantized file, {nearest}, has {loss} perplexity."
-    return (
-        f"It has the best quality of the {len(pool)} files that {here.wishes.that_fit('fit')}: {_from_reference(take)}."
-    )
+        next_one = _nearest(run, others)
+        loss = with_interval(_loss(run, take, next_one), percent)
+        return (
+            f"It is the reference itself, and it {one}. The nearest quantized file, {next_one}, has {loss} perplexity."
+        )
+    return f"It has the best quality of the {len(pool)} files that {told.that('fit', 'generate')}: {_from_reference(take)}."
 
 
 def _from_reference(file: Measured) -> str:

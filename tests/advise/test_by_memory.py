@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from bench.advise.by_memory import best_by_memory, files_with_memory
-from bench.engine.memory import ModelShape
+from bench.advise.by_memory import best_by_memory, files_with_memory, worth_their_size
+from bench.advise.measured import measured_files
+from bench.advise.situation import Situation, described_memory
+from bench.engine.memory import Memory, ModelShape
 from bench.records.record import FileRecord
 from bench.records.run import Run
 from tests.support.records import file_record, run_of, window_record
@@ -34,7 +36,7 @@ def chosen(of: Run) -> list[tuple[int, str]]:
 
 def test_more_memory_takes_a_better_file_and_the_best_one_ends_the_list() -> None:
     of = run(("IQ2_S", 2.9, 12), ("Q4_K_M", 4.9, 7), ("Q8_0", 8.5, 6.1))
-    assert chosen(of) == [(6, "IQ2_S"), (8, "Q4_K_M"), (12, "Q8_0")]
+    assert chosen(of) == [(6, "IQ2_S"), (12, "Q4_K_M"), (16, "Q8_0")]
 
 
 def test_need_is_file_and_cache_at_the_context() -> None:
@@ -45,8 +47,37 @@ def test_need_is_file_and_cache_at_the_context() -> None:
 
 def test_of_files_that_differ_by_less_than_is_shown_it_is_the_smallest() -> None:
     of = run(("Q4_K_M", 4.9, 7), ("Q6_K", 6.6, 6.101), ("Q8_0", 8.5, 6.1))
-    assert chosen(of)[-1] == (12, "Q6_K") or chosen(of)[-1] == (8, "Q6_K")
-    assert "Q8_0" not in dict(map(reversed, chosen(of)))  # type: ignore[arg-type]
+    assert chosen(of) == [(12, "Q6_K")]
+
+
+def test_an_amount_is_the_least_on_which_advice_says_that_the_file_fits() -> None:
+    of = run(("IQ2_S", 2.9, 12), ("Q4_K_M", 4.9, 7), ("Q8_0", 8.5, 6.1))
+    for found in best_by_memory(of, files_with_memory(of, 4096)):
+        needs = {found.file.recipe: Memory(found.needs, 0, 0, 0, 0)}
+        for amount, told in ((found.memory, True), (found.memory // 2, False)):
+            here = Situation((), (), described_memory(amount))
+            fits = {m.recipe: m.fit == "fits" for m in measured_files(of, needs, here, same_machine=True)}
+            assert fits[found.file.recipe] is told
+
+
+def test_a_file_is_worth_its_size_as_advice_says() -> None:
+    files = (("IQ2_S", 2.9, 12.0), ("Q4_0", 5.1, 9.0), ("Q4_K_M", 4.9, 7.0), ("Q8_0", 8.5, 7.5))
+    for was, worth in (
+        ("", ["IQ2_S", "Q4_K_M"]),
+        ("A model, dequantized from Q4_1 to F16.", ["IQ2_S", "Q4_K_M", "Q8_0"]),
+    ):
+        # the reference that was once in Q4_1 cannot tell Q4_K_M from Q8_0
+        of = run(*files, description=was)
+        assert worth_their_size(of, files_with_memory(of, 4096)) == worth
+        told = measured_files(of, {}, Situation((), (), described_memory(64 * 10**9)), same_machine=True)
+        assert {m.recipe for m in told if m.beaten_by is None} == {"F16", *worth}
+
+
+def test_with_too_few_windows_every_one_must_show_that_a_file_is_worse() -> None:
+    # on average Q8_0 is far better, but one window of two says the opposite; what was scored later counts
+    of = run(("Q4_K_M", 4.9, 7), ("Q8_0", 8.5, 7), windows=2)
+    scored = [window_record("Q4_K_M", 0, 9.0, 1.0), window_record("Q4_K_M", 1, 6.9, 1.0)]
+    assert chosen(run_of([*of.records, *scored], windows=2)) == [(12, "Q4_K_M")]
 
 
 def test_a_file_that_the_reference_cannot_judge_is_not_recommended() -> None:
