@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -92,10 +91,7 @@ def _print(advice: Advice) -> None:
 
 
 def _print_lines(lines: list[str]) -> None:
-    import shutil
-    import textwrap
+    from bench.cli.table import folded, room
 
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     for line in lines:
-        end = "\n" if line.startswith("#") else ""
-        print((textwrap.fill(line, width, subsequent_indent="  ") if width else line) + end)
+        print(folded(line, room()) + ("\n" if line.startswith("#") else ""))
