@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import pandas as pd
@@ -13,6 +13,7 @@ from bench.advise.choice import FEW_BITS, READING, Pick, Recommendation, by_guid
 from bench.advise.cpu import sixteen_bit
 from bench.advise.guide import GuideFormat, guide
 from bench.advise.measured import by_run, measured_files
+from bench.advise.rows import of_candidate, of_measured
 from bench.advise.situation import IN_USE, Situation
 from bench.advise.speed import Limits, Reach, reach_of, reached
 from bench.core.errors import BenchError
@@ -25,6 +26,7 @@ from bench.quantize.jobs import PlanResult
 from bench.recipes.recipe import standard_formats
 from bench.records.resolution import resolution
 from bench.records.run import Run
+from bench.statistics.estimates import Estimate
 from bench.statistics.verdicts import with_interval
 
 
@@ -40,7 +42,7 @@ class Shown:
 @dataclass(frozen=True)
 class Advice:
     """subject: what was chosen among; notes: how it was worked out and what was assumed, a sentence each; rows: what was chosen
-    among, for programs."""
+    among, for programs (rows.py)."""
 
     subject: str
     recommendation: Recommendation
@@ -132,19 +134,7 @@ def _on_candidates(
         "Here: tight means only once other programs are closed",
         "Tokens/s: generated, expected; Bits: per weight",
     )
-    data = tuple(
-        {
-            "name": c.name,
-            "file": c.file,
-            "bytes": c.n_bytes,
-            "bits_per_weight": c.bits,
-            "memory": asdict(c.memory) | {"needed": c.memory.needed},
-            "fit": c.fit,
-            "tokens_per_second": asdict(c.speed) if c.speed else None,
-            "format": c.format.name if c.format else None,
-        }
-        for c in rows
-    )
+    data = tuple(of_candidate(c) for c in rows)
     found = by_guide(rows, here)
     told = (*notes, *about(here))
     return Advice(title, found, here.wishes.context, (Shown(title, frame, key),), told, here, data)
@@ -161,10 +151,9 @@ def on_run(run: Run, needs: Mapping[str, Memory], here: Situation, *, same_machi
             "Memory": [size(m.memory) for m in files],
             "Here": [m.fit for m in files],
             "Tokens/s": [str(m.speed or MISSING) for m in files],
-            "KL": [told.marked(m.recipe, divergence_text(m.kl.value) if m.kl else MISSING) for m in files],
             "Worth its size": [f"no: {m.beaten_by}" if m.beaten_by else "yes" for m in files],
-            "Δ PPL [95 %]": [with_interval(m.ppl_change, percent) if m.ppl_change else MISSING for m in files],
-            "KL [95 %]": [with_interval(m.kl, divergence_text) if m.kl else MISSING for m in files],
+            "Δ PPL [95 %]": [told.marked(m.recipe, _figure(m.ppl_change, percent)) for m in files],
+            "KL [95 %]": [told.marked(m.recipe, _figure(m.kl, divergence_text)) for m in files],
         }
     )
     window = run.identity.settings.window
@@ -182,11 +171,15 @@ def on_run(run: Run, needs: Mapping[str, Memory], here: Situation, *, same_machi
     if mark := told.key(m.recipe for m in files):
         key.append(mark.removeprefix("- "))
     notes = [_rule_held(run, here) if same_machine else _elsewhere(run)]
-    data = tuple({"name": m.recipe} | asdict(m) | {"is_reference": m.is_reference} for m in files)
+    data = tuple(of_measured(m, needs.get(m.recipe)) for m in files)
     context = here.wishes.context if needs else window
     found = by_run(run, files, here)
     shown = Shown(title, frame, tuple(key))
     return Advice(title, found, context, (shown,), (*filter(None, notes), *about(here, same_machine)), here, data)
+
+
+def _figure(found: Estimate | None, form: Callable[[float], str]) -> str:
+    return with_interval(found, form) if found else MISSING
 
 
 def _elsewhere(run: Run) -> str:
@@ -247,10 +240,8 @@ def on_sizes(here: Situation) -> Advice:
         needs[name] = [_need(by_name.get(f.recipes[0])) for f in formats]
     told = tuple(s for s in (*about(here), *_sixteen(here)))
     data = tuple(
-        {"model": n, "format": c.name, "bytes": c.n_bytes, "bits_per_weight": c.bits, "memory": c.memory.needed, "fit": c.fit,
-         "tokens_per_second": asdict(c.speed) if c.speed else None}
-        for n, rows in by_model.items() for c in rows
-    )  # fmt: skip
+        of_candidate(c) | {"name": _model_in(n, c.name), "model": n} for n, rows in by_model.items() for c in rows
+    )
     tables = (
         Shown("What to take of each size of model", sizes, ("Tokens/s: generated, expected",)),
         Shown(
@@ -294,13 +285,17 @@ def _on_sizes(rows: Mapping[str, Candidate], picks: Mapping[str, Pick]) -> Recom
         if at_ease
         else f"No size of model generates as fast as one reads here ({READING:.0f} tokens/s); this is the smallest."
     )
-    named = [replace(picks[n], name=f"a model of {n} in {picks[n].name}") for n in order]
+    named = [replace(picks[n], name=_model_in(n, picks[n].name)) for n in order]
     return Recommendation(
         replace(named[i], why=why),
         named[i - 1] if i else None,
         named[i + 1] if i + 1 < len(named) else None,
         (),
     )
+
+
+def _model_in(model: str, recipe: str) -> str:
+    return f"a model of {model} in {recipe}"
 
 
 def _need(candidate: Candidate | None) -> str:
@@ -318,10 +313,12 @@ def _sixteen(here: Situation) -> tuple[str, ...]:
 def about(here: Situation, same_machine: bool = False) -> tuple[str, ...]:
     """The machine, and where expected speeds come from, a sentence each."""
     total, available = size(here.machine.total), size(here.machine.available)
-    if here.described:
+    if here.memory_described:
         said = [
             f"The machine has {total} of memory; {100 * IN_USE:.0f} % of it are taken to be in use, so {available} are available."
         ]
+    elif here.described:
+        said = [f"The memory is this machine's: {available} available of {total}; --memory tells another."]
     else:
         sets = ", ".join(here.cpu) if here.cpu else "not known"
         said = [f"This machine has {available} of memory available of {total}. Instruction sets: {sets}."]

@@ -90,6 +90,7 @@ def _situation(asked: Asked, cache: Path) -> Situation:
         limits=limits,
         wishes=asked.wishes,
         described=asked.describes_a_machine,
+        memory_described=total is not None,
     )
 
 

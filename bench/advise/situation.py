@@ -88,7 +88,8 @@ class Wishes:
 @dataclass(frozen=True)
 class Situation:
     """cpu: instruction sets; features: of the engine, as LibraryInfo has them; limits: of generation, None where not known;
-    stored: the type of 16 bits that the model is in, None for another; described: whether it is a machine that is only told of."""
+    stored: the type of 16 bits that the model is in, None for another; described: whether it is a machine that is only told of;
+    memory_described: whether its memory is told too, or else is this machine's."""
 
     cpu: tuple[str, ...]
     features: tuple[str, ...]
@@ -97,6 +98,7 @@ class Situation:
     wishes: Wishes = Wishes()
     stored: str | None = None
     described: bool = False
+    memory_described: bool = False
 
     def suits(self, row: GuideFormat) -> bool:
         """Whether the format is at its best here."""

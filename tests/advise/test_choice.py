@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from bench.advise.advice import on_model, on_repository, on_sizes
+from bench.advise.advice import about, on_model, on_repository, on_sizes
 from bench.advise.candidates import Candidate, format_of, of_model, of_repository, of_size, plan_guide
 from bench.advise.choice import READING, by_guide
 from bench.advise.cpu import instruction_sets
@@ -19,10 +20,13 @@ from bench.engine.memory import MachineMemory, shape_of
 from bench.execute.local import LocalExecutor
 from bench.gguf_files.info import inspect
 from bench.models.listed import Listed, ListedModel
+from bench.quantize.jobs import PlanJob, PlanResult
 from tests.advise.test_cpu import GRAVITON, HASWELL
 from tests.support.tiny import write_model
 
 G = 1_000_000_000
+#: What programs are told of every candidate, whatever it is.
+COMMON = {"name", "bytes", "memory", "tokens_per_second", "fits"}
 KERNELS = dict.fromkeys(("F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL",
                          "IQ4_XS", "Q3_K", "IQ3_S", "IQ3_XXS", "Q2_K", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_S", "IQ1_M",
                          "MXFP4"), 20e9)  # fmt: skip
@@ -36,6 +40,7 @@ def laptop(memory: int = 16, bandwidth: float = 60e9, **wishes: object) -> Situa
         Limits(8, bandwidth, KERNELS, Reach(0.7, 0.9, "files of a test")),
         Wishes(**wishes),  # type: ignore[arg-type]
         described=True,
+        memory_described=True,
     )
 
 
@@ -67,6 +72,44 @@ def test_fewer_bits_are_no_price_for_speed() -> None:
     found = by_guide(eight(laptop(bandwidth=5e9)), laptop(bandwidth=5e9))
     assert found.take and found.take.name == "Q4_K_M"
     assert f"as fast as one reads ({READING:.0f} tokens/s)" in found.take.why
+
+
+@pytest.mark.parametrize(
+    ("names", "wish", "name", "why"),
+    [
+        (("BF16", "Q8_0"), "balance", "Q8_0", "of the quantized files that fit and generate as fast as one reads"),
+        (("BF16", "Q8_0"), "quality", "Q8_0", "It has the best quality of the quantized files that fit."),
+        (("BF16",), "quality", "BF16", "It has the best quality that fits."),
+        (("BF16",), "balance", "BF16", "It has the best quality that fits and generates as fast as one reads"),
+        (
+            ("BF16", "Q8_0", "Q6_K"),
+            "balance",
+            "Q6_K",
+            "It has the best quality of at most 6 bits that fits and generates",
+        ),
+        (("Q8_0", "Q2_K"), "balance", "Q8_0", "It has the best quality of the quantized files that fit and generate"),
+    ],
+)
+def test_more_bits_than_usual_are_taken_where_there_is_nothing_else(
+    names: tuple[str, ...], wish: Literal["balance", "quality"], name: str, why: str
+) -> None:
+    here = laptop(memory=64, bandwidth=200e9, prefer=wish)
+    found = by_guide([c for c in eight(here) if c.name in names], here)
+    assert found.take and found.take.name == name and why in found.take.why
+
+
+def test_the_usual_balance_is_said_of_usual_formats_only() -> None:
+    here = laptop(memory=64, bandwidth=5e9)
+    found = by_guide([c for c in eight(here) if c.name in ("BF16", "Q8_0")], here)
+    assert found.take and found.take.name == "Q8_0"
+    assert found.take.why.endswith("so this is the smallest file of 4 bits and more.")
+
+
+def test_only_memory_that_was_told_is_taken_to_be_in_use() -> None:
+    told = laptop()
+    assert "25 % of it are taken to be in use" in about(told)[0]
+    here = about(replace(told, memory_described=False))[0]
+    assert here == "The memory is this machine's: 12.0G available of 16.0G; --memory tells another."
 
 
 def test_sizes_that_are_not_allowed_are_not_taken() -> None:
@@ -120,6 +163,28 @@ def test_formats_of_a_model_have_the_sizes_of_their_plans(tiny: Path, tmp_path: 
     assert "MXFP4_MOE" not in rows  # a format for experts, and the model has none
 
 
+class Refusing:
+    """An executor on which llama.cpp refuses all recipes but some."""
+
+    def __init__(self, executor: LocalExecutor, *but: str) -> None:
+        self._executor, self._but = executor, but
+
+    def do(self, job: PlanJob) -> PlanResult:
+        if job.recipe.name not in self._but:
+            raise BenchError(f"{job.recipe.name}: does not fit the model")
+        return self._executor.do(job)
+
+
+def test_formats_that_llama_cpp_refuses_are_left_out(tiny: Path, tmp_path: Path) -> None:
+    executor, here = LocalExecutor(tmp_path), laptop(context=512)
+    some = plan_guide(executor.hold(tiny), Refusing(executor, "Q8_0", "Q6_K"))  # type: ignore[arg-type]
+    assert set(some) == {"Q8_0", "Q6_K"}
+    assert [c.name for c in of_model(inspect(tiny), shape_of(tiny), some, None, here)] == ["Q8_0", "Q6_K"]
+    none = plan_guide(executor.hold(tiny), Refusing(executor))  # type: ignore[arg-type]
+    with pytest.raises(BenchError, match=r"\.gguf: llama.cpp can make no format of it; name another model"):
+        on_model(inspect(tiny), shape_of(tiny), none, None, here)
+
+
 def test_more_bits_bring_nothing_back_to_a_quantized_file(tmp_path: Path) -> None:
     info = inspect(path := write_model(tmp_path / "q4.gguf", weight_type="Q4_0"))
     with pytest.raises(BenchError, match=r"q4.gguf: is already quantized \(4.\d+ bits per weight\)"):
@@ -160,7 +225,9 @@ def test_files_of_a_repository_are_chosen_without_their_headers() -> None:
     for row in rows:
         assert row.memory.needed == same[row.name].memory.needed
         assert row.speed and row.speed.high == pytest.approx(same[row.name].speed.high, rel=0.01)  # type: ignore[union-attr]
-    lead = on_repository(listed, here).lead()
+    advice = on_repository(listed, here)
+    assert all(r.keys() >= COMMON for r in advice.rows)
+    lead = advice.lead()
     assert lead[0] == "## Take Q6_K (6.6G, M-8B-Q6_K.gguf)"
     assert [line.split(":")[0] for line in lead if line.startswith(("- Smaller", "- Better"))] == [
         "- Smaller or faster"
@@ -204,6 +271,9 @@ def test_sizes_of_model_are_advised_without_a_model() -> None:
     needs = advice.tables[1].frame.set_index("Format")
     assert needs.loc["Q8_0", "70B"] == "–" and needs.loc["MXFP4_MOE", "8B"] == "–"
     assert needs.loc["Q6_K", "14B"] == "(13.4G)"
+    rows = advice.json()["candidates"]
+    assert isinstance(rows, list) and take.name in [r["name"] for r in rows]
+    assert all(r.keys() >= COMMON and r["memory"]["needed"] for r in rows)
     said = advice.tables[2].key
     assert len(said) == len(guide().formats)
     assert any(line.startswith("IQ4_XS (4.42 bits per weight of 8B): take it when ") for line in said)

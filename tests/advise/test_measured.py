@@ -11,12 +11,15 @@ import pytest
 from bench.advise.advice import needs_of, on_run
 from bench.advise.choice import Recommendation
 from bench.advise.findings import findings
-from bench.advise.measured import by_run, measured_files
+from bench.advise.measured import by_run, measured_files, nearest
 from bench.advise.situation import Situation, Wishes
+from bench.cli.table import fit
 from bench.core.errors import BenchError
 from bench.engine.memory import MachineMemory, shape_of
 from bench.gguf_files.info import inspect
 from bench.records.run import Record, Run
+from tests.advise.test_choice import COMMON
+from tests.measures.windows.test_equal_size import compared
 from tests.support.records import file_record, run_of, window_record
 
 G = 1_000_000_000
@@ -132,12 +135,63 @@ def test_advice_is_json_and_a_lead_before_tables() -> None:
     found = json.loads(json.dumps(advice.json()))
     assert found["recommendation"]["take"]["name"] == "Q4_K_M"
     assert [c["name"] for c in found["candidates"]] == ["F16", "Q8_0", "Q4_0", "Q4_K_M", "IQ2_S"]
+    assert all(c.keys() >= COMMON and c["memory"] == {"needed": 3 * G} for c in found["candidates"])
+    speed = found["candidates"][3]["tokens_per_second"]
+    assert speed["measured"] and speed["low"] <= speed["value"] <= speed["high"]
     lead = advice.lead()
     assert lead[0] == "## Take Q4_K_M (500.0M)" and lead[2].startswith("- It needs 3.0G of memory")
     elsewhere = on_run(measured_run(), {}, here(), same_machine=False)
     assert "its speeds are not taken over" in elsewhere.notes[0]
     assert elsewhere.tables[0].frame is not None
     assert set(elsewhere.tables[0].frame["Tokens/s"]) == {"–"}  # nothing is known of this machine's limits
+
+
+def test_marks_stand_in_a_table_without_intervals_too() -> None:
+    advice = on_run(measured_run(was="Q4_1"), {}, here(), same_machine=True)
+    frame = advice.tables[0].frame
+    assert frame is not None
+    columns = {str(c): [str(x) for x in frame[c]] for c in frame.columns}
+    for room in (80, 300):
+        shown = {h.removesuffix(" [95 %]"): cells for h, cells in fit(columns, room).items()}
+        assert [c.endswith("†") for c in shown["Δ PPL"]] == [False, True, True, True, False]
+    assert "KL" not in columns  # one column a figure: without intervals two would have one heading
+
+
+def test_files_that_are_too_slow_are_not_said_to_be_unfit() -> None:
+    slow = {"Q8_0": (1.001, 800, 1000.0), "Q4_K_M": (1.005, 500, 9.0), "IQ2_S": (3.0, 300, 11.0)}
+    run = measured_run(files=slow)
+    of_two = advised(run, here(max_size=10**9)).take
+    assert of_two and of_two.name == "Q4_K_M"
+    ease = "and have at most 1.0G and generate as fast as one reads (5 tokens/s)"
+    assert f"the best quality of the 2 files that fit {ease}" in of_two.why
+    only = {"Q8_0": (1.001, 800, 1000.0), "Q4_K_M": (1.005, 500, 9.0)}
+    alone = advised(measured_run(files=only), here(max_size=10**9)).take
+    assert alone and alone.why.startswith("It is the only file of the run that fits and has at most 1.0G and generates")
+
+
+def test_files_are_ranked_by_one_figure_that_all_have() -> None:
+    files = [
+        file_record("F16", "Reference", 1600),
+        file_record("Q8_0", "Standard", 800),
+        file_record("Q4_0", "Standard", 500),
+    ]
+    reference = [compared("F16", w, 1.2, 0.0) for w in range(8)]
+    small = [compared("Q4_0", w, 1.9, 3.0) for w in range(8)]
+    # Q8_0 was not compared by divergence: its perplexity of 2.5 is held against 1.9, and not against a divergence of 3
+    alone = run_of([*files, *reference, *small, *(window_record("Q8_0", w, 2.5, 1.0) for w in range(8))], windows=8)
+    assert nearest(alone, ["Q8_0", "Q4_0"]) == "Q4_0"
+    both = run_of([*files, *reference, *small, *(compared("Q8_0", w, 2.5, 2.0) for w in range(8))], windows=8)
+    assert nearest(both, ["Q8_0", "Q4_0"]) == "Q8_0"
+    assert nearest(both, ["Q8_0", "F16"]) == "F16"
+
+
+def test_a_measured_speed_lies_in_its_interval() -> None:
+    run = measured_run(windows=30)
+    times = [1.0] * 18 + [10.0] * 12
+    late = [window_record("Q4_0", w, 12.0, 50 * t) for w, t in enumerate(times)]
+    run = run_of([*run.records, *late], windows=30)
+    speed = next(m.speed for m in measured_files(run, {}, here(), same_machine=True) if m.recipe == "Q4_0")
+    assert speed and speed.measured == pytest.approx(32) and speed.low <= speed.measured <= speed.high
 
 
 def test_findings_name_the_best_quantized_file_that_fits() -> None:

@@ -26,7 +26,7 @@ def test_advice_on_a_model_and_a_run(bench: Callable[..., Outcome], tiny: Path, 
     on_model = bench("advise", tiny, "--context", 256, "--cache", cache, "--json")
     assert on_model.code == 0, on_model.err
     rows = {r["name"]: r for r in json.loads(on_model.out)["candidates"]}
-    assert rows["Q8_0"]["bytes"] > rows["Q4_K_M"]["bytes"] and rows["Q8_0"]["fit"] == "fits"
+    assert rows["Q8_0"]["bytes"] > rows["Q4_K_M"]["bytes"] and rows["Q8_0"]["fits"] == "fits"
     on_run = bench("advise", "--run", PUBLISHED, "--max-size", "80MB", "--cache", cache)
     assert on_run.code == 0 and on_run.out.startswith("## Take DG-IQ2_XS (75.5M)\n"), on_run.err
 
