@@ -77,12 +77,12 @@ def test_fewer_bits_are_no_price_for_speed() -> None:
 @pytest.mark.parametrize(
     ("names", "wish", "name", "why"),
     [
-        (("BF16", "Q8_0"), "balance", "Q8_0", "of the quantized files that fit and generate as fast as one reads"),
-        (("BF16", "Q8_0"), "quality", "Q8_0", "It has the best quality of the quantized files that fit."),
-        (("BF16",), "quality", "BF16", "It has the best quality that fits."),
-        (("BF16",), "balance", "BF16", "It has the best quality that fits and generates as fast as one reads"),
+        (("F16", "Q8_0"), "balance", "Q8_0", "of the quantized files that fit and generate as fast as one reads"),
+        (("F16", "Q8_0"), "quality", "Q8_0", "It has the best quality of the quantized files that fit."),
+        (("F16",), "quality", "F16", "It has the best quality that fits."),
+        (("F16",), "balance", "F16", "It has the best quality that fits and generates as fast as one reads"),
         (
-            ("BF16", "Q8_0", "Q6_K"),
+            ("F16", "Q8_0", "Q6_K"),
             "balance",
             "Q6_K",
             "It has the best quality of at most 6 bits that fits and generates",
@@ -100,7 +100,7 @@ def test_more_bits_than_usual_are_taken_where_there_is_nothing_else(
 
 def test_the_usual_balance_is_said_of_usual_formats_only() -> None:
     here = laptop(memory=64, bandwidth=5e9)
-    found = by_guide([c for c in eight(here) if c.name in ("BF16", "Q8_0")], here)
+    found = by_guide([c for c in eight(here) if c.name in ("F16", "Q8_0")], here)
     assert found.take and found.take.name == "Q8_0"
     assert found.take.why.endswith("so this is the smallest file of 4 bits and more.")
 
