@@ -101,8 +101,8 @@ def test_of_files_alone_those_that_do_not_compare_are_left_out(
     done = bench(*asked, "--compare", str(folder / "*.gguf"), "--out", tmp_path / "run")
     assert done.code == 0, done.err
     assert "left out: " in done.err and list(load_run(tmp_path / "run").files) == ["Q8_0", "file:Tiny.Q4_0"]
-    named = ",".join(str(p) for p in sorted(folder.iterdir()))
-    refused = bench(*asked, "--compare", named, "--out", tmp_path / "named")
+    named = [argument for path in sorted(folder.iterdir()) for argument in ("--compare", path)]
+    refused = bench(*asked, *named, "--out", tmp_path / "named")
     assert refused.code == 2 and "unsuitable.gguf" in refused.err, "a file that is named must compare"
 
 
