@@ -13,8 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from bench.core.errors import BenchError
 from bench.core.progress import Reporter
 from bench.workbench.options import Options
+from bench.workbench.scratch import owner
 from bench.workbench.work import Work
 from tests.conftest import Outcome
 
@@ -125,6 +127,23 @@ def test_nothing_goes_while_a_run_works_with_it(bench: Bench, kept: Path) -> Non
         assert refused.code == 2 and f"process {os.getpid()} works with" in refused.err
         assert left(kept) == before
     assert bench("cache", "clear", "--yes", "--cache", kept).code == 0
+
+
+def test_nothing_goes_while_a_model_is_fetched(
+    bench: Bench, kept: Path, tiny: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def fetch(*_: object, **__: object) -> None:
+        seen.append(owner(kept / "scratch" / str(os.getpid())))
+        raise BenchError("the connection is lost")
+
+    monkeypatch.setattr("bench.measures.windows.single.local_model", fetch)
+    monkeypatch.setattr("bench.workbench.work.reference", fetch)
+    common = ["--text", text, "--window", 64, "--cache", kept]
+    for command in (["ppl", tiny], ["ppl", tiny, "b.gguf"], ["run", "--model", tiny, "--out", tmp_path / "run"]):
+        assert "the connection is lost" in bench(*command, *common).err
+    assert seen == [os.getpid()] * 3
 
 
 def test_what_killed_processes_left_behind_goes_even_if_a_later_one_has_their_number(
