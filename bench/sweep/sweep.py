@@ -64,17 +64,17 @@ class Sweep:
             check_window(work.reference.info, options.window)
             stream = work.stream(self.text.source)
             windows = check_windows(stream, options.window, options.windows)
+            self.identity = Identity(
+                model=model_identity(work.reference),
+                prompts=TextIdentity(name=self.text.name, sha256=self.text.sha256),
+                importance=self._importance_identity(),
+                windows=windows,
+                settings=work.settings,
+                library=library,
+                machine=this_machine(),
+            )
             found = compared_files(options.compare, work.reference, options.cache, reporter)
         self.compared = {c.name: c for c in found}
-        self.identity = Identity(
-            model=model_identity(work.reference),
-            prompts=TextIdentity(name=self.text.name, sha256=self.text.sha256),
-            importance=self._importance_identity(),
-            windows=windows,
-            settings=work.settings,
-            library=library,
-            machine=this_machine(),
-        )
         self.plan = Plan(
             work=work,
             names=tuple(self._names()),
