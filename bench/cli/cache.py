@@ -62,7 +62,7 @@ def list_command(kind: _KindArgument = None, cache: CacheOption = None, as_json:
                 row = {"Kind": k.name, "Entries": str(len(own)), "Size": size(total), "Last use": _day(latest)}
                 rows.append(row | {"What it is": k.about})
     print_table(pd.DataFrame(rows))
-    print(f"\n{directory}: {size(sum(e.n_bytes for e in found))} in {len(found)} entries")
+    print(f"\n{directory}: {size(sum(e.n_bytes for e in found))} in {_entries(len(found))}")
     if not kind:
         from bench.models.hub import hub_cache
 
@@ -95,17 +95,20 @@ def clear_command(
         return
     sums = {k.name: sum(e.n_bytes for e in found if e.kind == k.name) for k in chosen}
     parts = ", ".join(f"{name} {size(n_bytes)}" for name, n_bytes in sums.items() if n_bytes)
-    what = (
-        f"{len(found)} {'entry' if len(found) == 1 else 'entries'} of {directory}, {size(sum(sums.values()))} ({parts})"
-    )
+    what = f"{_entries(len(found))} of {directory}, {size(sum(sums.values()))} ({parts})"
     if not yes:
         if not sys.stdin.isatty():
             raise BenchError(f"this would throw out {what}; add --yes to do it")
         if not typer.confirm(f"Throw out {what}?"):
             print("Nothing was thrown out")
             raise typer.Exit(1)
+    check_unused(directory)  # a run may have begun while the question stood
     remove(found)
     print(f"Threw out {what}")
+
+
+def _entries(n: int) -> str:
+    return f"{n} {'entry' if n == 1 else 'entries'}"
 
 
 def _day(entry: Entry) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from shutil import get_terminal_size
-from textwrap import fill
 from typing import Annotated
 
 import typer
@@ -31,18 +29,16 @@ def info(
 ) -> None:
     """What a GGUF file is: architecture, stored types, bits per weight, hash, chat template, memory, who quantized it."""
     from bench.advise.describe import describe_file
+    from bench.cli.table import beside, room
     from bench.core.progress import Reporter
 
     found = describe_file(model, cache_directory(cache), Reporter(), context)
     if as_json:
         print_json(found)
     else:
-        width, columns = max(map(len, found)) + 2, get_terminal_size().columns
+        width, columns = max(map(len, found)) + 2, room()
         for key, value in found.items():
-            start = f"{key.replace('_', ' '):<{width}}"
-            print(
-                fill(_text(value), columns, initial_indent=start, subsequent_indent=" " * width, break_long_words=False)
-            )
+            print(beside(key.replace("_", " "), _text(value), width, columns))
 
 
 def _text(value: object) -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
-from shutil import get_terminal_size
-from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -91,8 +89,9 @@ def _bits(one: Listed) -> str:
 
 def _print_wrapped(name: str, text: str, width: int) -> None:
     """A name and what is said of it beside it, in lines as wide as the terminal."""
-    columns, below = get_terminal_size().columns, " " * width
-    print(fill(text, columns, initial_indent=f"{name:<{width}}", subsequent_indent=below, break_on_hyphens=False))
+    from bench.cli.table import beside, room
+
+    print(beside(name, text, width, room()))
 
 
 @app.command(short_help="Which tensors get which types, and the size, before anything is built.")

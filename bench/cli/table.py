@@ -1,6 +1,7 @@
 """Tables on a terminal, as wide as it is; Markdown where they go elsewhere.
 
-Where room is short, headings are folded first, then intervals are left out, and then the columns that matter least.
+Where room is short, headings are folded first, then intervals are left out, and then the columns that matter least. Names in the
+first column are folded where they would take more than half of it.
 """
 
 from __future__ import annotations
@@ -69,9 +70,25 @@ def folded(text: str, room: int | None) -> str:
     )
 
 
+def beside(name: str, text: str, width: int, room: int | None) -> str:
+    """A name in a column of so many characters with a text beside it, folded to the width of the terminal where there is one."""
+    if room is None:
+        return f"{name:<{width}}{text}"
+    return textwrap.fill(
+        text,
+        room,
+        initial_indent=f"{name:<{width}}",
+        subsequent_indent=" " * width,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
 def print_table(frame: pd.DataFrame, look: Look | None = None) -> None:
     """A table as Markdown, or on a terminal as wide as it is. look: as it was asked for, None where it cannot be."""
     can_ask, look = look is not None, look or Look()
+    if frame.columns.empty:
+        return
     if not look.is_table:
         print(markdown(frame))
         return
@@ -84,13 +101,15 @@ def print_table(frame: pd.DataFrame, look: Look | None = None) -> None:
     columns = {str(c): [str(x) for x in frame[c]] for c in frame.columns}
     shown = fit(columns, width, intervals=look.intervals)
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1), collapse_padding=True)
+    others = sum(_GAP + _width(h, cells) for h, cells in [*shown.items()][1:])
     for i, (heading, cells) in enumerate(shown.items()):
         table.add_column(
             _folded(heading, cells),
             justify="left" if i == 0 or _is_text(cells) else "right",
             vertical="top",
-            no_wrap=not _is_text(cells),
-            width=_width(heading, cells),
+            no_wrap=not (i == 0 or _is_text(cells)),
+            overflow="fold",  # a name has no spaces to fold at
+            width=min(_width(heading, cells), width - others) if i == 0 else _width(heading, cells),
         )
     for row in zip(*shown.values(), strict=True):
         table.add_row(*row)
@@ -100,7 +119,8 @@ def print_table(frame: pd.DataFrame, look: Look | None = None) -> None:
 
 
 def fit(columns: Mapping[str, Sequence[str]], room: int, *, intervals: bool = False) -> dict[str, list[str]]:
-    """What of a table is shown side by side in so many characters: headings with cells, at least the first column.
+    """What of a table is shown side by side in so many characters: headings with cells, at least the first column, which takes half of
+    them at most beside others.
 
     intervals: whether they stay whatever it costs.
     """
@@ -109,7 +129,7 @@ def fit(columns: Mapping[str, Sequence[str]], room: int, *, intervals: bool = Fa
     headings = {h: h if intervals else _without_interval(h, whole[h])[0] for h in whole}
     first, *others = whole
     ranked = [first, *sorted(others, key=lambda h: (_rank(h), others.index(h)))]
-    kept, used = [first], _width(headings[first], short[first])
+    kept, used = [first], min(_width(headings[first], short[first]), room // 2)
     for h in ranked[1:]:
         needed = _GAP + _width(headings[h], short[h])
         if used + needed <= room:
@@ -172,5 +192,6 @@ def _left_out(columns: Mapping[str, Sequence[str]], shown: Mapping[str, Sequence
         said.append(f"Not shown for want of room: {', '.join(_INTERVAL.sub('', h) for h in gone)}.")
     if shortened:
         some = "Intervals" if not any(_INTERVAL.search(h) for h in shown) else "Some intervals"
-        said.append(f"{some} are left out for want of room{'; --intervals shows them' if can_ask else ''}.")
+        how = "--intervals shows them" if can_ask else "a wider terminal, or output into a file, shows them"
+        said.append(f"{some} are left out for want of room; {how}.")
     return said

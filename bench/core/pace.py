@@ -16,6 +16,8 @@ _TRUST = 0.005
 _OWN = 0.1
 #: How far a machine may be from the forecast; what seems further off was in the cache already.
 _LEAST, _MOST = 0.05, 50.0
+#: What is told to be done at most while a stage has not ended.
+_ALMOST = 0.99
 
 
 @dataclass(frozen=True)
@@ -137,11 +139,11 @@ class Pace:
 
     @property
     def share(self) -> float:
-        """What of all is done, by time."""
+        """What of all is done, by time: 1 only when every stage has ended. A stage of which nothing is known counts for nothing."""
         if all(s.ended for s in self.stages.values()):
             return 1.0
-        left = self.left
-        return 0.0 if left is None else self.total / max(self.total + left, 1e-9)
+        known = [left for s in self.stages.values() if (left := self.remaining(s)) is not None]
+        return min(self.total / max(self.total + sum(known), 1e-9), _ALMOST) if known else 0.0
 
     def _factor(self) -> float:
         """Measured by forecast time, of what has been worked at so far; near 1 until that is something."""

@@ -44,7 +44,7 @@ class Compared:
 def compared_files(named: Sequence[str], reference: Reference, cache: Path, reporter: Reporter) -> list[Compared]:
     """The files that `--compare` names. Raises BenchError for one that is no model or reads text as other tokens.
 
-    Of several that one name stands for, those that are not comparable are left out with a warning.
+    Of several that one name stands for, those that are not comparable are left out with a warning. The reference itself is left out.
     """
     found: dict[str, Compared] = {}
     tokens = _tokens(reference.path)
@@ -59,7 +59,10 @@ def compared_files(named: Sequence[str], reference: Reference, cache: Path, repo
                     raise
                 reporter.warn(f"left out: {e}")
                 continue
-            if compared.file.sha256 in {c.file.sha256 for c in found.values()}:
+            if compared.file.sha256 == reference.sha256:
+                if len(several) == 1:  # a glob may well match it
+                    reporter.warn(f"{model.path.name}: is the reference itself, which is measured anyway")
+            elif compared.file.sha256 in {c.file.sha256 for c in found.values()}:
                 reporter.warn(f"{model.path.name}: is the same file as another that is compared; it is measured once")
             else:
                 label = _free(compared, model, found)

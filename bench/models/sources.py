@@ -74,7 +74,7 @@ def model_names(named: str) -> list[str]:
         models = gguf_models(found.files)
         if not models:
             raise BenchError(f"{named}: {_which(models)}")
-        return [f"{_HUB}{found.repo}@{found.revision}:{parts[0].path}" for parts in models]
+        return [_pinned(found, parts) for parts in models]
     path = Path(named)
     if any(c in named for c in "*?[") and not path.exists():
         paths = sorted(p for p in path.parent.glob(path.name) if shard_names(p.name)[0] == p.name)
@@ -96,17 +96,20 @@ class Remote:
     copied: int
 
 
-def remote_models(named: str) -> list[Remote]:
-    """What a name of the hub stands for; empty for one of this machine. Raises BenchError as fetching it would."""
+def remote_models(named: str) -> dict[str, Remote]:
+    """What a name of the hub stands for, by the names that model_names gives; empty for one of this machine.
+
+    Raises BenchError as fetching it would.
+    """
     if not named.startswith(_HUB):
-        return []
+        return {}
     found = hub.find(hub.parse_hub_name(named))
-    models = gguf_models(found.files) or [_of_checkpoint(found.files)]
-    remote = []
+    models = gguf_models(found.files) or [parts for parts in [_of_checkpoint(found.files)] if parts]
+    remote = {}
     for parts in models:
         n_bytes = sum(f.n_bytes for f in parts)
         missing = sum(f.n_bytes for f in parts if not is_here(found, f))
-        remote.append(Remote(n_bytes, missing, n_bytes if len(parts) > 1 else 0))
+        remote[_pinned(found, parts)] = Remote(n_bytes, missing, n_bytes if len(parts) > 1 else 0)
     return remote
 
 
@@ -121,6 +124,11 @@ def gguf_models(files: Sequence[hub.HubFile]) -> list[list[hub.HubFile]]:
     return [sorted(parts, key=lambda f: f.path) for _, parts in sorted(models.items())]
 
 
+def _pinned(found: hub.HubRepo, parts: Sequence[hub.HubFile]) -> str:
+    """The name of one model at the commit that was found, by its first part."""
+    return f"{_HUB}{found.repo}@{found.revision}:{parts[0].path}"
+
+
 def _which(models: list[list[hub.HubFile]]) -> str:
     if not models:
         return "has no GGUF model and no checkpoint with safetensors; name another repository or file"
@@ -133,7 +141,7 @@ def _fetched(found: hub.HubRepo, parts: list[hub.HubFile], cache: Path, reporter
     """Download a model: a file, or all the parts of one."""
     paths = [download(found, f, cache, reporter) for f in hub.shards(found, parts[0].path)]
     name = parts[0].path.rpartition("/")[2]
-    origin = f"{_HUB}{found.repo}@{found.revision}:{parts[0].path}"
+    origin = _pinned(found, parts)
     return _whole(
         paths[0], cache, reporter, LocalModel(paths[0], whole_stem(name), origin, found.repo.partition("/")[0])
     )

@@ -8,7 +8,7 @@ alike, so the reference's own change is told beside them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -31,14 +31,14 @@ from bench.present.check_rows import (
     judged,
     ratio,
 )
+from bench.present.compare import of_other_rules, relative_time, same_machine
 from bench.present.thresholds import Thresholds
 from bench.records.run import Run
 from bench.statistics.estimates import MIN_FOR_INTERVAL, Estimate
 from bench.statistics.verdicts import with_interval
 
-#: What may differ from the baseline: the engine and the importance matrix are what one checks; another machine costs the speed.
+#: What may differ from the baseline: the engine and the importance matrix are what one checks; another machine costs the speed (compare.py).
 _MAY_DIFFER = ("library.", "importance", "machine.")
-_NO_SPEED = "machine."
 
 
 @dataclass(frozen=True)
@@ -87,17 +87,13 @@ def check(
     different = baseline.identity.differences(run.identity)
     if forbidden := [d for d in different if not d.startswith(_MAY_DIFFER)]:
         raise BenchError(f"cannot compare with the baseline: {'; '.join(forbidden)}; run again as the baseline was run")
-    for name in [n for n in baseline.files if n in run.files]:
-        rules = baseline.files[name].rules, run.files[name].rules
-        if None not in rules and rules[0] != rules[1]:
-            raise BenchError(
-                f"cannot compare with the baseline: {name} stands for other rules there; make a new baseline"
-            )
+    for name in of_other_rules(baseline, run):
+        raise BenchError(f"cannot compare with the baseline: {name} stands for other rules there; make a new baseline")
     told = [f"Differs from the baseline: {d}" for d in different]
     times = _Times(baseline_timed or baseline, timed or run)
     obstacle = (
         "measured on another machine"
-        if any(d.startswith(_NO_SPEED) for d in different)
+        if not same_machine(baseline, run)
         else "there is no reference to take it relative to in both runs"
         if times.reference is None
         else None
@@ -238,22 +234,11 @@ class _Times:
         return stats.time_ratio(before, after) if before and after else None
 
     def rows(self, name: str, raw: tuple[dict[str, float], dict[str, float]], thresholds: Thresholds) -> list[Row]:
-        found = [judged(name, WINDOW, self._ratio(name), thresholds.window_time_ratio, raw=raw)]
+        of_name = partial(relative_time, self.baseline, self.run, name, self.reference or "")
+        found = [judged(name, WINDOW, of_name(), thresholds.window_time_ratio, raw=raw)]
         if self.run.identity.settings.generate and GENERATION.key in raw[0]:
-            found.append(
-                judged(name, GENERATION, self._ratio(name, of=_generating), thresholds.generation_time_ratio, raw=raw)
-            )
+            found.append(judged(name, GENERATION, of_name(of=_generating), thresholds.generation_time_ratio, raw=raw))
         return found
-
-    def _ratio(
-        self, name: str, of: Callable[[Sequence[WindowResult]], Sequence[WindowResult]] = lambda windows: windows
-    ) -> Estimate:
-        reference = self.reference or ""
-        (ref_a, a), (ref_b, b) = (
-            windows_of(self.baseline).same_sitting(reference, name),
-            windows_of(self.run).same_sitting(reference, name),
-        )
-        return stats.relative_time_ratio(of(a), of(b), of(ref_a), of(ref_b))
 
 
 def _generating(windows: Sequence[WindowResult]) -> list[WindowResult]:

@@ -5,6 +5,7 @@ Scores are the same on every machine with the same build of the engine, so runs 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -15,6 +16,7 @@ from bench.measures.columns import Column, Columns
 from bench.measures.frames import interval
 from bench.measures.windows import statistics as stats
 from bench.measures.windows.agreement import kl_change
+from bench.measures.windows.jobs import WindowResult
 from bench.measures.windows.runs import windows_of
 from bench.records.run import Run
 from bench.statistics.estimates import Estimate
@@ -62,6 +64,27 @@ def same_machine(a: Run, b: Run) -> bool:
     return not any(d.startswith(_NO_SPEED) for d in a.identity.differences(b.identity))
 
 
+def of_other_rules(a: Run, b: Run) -> list[str]:
+    """Names of both runs that stand for other rules in one than in the other; files of early versions tell none."""
+    rules = {name: (a.files[name].rules, b.files[name].rules) for name in a.files if name in b.files}
+    return [name for name, (in_a, in_b) in rules.items() if None not in (in_a, in_b) and in_a != in_b]
+
+
+def relative_time(
+    a: Run,
+    b: Run,
+    name: str,
+    reference: str,
+    of: Callable[[Sequence[WindowResult]], Sequence[WindowResult]] = lambda windows: windows,
+) -> Estimate:
+    """A recipe's time in run B by that in run A, each relative to the reference's of the same pass. of: which time of windows.
+
+    Timings of two runs are not interleaved; what the machine as a whole did between them cancels out so.
+    """
+    (ref_a, in_a), (ref_b, in_b) = (windows_of(run).same_sitting(reference, name) for run in (a, b))
+    return stats.relative_time_ratio(of(in_a), of(in_b), of(ref_a), of(ref_b))
+
+
 def comparison_notes(a: Run, b: Run, table: pd.DataFrame) -> list[str]:
     """What a reader must know beside the table, a sentence each."""
     equal = int((table["Perplexity"] == stats.SAME_SCORES).sum())
@@ -90,27 +113,18 @@ class Change:
 def changes(a: Run, b: Run) -> list[Change]:
     """Every recipe of both runs, paired by window.
 
-    Timings of two runs are not interleaved, so a recipe's are taken relative to the reference's of the same pass: what
-    the machine as a whole did between the runs cancels out. Raises BenchError for runs that are not comparable.
+    Raises BenchError for runs that are not comparable.
     """
     check_comparable(a, b)
     timed = same_machine(a, b)
-    for name in a.files.keys() & b.files.keys():
-        rules = a.files[name].rules, b.files[name].rules
-        if None not in rules and rules[0] != rules[1]:
-            raise BenchError(f"cannot compare: {name} stands for other rules in one run than in the other")
+    for name in of_other_rules(a, b):
+        raise BenchError(f"cannot compare: {name} stands for other rules in one run than in the other")
     found = []
     for name in a.files:
         first, second = windows_of(a).results(name), windows_of(b).results(name)
         if not (first and second):
             continue
-        ratio = None
-        if timed and a.reference and b.reference and name != a.reference:
-            (ref_a, in_a), (ref_b, in_b) = (
-                windows_of(a).same_sitting(a.reference, name),
-                windows_of(b).same_sitting(b.reference, name),
-            )
-            ratio = stats.relative_time_ratio(in_a, in_b, ref_a, ref_b)
+        reference = a.reference if timed and a.reference == b.reference else None
         found.append(
             Change(
                 recipe=name,
@@ -118,7 +132,7 @@ def changes(a: Run, b: Run) -> list[Change]:
                 kl=kl_change(first, second),
                 same_scores=stats.same_scores(first, second),
                 bytes=b.files[name].n_bytes / a.files[name].n_bytes - 1,
-                time=ratio,
+                time=relative_time(a, b, name, reference) if reference and name != reference else None,
             )
         )
     if not found:

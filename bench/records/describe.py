@@ -28,7 +28,7 @@ def about(run: Run) -> list[str]:
     if run.records:
         started = datetime.fromisoformat(run.header.started)
         minutes = worked_minutes(run)
-        about.append(f"Run: {started:%Y-%m-%d}{'' if minutes is None else f', {minutes:.0f} minutes of work'}.")
+        about.append(f"Run: {started:%Y-%m-%d}{'' if minutes is None else f', {_minutes(minutes)} of work'}.")
     return about
 
 
@@ -124,4 +124,6 @@ _SHORT = 0.5
 
 
 def _minutes(value: float) -> str:
-    return f"{value:.0f} minutes" if value >= 1.5 else "1 minute" if value >= 0.75 else "half a minute"
+    if value >= 1.5:
+        return f"{value:.0f} minutes"
+    return "1 minute" if value >= 0.75 else "half a minute" if value >= 0.25 else "less than half a minute"

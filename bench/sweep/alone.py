@@ -27,14 +27,16 @@ def without_recipes(options: Options, reporter: Reporter) -> Options:
         options = replace(options, no_imatrix=True)
     if options.model is not None:
         return options
-    files = {single: _bytes(single) for named in options.compare for single in model_names(named)}
+    singles = {named: model_names(named) for named in options.compare}
+    files = {single: _bytes(single) for several in singles.values() for single in several}
     largest = max(files, key=lambda name: files[name])
     reporter.say(f"No --model is named, so the files are compared with the largest of them, {largest}")
-    others = tuple(name for name in files if name != largest)
+    # a glob stays one, so that those of its files that do not compare are left out
+    others = tuple(named for named, several in singles.items() if several != [largest])
     return replace(options, model=largest, allow_quantized=True, compare=others)
 
 
 def _bytes(named: str) -> int:
     """Bytes of the files of one model."""
     remote = remote_models(named)
-    return sum(r.n_bytes for r in remote) if remote else whole_bytes(Path(named))
+    return sum(r.n_bytes for r in remote.values()) if remote else whole_bytes(Path(named))

@@ -10,7 +10,7 @@ from bench.models.reference import default_path
 from bench.recipes.recipe import find_recipes
 from bench.records.run import FILE_NAME
 from bench.sweep.alone import without_recipes
-from bench.sweep.outline import Outline, directories, is_here, outline, refuse
+from bench.sweep.outline import Outline, directories, is_here, outline, refuse, warn_of_memory
 from bench.sweep.sweep import Sweep
 from bench.texts import prompts
 from bench.workbench.checks import check_importance
@@ -31,11 +31,15 @@ def dry_run(options: Options, reporter: Reporter) -> Outline:
     path = Path(options.model) if options.model else default_path(options.cache)
     if is_here(options) and path.stat().st_size < _SOON_HASHED:
         sweep = Sweep(options, reporter, tell=False)
-        there = (sweep.directory / FILE_NAME).is_file()
-        return sweep.outlined(load_run(sweep.directory) if there else None)
+        run = load_run(sweep.directory) if (sweep.directory / FILE_NAME).is_file() else None
+        found = sweep.outlined(run)
+        if run is None or sweep.pending(run):
+            refuse(found.forecast, directories(options))
+        return found
     recipes = find_recipes(options.recipes)
     check_importance(options, recipes)
     text = options.dataset or prompts.identify(options.text or prompts.EVALUATION)[0]
     found = outline(options, recipes, text, Work(options, reporter).threads)
-    refuse(found.forecast, directories(options), reporter)
+    refuse(found.forecast, directories(options))
+    warn_of_memory(found.forecast, reporter)
     return found

@@ -19,7 +19,7 @@ from bench.choose.sensitivity import STAGE
 from bench.core.pace import Expected
 from bench.gguf_files.info import ModelInfo
 from bench.models.reference import DEFAULT_BYTES, DEFAULT_DOWNLOAD, default_path
-from bench.models.sources import Remote, remote_models
+from bench.models.sources import Remote, model_names, remote_models
 from bench.quantize.block_cache import cache_limit
 from bench.recipes.recipe import Recipe
 from bench.workbench.options import DEFAULT_WINDOWS, Options
@@ -100,12 +100,12 @@ def forecast(
     *,
     to_build: Sequence[Recipe] | None = None,
     share: float = 1.0,
+    compared: int | None = None,
 ) -> Forecast:
     """What the run takes. to_build: the recipes whose files are still wanted, None for all; share: what of the windows is still
-    to be scored."""
+    to be scored; compared: how many third-party files there are, once all models are here, and then no hub is asked anything."""
     every, recipes = recipes, recipes if to_build is None else to_build
-    model = remote_models(options.model) if options.model else [_default_model(options.cache)]
-    others = [r for named in options.compare for r in remote_models(named)]
+    fetched, n_compared = _models(options) if compared is None else ([], compared)
     windows = options.windows or DEFAULT_WINDOWS
 
     def decode(n_tokens: float, speed: float = _SCORED) -> float:
@@ -115,7 +115,7 @@ def forecast(
     calibration = min(options.calibration_chunks * _CHUNK or _CALIBRATION, _CALIBRATION)
     importance = 0.0 if options.imatrix or options.no_imatrix or not recipes else decode(calibration, _OPERATIONS)
     building = len(recipes) * shape.weights / (_QUANTIZED * threads) * (_AFTER_CHOICES if choosing else 1)
-    files = 1 + len(every) + max(len(others), len(options.compare))
+    files = 1 + len(every) + n_compared
     measured = round(files * windows * share)
     stages = {
         IMPORTANCE: Expected(importance),
@@ -128,12 +128,22 @@ def forecast(
     files_bytes = sum(shape.weights * _bits(r) / 8 for r in recipes)
     kept = min(_kept(options.cache, recipes, shape.weights), files_bytes)
     return Forecast(
-        download=sum(r.missing for r in (*model, *others)),
-        copies=sum(r.copied for r in (*model, *others)),
+        download=sum(r.missing for r in fetched),
+        copies=sum(r.copied for r in fetched),
         built=round(files_bytes + min(files_bytes, cache_limit()) - kept),
         memory=round(shape.n_bytes + 4 * options.window / 2 * shape.vocabulary),
         stages={name: e for name, e in stages.items() if e.seconds or name == SCORING},
     )
+
+
+def _models(options: Options) -> tuple[list[Remote], int]:
+    """What is fetched from a hub, each model once, and how many files are compared with the reference."""
+    model = remote_models(options.model) if options.model else {"": _default_model(options.cache)}
+    others: dict[str, Remote | None] = {}
+    for named in options.compare:
+        others |= remote_models(named) or dict.fromkeys(model_names(named))
+    others = {name: remote for name, remote in others.items() if name not in model and name != options.model}
+    return [*model.values(), *(r for r in others.values() if r is not None)], len(others)
 
 
 def _default_model(cache: Path) -> Remote:

@@ -59,7 +59,7 @@ class Outline:
         yield "Recipes", f"{len(self.recipes)}: {', '.join(self.recipes)}" if self.recipes else "none"
         if self.compared:
             yield "Compared", ", ".join(self.compared)
-        yield "Text", f"{self.text}, {self.windows} windows of {self.window} tokens"
+        yield "Text", f"{self.text}, {self.windows} window{'s' * (self.windows != 1)} of {self.window} tokens"
         stages = [(n, e.seconds) for n, e in found.stages.items() if e.seconds]
         parts = ", ".join(f"{name.lower()} {rough_duration(s)}" for name, s in stages)
         threads = f"{self.threads} thread{'s' * (self.threads != 1)}"
@@ -165,7 +165,7 @@ def _reference(options: Options) -> tuple[str, Shape]:
     if named is None and not path.exists():
         return f"{DEFAULT.name} (to be fetched)", Shape.of_size(DEFAULT_BYTES)
     if named and named.startswith("hf:"):
-        n_bytes = sum(r.n_bytes for r in remote_models(named))
+        n_bytes = sum(r.n_bytes for r in remote_models(named).values())
     elif path.is_dir() and is_checkpoint(path):
         n_bytes = sum(f.stat().st_size for f in path.glob("*.safetensors"))
     elif path.is_file() and is_split(path):
@@ -177,8 +177,8 @@ def _reference(options: Options) -> tuple[str, Shape]:
     return f"{named} ({_bytes(n_bytes)})", Shape.of_size(n_bytes)
 
 
-def refuse(found: Forecast, directories: Sequence[Path], reporter: Reporter) -> None:
-    """Raise BenchError where the disk has no room for a run; warn where the memory has none.
+def refuse(found: Forecast, directories: Sequence[Path]) -> None:
+    """Raise BenchError where the disk has no room for a run.
 
     directories: where files go, the cache first and then that of the hub.
     """
@@ -192,6 +192,10 @@ def refuse(found: Forecast, directories: Sequence[Path], reporter: Reporter) -> 
                 f"{directory}: this run needs about {_bytes(needed)} ({_bytes(found.download)} of them to download) and "
                 f"{_bytes(free)} are free; free some space, ask for fewer --recipes, or choose another directory with --cache or HF_HUB_CACHE"
             )
+
+
+def warn_of_memory(found: Forecast, reporter: Reporter) -> None:
+    """Warn where the memory has no room for a run."""
     total = machine_memory().total
     if found.memory > total:
         reporter.warn(

@@ -23,13 +23,13 @@ from bench.models.compared import compared_files
 from bench.recipes.recipe import find_recipes
 from bench.records.identity import Identity, ImportanceIdentity, TextIdentity, utc_now
 from bench.records.record import StageRecord
-from bench.records.run import Run
+from bench.records.run import FILE_NAME, Run
 from bench.records.store import RunStore
 from bench.sweep.alone import without_recipes
 from bench.sweep.build import build_files, resolve_recipes
 from bench.sweep.forecast import BUILDING, CHOICES, IMPORTANCE, MAKING, Shape, forecast
 from bench.sweep.identity import compared_record, default_directory, model_identity, reference_record, versions
-from bench.sweep.outline import Outline, directories, is_here, outline, refuse
+from bench.sweep.outline import Outline, directories, is_here, outline, refuse, warn_of_memory
 from bench.texts import prompts
 from bench.workbench.checks import check_importance, check_texts, check_window, check_windows
 from bench.workbench.options import DEFAULT_WINDOWS, Options
@@ -54,23 +54,27 @@ class Sweep:
         check_texts(options, self.text, self.recipes)
         threads, library = work.threads, work.library
         self.outline = outline(options, self.recipes, self.text.name, threads)
-        refuse(self.outline.forecast, directories(options), reporter)
+        warn_of_memory(self.outline.forecast, reporter)
+        if self.outline.forecast.download:  # of models that are here everything may be on record, which needs no room
+            refuse(self.outline.forecast, directories(options))
         self._told = not tell
         if not is_here(options):  # before it takes its time to fetch or convert a model
             self._tell(self.outline)
-        check_window(work.reference.info, options.window)
-        stream = work.stream(self.text.source)
-        windows = check_windows(stream, options.window, options.windows)
-        self.identity = Identity(
-            model=model_identity(work.reference),
-            prompts=TextIdentity(name=self.text.name, sha256=self.text.sha256),
-            importance=self._importance_identity(),
-            windows=windows,
-            settings=work.settings,
-            library=library,
-            machine=this_machine(),
-        )
-        self.compared = {c.name: c for c in compared_files(options.compare, work.reference, options.cache, reporter)}
+        with work.scratch_files():
+            check_window(work.reference.info, options.window)
+            stream = work.stream(self.text.source)
+            windows = check_windows(stream, options.window, options.windows)
+            self.identity = Identity(
+                model=model_identity(work.reference),
+                prompts=TextIdentity(name=self.text.name, sha256=self.text.sha256),
+                importance=self._importance_identity(),
+                windows=windows,
+                settings=work.settings,
+                library=library,
+                machine=this_machine(),
+            )
+            found = compared_files(options.compare, work.reference, options.cache, reporter)
+        self.compared = {c.name: c for c in found}
         self.plan = Plan(
             work=work,
             names=tuple(self._names()),
@@ -120,6 +124,7 @@ class Sweep:
                 Shape.of_file(info),
                 to_build=to_build,
                 share=left if self._essential else 0.0,
+                compared=len(self.compared),
             ),
             directory=str(self.directory),
             is_known=True,
@@ -156,6 +161,9 @@ class Sweep:
     def execute(self) -> Run:
         """Do what is not on record yet. Every measurement is on disk before the next begins."""
         told = versions(self.work.library) | self.text.source_version
+        places = directories(self.work.options)
+        if not (self.directory / FILE_NAME).exists():  # a run that is refused leaves nothing behind
+            refuse(self.outlined(None).forecast, places)
         with RunStore(self.directory, self.identity, told, record_types()) as store:
             if store.repaired:
                 self.work.reporter.warn(store.repaired)
@@ -163,6 +171,7 @@ class Sweep:
             if not pending:
                 return store.run
             plan = self.outlined(store.run)
+            refuse(plan.forecast, places)
             self._tell(plan)
             if store.run.files:
                 done, total = plan.on_record

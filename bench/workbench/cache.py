@@ -14,11 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import psutil
-
 from bench.core.errors import BenchError, nearest
 from bench.records.run import FILE_NAME
-from bench.workbench.work import SCRATCH
+from bench.workbench.scratch import SCRATCH, owner
 
 
 @dataclass(frozen=True)
@@ -42,6 +40,7 @@ KINDS = (
     Kind("tokens", "texts as tokens"),
     Kind("texts", "texts of datasets"),
     Kind("index", "hashes of models"),
+    Kind("pace", "how fast this machine reads and multiplies weights"),
     Kind("converter", "the converter of checkpoints with its environment", apart=True),
     Kind(SCRATCH, "what runs that were killed left behind", apart=True),
 )
@@ -116,35 +115,32 @@ def _holds_records(path: Path) -> bool:
 
 
 def _is_in_use(path: Path, kind: Kind) -> bool:
-    return kind.name == SCRATCH and _owner(path) is not None
-
-
-def _owner(scratch: Path) -> int | None:
-    """The process that a scratch folder belongs to, if it is still there and no later one has its number."""
-    try:
-        process = psutil.Process(int(scratch.name))
-        return process.pid if process.create_time() <= scratch.stat().st_ctime + 1 else None
-    except (ValueError, OSError, psutil.Error):
-        return None
+    return kind.name == SCRATCH and owner(path) is not None
 
 
 def check_unused(cache: Path) -> None:
     """Raise BenchError while a run works with the cache."""
-    owners = [pid for p in _children(cache / SCRATCH) if (pid := _owner(p)) is not None]
+    owners = [pid for p in _children(cache / SCRATCH) if (pid := owner(p)) is not None]
     if owners:
         raise BenchError(f"process {owners[0]} works with {cache}; let it end, or end it, before the cache is cleared")
 
 
 _AGE = re.compile(r"^(\d+) *([hdw]?)$")
 _SECONDS = {"h": 3600, "": 86400, "d": 86400, "w": 7 * 86400}
+#: What no cache is older than, in seconds; a date before the year 1 cannot be told.
+_OLDEST = 100 * 365 * 86400
 
 
 def age_in_seconds(text: str) -> int:
-    """Seconds of `12h`, `30d`, `2w`; a bare number is days. Raises BenchError for anything else."""
+    """Seconds of `12h`, `30d`, `2w`; a bare number is days. Raises BenchError for anything else, and for
+    more than a hundred years."""
     found = _AGE.match(text.strip().lower())
     if found is None:
         raise BenchError(f"--older-than {text}: is no age; give hours, days or weeks, for instance 12h, 30d or 2w")
-    return int(found[1]) * _SECONDS[found[2]]
+    seconds = int(found[1]) * _SECONDS[found[2]]
+    if seconds > _OLDEST:
+        raise BenchError(f"--older-than {text}: is more than a hundred years; give a shorter age, for instance 30d")
+    return seconds
 
 
 def remove(found: Sequence[Entry]) -> int:

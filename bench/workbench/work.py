@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,9 +16,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Self
 
-import psutil
-
-from bench.core.errors import BenchError
 from bench.core.files import file_sha256
 from bench.core.machine import cpus_for
 from bench.core.progress import Reporter
@@ -36,12 +32,11 @@ from bench.texts import prompts
 from bench.workbench.checks import check_library, check_threads
 from bench.workbench.kept import FILES, Built, Matrix, Stream, key, read_count, write_count
 from bench.workbench.options import Options
+from bench.workbench.scratch import SCRATCH, scratch_folder
 from bench.workbench.text import Text, scored_text
 
 #: Tokens that llama.cpp computes at once.
 _UBATCH = 512
-#: Where in the cache files of one process lie.
-SCRATCH = "scratch"
 
 
 class Work:
@@ -144,19 +139,9 @@ class Work:
 
     @contextmanager
     def scratch_files(self) -> Iterator[None]:
-        """Room for such files, which are gone after the block; so is what killed processes left behind."""
-        own = self.executor.site.path(self.scratch("any")).parent
-        for left_behind in own.parent.glob("*"):
-            if not (left_behind.name.isdigit() and psutil.pid_exists(int(left_behind.name))):
-                shutil.rmtree(left_behind, ignore_errors=True)
-        try:
-            own.mkdir(parents=True, exist_ok=True)
-        except OSError as e:
-            raise BenchError(f"{own}: cannot be written ({e.strerror}); choose another directory with --cache") from e
-        try:
+        """Room for such files, which are gone after the outermost block. Meanwhile nobody clears the cache."""
+        with scratch_folder(self.executor.site.path(self.scratch("any")).parent.parent):
             yield
-        finally:
-            shutil.rmtree(own, ignore_errors=True)
 
     # --- what files are made with -------------------------------------------------------------------------------------
 

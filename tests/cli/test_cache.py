@@ -10,8 +10,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
+from bench.core.errors import BenchError
+from bench.core.progress import Reporter
+from bench.workbench.options import Options
+from bench.workbench.scratch import owner
+from bench.workbench.work import Work
 from tests.conftest import Outcome
 
 Bench = Callable[..., Outcome]
@@ -88,7 +94,12 @@ def test_what_goes_can_be_chosen_by_kind_and_age(bench: Bench, kept: Path) -> No
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(["imatrx"], "did you mean imatrix?"), (["--older-than", "3y"], "--older-than 3y: is no age")],
+    [
+        (["imatrx"], "did you mean imatrix?"),
+        (["--older-than", "3y"], "--older-than 3y: is no age"),
+        (["--older-than", "1000000"], "--older-than 1000000: is more than a hundred years"),
+        (["--older-than", "99999w"], "--older-than 99999w: is more than a hundred years"),
+    ],
 )
 def test_what_cannot_be_meant_is_refused(bench: Bench, kept: Path, arguments: list[str], said: str) -> None:
     before = left(kept)
@@ -105,9 +116,69 @@ def other_process() -> Iterator[int]:
     process.communicate()
 
 
-def test_nothing_goes_while_a_run_works_with_it(bench: Bench, kept: Path, other_process: int) -> None:
-    (kept / "scratch" / str(other_process)).mkdir(parents=True)
+def test_nothing_goes_while_a_run_works_with_it(bench: Bench, kept: Path) -> None:
+    """A stage of a run has files of its own within those of the run, which goes on when the stage has ended."""
     before = left(kept)
-    refused = bench("cache", "clear", "--yes", "--cache", kept)
-    assert refused.code == 2 and f"process {other_process} works with" in refused.err
-    assert left(kept) == before
+    work = Work(Options(cache=kept), Reporter())
+    with work.scratch_files():
+        with work.scratch_files():
+            pass
+        refused = bench("cache", "clear", "--yes", "--cache", kept)
+        assert refused.code == 2 and f"process {os.getpid()} works with" in refused.err
+        assert left(kept) == before
+    assert bench("cache", "clear", "--yes", "--cache", kept).code == 0
+
+
+def test_nothing_goes_while_a_model_is_fetched(
+    bench: Bench, kept: Path, tiny: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def fetch(*_: object, **__: object) -> None:
+        seen.append(owner(kept / "scratch" / str(os.getpid())))
+        raise BenchError("the connection is lost")
+
+    monkeypatch.setattr("bench.measures.windows.single.local_model", fetch)
+    monkeypatch.setattr("bench.workbench.work.reference", fetch)
+    common = ["--text", text, "--window", 64, "--cache", kept]
+    for command in (["ppl", tiny], ["ppl", tiny, "b.gguf"], ["run", "--model", tiny, "--out", tmp_path / "run"]):
+        assert "the connection is lost" in bench(*command, *common).err
+    assert seen == [os.getpid()] * 3
+
+
+def test_what_killed_processes_left_behind_goes_even_if_a_later_one_has_their_number(
+    kept: Path, other_process: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers are given again, in containers soon; what is older than the process of its number belonged to another one."""
+    theirs, ours = (kept / "scratch" / str(pid) for pid in (other_process, os.getpid()))
+    for folder in (theirs, ours, kept / "scratch" / "999999999"):
+        folder.mkdir(parents=True)
+    (ours / "left").touch()
+    later = psutil.Process().create_time() + 10**6
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: later if process.pid == os.getpid() else 0.0)
+    with Work(Options(cache=kept), Reporter()).scratch_files():
+        assert {p.name for p in (kept / "scratch").iterdir()} == {theirs.name, ours.name}
+        assert not (ours / "left").exists()
+    assert not ours.exists() and theirs.exists()
+
+
+def test_a_run_that_begins_while_the_question_stands_keeps_its_cache(
+    bench: Bench, kept: Path, monkeypatch: pytest.MonkeyPatch, other_process: int
+) -> None:
+    def answer(question: str) -> bool:
+        (kept / "scratch" / str(other_process)).mkdir(parents=True)
+        return True
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("typer.confirm", answer)
+    before = left(kept)
+    refused = bench("cache", "clear", "--cache", kept)
+    assert refused.code == 2 and f"process {other_process} works with" in refused.err and left(kept) == before
+
+
+def test_what_is_known_of_the_machine_is_kept_and_thrown_out_as_anything_else(bench: Bench, kept: Path) -> None:
+    (kept / "pace").mkdir()
+    (kept / "pace" / "0e.json").write_bytes(bytes(70))
+    assert "in 1 entry" in bench("cache", "ls", "pace", "--cache", kept).out
+    bench("cache", "clear", "pace", "--yes", "--cache", kept)
+    assert not (kept / "pace" / "0e.json").exists() and (kept / "imatrix/m-0d.gguf").exists()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.cli.table import Look, fit, print_table
+from bench.cli.table import Look, beside, fit, print_table
 from bench.measures.registry import all_measures, load_run
 from bench.present.files import all_files
 from tests.conftest import Outcome
@@ -67,6 +67,51 @@ def test_markdown_where_it_goes_into_a_file_and_a_table_on_a_terminal(
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     assert printed(frame, capsys, Look()) == table
     assert printed(frame, capsys, Look("md"))[0].startswith("| Recipe     |")
+
+
+@pytest.mark.parametrize("length", [50, 80])
+def test_long_names_are_folded_and_figures_stay(
+    length: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    names = [f"{i}-{'a-very-long-name-' * 5}"[: length - 5] + ".gguf" for i in range(2)]
+    figures = {"PPL [95 %]": ["12.3 [12.0, 12.6]", "–"], "Size": ["68.1M", "70.8M"], "Verdict": ["better", "worse"]}
+    lines = printed(pd.DataFrame({"Recipe": names, **figures}), capsys, Look("table"))
+    assert max(map(len, lines)) <= 80 and "…" not in "".join(lines)
+    shown = {word for line in lines for word in line.split()}
+    assert {"PPL", "Size", "Verdict", "12.3", "68.1M", "70.8M", "better", "worse"} <= shown
+    first = "".join(line.partition("  ")[0].strip() for line in lines)
+    assert all(name in first for name in names), "no character of a name is lost"
+
+
+def test_a_long_name_that_has_room_is_not_folded(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    name = "n" * 60
+    lines = printed(pd.DataFrame({"Recipe": [name], "Size": ["68.1M"]}), capsys, Look("table"))
+    assert lines[2].split() == [name, "68.1M"]
+
+
+def test_a_table_of_nothing_is_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert printed(pd.DataFrame(), capsys, Look("table")) == [] and printed(pd.DataFrame(), capsys, Look()) == []
+
+
+def test_what_shows_intervals_is_told_whether_or_not_there_is_an_option(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "48")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert "--intervals shows them." in " ".join(printed(pd.DataFrame(COLUMNS), capsys, Look()))
+    print_table(pd.DataFrame(COLUMNS))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "a wider terminal, or output into a file, shows them." in said and "--intervals" not in said
+
+
+def test_beside_a_name_a_text_is_folded_on_a_terminal_and_whole_in_a_pipe() -> None:
+    text = "one two three " + "long" * 10
+    assert beside("name", text, 6, None) == f"name  {text}"
+    assert beside("name", text, 6, 16).splitlines() == ["name  one two", "      three", "      " + "long" * 10]
 
 
 @pytest.mark.parametrize("width", [80, 120])

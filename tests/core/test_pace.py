@@ -117,10 +117,33 @@ def test_of_what_is_not_forecast_nothing_is_told_until_it_is_under_way() -> None
     run_of(pace, clock, "scoring", 1, 100)
     pace.begin("problems")
     pace.of(4)
-    assert pace.left is None and pace.share == 0.0 and pace.unknown == []
+    assert pace.left is None and pace.share == 0.99 and pace.unknown == [], "nearly all that was forecast is done"
     clock.now += 10
     pace.reach(0.25)
     assert pace.left == pytest.approx(30.0)
+
+
+def test_nothing_is_called_done_before_every_stage_has_ended() -> None:
+    clock = Clock()
+    pace = Pace({"scoring": Expected(100.0), "problems": Expected(), "samples": Expected()}, clock)
+    run_of(pace, clock, "scoring", 10, 10)
+    assert pace.share == 0.99, "what is to come is not forecast, but to be done"
+    pace.begin("problems")
+    pace.of(4)
+    clock.now += 10
+    assert pace.share == 0.99, "and what was done is not undone by what is not forecast"
+    pace.end(whole=True)
+    pace.begin("samples")
+    pace.end(whole=True)
+    assert pace.share == 1.0
+
+
+def test_of_what_is_unknown_altogether_no_share_is_told() -> None:
+    clock = Clock()
+    pace = Pace({"problems": Expected(), "samples": Expected()}, clock)
+    pace.begin("problems")
+    clock.now += 10
+    assert pace.share == 0.0
 
 
 def test_an_interrupted_stage_is_not_done() -> None:

@@ -75,6 +75,50 @@ def test_files_of_others_alone(bench: Callable[..., Outcome], files: Path, text:
     assert bench("quantize", "none", tmp_path / "q.gguf", *asked[-2:]).code == 2
 
 
+def test_of_files_alone_those_that_do_not_compare_are_left_out(
+    bench: Callable[..., Outcome], files: Path, text: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for name in ("Tiny-Q8_0.gguf", "Tiny.Q4_0.gguf"):
+        (folder / name).write_bytes((files / name).read_bytes())
+    (folder / "unsuitable.gguf").write_bytes(b"GGUF")
+    asked = [
+        "run",
+        "--recipes",
+        "none",
+        "--text",
+        text,
+        "--window",
+        64,
+        "--windows",
+        1,
+        "--generate",
+        0,
+        "--cache",
+        tmp_path / "cache",
+    ]
+    done = bench(*asked, "--compare", str(folder / "*.gguf"), "--out", tmp_path / "run")
+    assert done.code == 0, done.err
+    assert "left out: " in done.err and list(load_run(tmp_path / "run").files) == ["Q8_0", "file:Tiny.Q4_0"]
+    named = [argument for path in sorted(folder.iterdir()) for argument in ("--compare", path)]
+    refused = bench(*asked, *named, "--out", tmp_path / "named")
+    assert refused.code == 2 and "unsuitable.gguf" in refused.err, "a file that is named must compare"
+
+
+def test_the_reference_is_not_compared_with_itself(
+    files: Path, reference: Reference, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cache = tmp_path / "cache"
+    found = compared_files([str(files / "*.gguf")], reference, cache, Reporter())
+    assert [c.name for c in found] == [
+        "file:Q8_0",
+        "file:Q4_0",
+    ] and "the reference itself" not in capfd.readouterr().err
+    assert compared_files([str(files / "Tiny.gguf")], reference, cache, Reporter()) == []
+    assert "Tiny.gguf: is the reference itself, which is measured anyway" in capfd.readouterr().err
+
+
 def test_the_same_file_twice_is_measured_once(
     files: Path, reference: Reference, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

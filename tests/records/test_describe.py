@@ -58,6 +58,20 @@ def test_time_between_sittings_does_not_count_and_a_killed_stage_does_up_to_its_
     assert minutes_text(found).endswith("choosing types 20 minutes, scoring 15 minutes, preparing 2 minutes.")
 
 
+@pytest.mark.parametrize(
+    ("ended", "said"),
+    [
+        ("10:00:05", "less than half a minute"),
+        ("10:00:30", "half a minute"),
+        ("10:01:10", "1 minute"),
+        ("10:02:00", "2 minutes"),
+    ],
+)
+def test_short_runs_are_told_in_words(ended: str, said: str) -> None:
+    found = run(stage("Preparing", "began", "10:00:00", "10:00:00"), stage("Preparing", "ended", ended, "10:00:00"))
+    assert about(found)[-1] == f"Run: 2026-11-25, {said} of work."
+
+
 def test_records_of_an_early_version_tell_no_minutes() -> None:
     found = run(file_record("F16", "Reference", 100), window_record("F16", 0, 10, 1))
     assert worked_minutes(found) is None and stage_minutes(found) == {}

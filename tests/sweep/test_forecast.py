@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from bench.core.errors import BenchError
-from bench.core.progress import Reporter
 from bench.measures.registry import load_run
 from bench.recipes.recipe import find_recipes
 from bench.records.record import StageRecord
@@ -20,6 +20,7 @@ from bench.sweep.forecast import BUILDING, CHOICES, IMPORTANCE, SCORING, SENSITI
 from bench.sweep.outline import outline, refuse
 from bench.workbench.options import Options
 from tests.conftest import Outcome
+from tests.support.hub_server import HubServer, hub  # noqa: F401
 
 DEFAULT_RUN = Path(__file__).parents[2] / "results" / "smollm2-135m-instruct-default"
 
@@ -87,13 +88,54 @@ def test_the_forecast_is_within_a_factor_of_two_of_what_the_published_run_took()
         assert took[stage] / 2 < of_stage < took[stage] * 2, stage
 
 
+def test_a_glob_counts_with_every_file_that_it_matches(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.gguf").write_bytes(b"GGUF")
+    one, shape = Options(windows=8, compare=(str(tmp_path / "a.gguf"),)), Shape.of_size(10**9)
+    for compare, files in (((str(tmp_path / "*.gguf"),), 4), ((str(tmp_path / "*.gguf"), str(tmp_path / "a.gguf")), 4)):
+        every = forecast(replace(one, compare=compare), [], 1, shape)
+        assert every.stages[SCORING].steps == files * 8
+    alone = replace(one, compare=(str(tmp_path / "*.gguf"),), model=str(tmp_path / "b.gguf"))
+    assert forecast(alone, [], 1, shape).stages[SCORING].steps == 3 * 8, "the reference is no file to compare"
+
+
+def test_of_a_hub_everything_is_asked_before_it_is_fetched_and_nothing_afterwards(
+    hub: HubServer,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    hub.add_model("a/b", {"one.gguf": bytes(1000), "two.gguf": bytes(3000)})
+    options = Options(model="hf:a/b:two.gguf", compare=("hf:a/b:*.gguf",), windows=1, cache=tmp_path)
+    before = forecast(options, [], 1, Shape.of_size(10**9))
+    assert before.download == 4000, "the reference is fetched once, though a glob matches it too"
+    asked = len(hub.requests)
+    after = forecast(options, [], 1, Shape.of_size(10**9), compared=1)
+    assert len(hub.requests) == asked and after.download == 0 and after.stages == before.stages
+
+
+def test_a_finished_run_needs_no_room(
+    bench: Callable[..., Outcome], tiny: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def arguments(out: str, *more: object) -> list[object]:
+        return ["run", "--model", tiny, "--text", text, "--window", 64, "--windows", 1, "--no-imatrix", "--generate", 0,
+                "--recipes", "Q4_0", "--cache", tmp_path / "cache", "--out", tmp_path / out, *more]  # fmt: skip
+
+    assert bench(*arguments("run")).code == 0
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=1000))
+    for more in ([], ["--dry-run"]):
+        again = bench(*arguments("run", *more))
+        assert again.code == 0, again.err
+        other = bench(*arguments("other", "--recipes", "Q8_0", *more))
+        assert other.code == 2 and "this run needs about" in other.err and not (tmp_path / "other").exists()
+
+
 def test_refused_where_it_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=10 * 10**9))
     # one disk for both: 4 GB to download and 7 GB to build do not fit into 10
     with pytest.raises(BenchError, match=r"needs about 11\.0 GB \(4\.0 GB of them to download\) and 10\.0 GB are free"):
-        refuse(Forecast(4 * 10**9, 0, 7 * 10**9, 1, {}), (tmp_path / "a" / "b", tmp_path), Reporter())
-    refuse(Forecast(3 * 10**9, 0, 6 * 10**9, 1, {}), (tmp_path / "a" / "b", tmp_path), Reporter())
+        refuse(Forecast(4 * 10**9, 0, 7 * 10**9, 1, {}), (tmp_path / "a" / "b", tmp_path))
+    refuse(Forecast(3 * 10**9, 0, 6 * 10**9, 1, {}), (tmp_path / "a" / "b", tmp_path))
 
 
 def test_the_plan_says_all_that_there_is_to_know_in_the_width_of_the_terminal(tiny: Path, tmp_path: Path) -> None:
@@ -115,6 +157,7 @@ def test_the_plan_says_all_that_there_is_to_know_in_the_width_of_the_terminal(ti
     ):
         assert said in told
     assert "".join(told.split()) == "".join("".join(folded).split()), "nothing is cut"
+    assert "some text, 1 window of 64 tokens" in "\n".join(replace(found, windows=1).lines(None))
 
 
 def test_a_plan_before_the_model_is_here_says_what_is_to_be_fetched(tmp_path: Path) -> None:

@@ -32,11 +32,15 @@ def score_together(work: Work, names: Sequence[str]) -> list[Scored]:
     """
     if work.options.isa is not None:
         _ = work.library
-    files = [opened(work, name) for name in names]
+    with work.scratch_files():
+        return _score_together(work, [opened(work, name) for name in names])
+
+
+def _score_together(work: Work, files: Sequence[Opened]) -> list[Scored]:
     base, logits = files[0], work.scratch("window.logits")
     results: list[list[WindowResult]] = [[] for _ in files]
     library: LibraryInfo | None = None
-    with work.scratch_files(), work.reporter.steps("Scoring", sum(f.windows for f in files)) as steps:
+    with work.reporter.steps("Scoring", sum(f.windows for f in files)) as steps:
         _check_room(work, base)
         for window in range(max(f.windows for f in files)):
             for file, found in zip(files, results, strict=True):

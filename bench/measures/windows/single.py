@@ -99,9 +99,11 @@ def score(work: Work, named: str, *, timed: bool = True) -> Scored:
     """
     if work.options.isa is not None:
         _ = work.library  # a process of its own: only where it can refuse
-    settings, file = work.settings, opened(work, named)
-    chosen = tuple(range(file.windows))
-    job = MeasureJob(model=file.model, stream=file.stream, windows=chosen, settings=settings, timed=timed)
-    with work.reporter.steps(file.path.name, len(chosen)) as steps:
-        done = work.executor.do(job, lambda share: steps.share(share * len(chosen)))
+    settings = work.settings
+    with work.scratch_files():
+        file = opened(work, named)
+        chosen = tuple(range(file.windows))
+        job = MeasureJob(model=file.model, stream=file.stream, windows=chosen, settings=settings, timed=timed)
+        with work.reporter.steps(file.path.name, len(chosen)) as steps:
+            done = work.executor.do(job, lambda share: steps.share(share * len(chosen)))
     return Scored(file.path, file.text, settings, done.library, this_machine(), file.tokens, done.windows)

@@ -1,0 +1,47 @@
+"""Files of one process in the cache: a folder of its own, which also tells others that it works there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from bench.core.errors import BenchError
+
+#: Where in the cache such folders lie, each named by the number of its process.
+SCRATCH = "scratch"
+
+
+def owner(folder: Path) -> int | None:
+    """The process that a scratch folder belongs to, if it is still there and no later one has its number."""
+    try:
+        process = psutil.Process(int(folder.name))
+        return process.pid if process.create_time() <= folder.stat().st_ctime + 1 else None
+    except (ValueError, OSError, psutil.Error):
+        return None
+
+
+@contextmanager
+def scratch_folder(scratch: Path) -> Iterator[None]:
+    """This process's folder below `scratch`, gone after the block; so is what killed processes left behind.
+
+    Blocks may be nested: the folder stays until the outermost one ends. Raises BenchError where it cannot be made.
+    """
+    own = scratch / str(os.getpid())
+    for left_behind in scratch.glob("*"):
+        if owner(left_behind) is None:
+            shutil.rmtree(left_behind, ignore_errors=True)
+    is_outermost = not own.exists()
+    try:
+        own.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise BenchError(f"{own}: cannot be written ({e.strerror}); choose another directory with --cache") from e
+    try:
+        yield
+    finally:
+        if is_outermost:
+            shutil.rmtree(own, ignore_errors=True)
