@@ -207,7 +207,7 @@ def test_no_card_is_larger_than_12_kb(name: str, card_of: Callable[[str], str]) 
     text, run = card_of(name), load_run(RESULTS / name)
     assert len(text.encode()) <= MOST == 12_000
     rows = re.findall(r"^\| \[.+gguf\)", text.partition("## Files")[2], re.MULTILINE)
-    left_out = re.search(r"^- (\d+) more files are", text, re.MULTILINE)
+    left_out = re.search(r"^- More files in the repository, which the report has: (\d+)", text, re.MULTILINE)
     assert len(rows) + (int(left_out[1]) if left_out else 0) == len(file_names(run))
     assert len(rows) > 8
 
@@ -280,7 +280,7 @@ def test_a_model_without_a_template_is_given_a_raw_prompt_and_an_unknown_one_is_
 
 def test_a_template_that_cannot_be_shown_is_said(tmp_path: Path) -> None:
     text = write(small_run(ModelDetails(chat_template="{{ messages[9].content.x }}")), tmp_path)
-    assert "## Prompt format\n\nThe files hold a chat template that is no short text." in text
+    assert "## Prompt format\n\nThe chat template in these files cannot be shown as a short text." in text
     assert "llama-cli -m" in text
 
 
