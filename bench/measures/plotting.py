@@ -167,7 +167,7 @@ def front_of(frame: pd.DataFrame, y: str, *, x: str = "x", more_is_better: bool 
 
 def draw_front(axes: Axes, front: pd.DataFrame, y: str) -> None:
     """The front as steps: the best that files up to a size reach."""
-    axes.step(front["x"], front[y], where="post", color="#aaaaaa", lw=1, zorder=1)
+    axes.step(front["x"], front[y], where="post", color="#aaaaaa", lw=1, zorder=1, label="best up to a size")
 
 
 def label_points(axes: Axes, frame: pd.DataFrame, y: str, *, x: str = "x") -> None:
@@ -194,7 +194,7 @@ def label_points(axes: Axes, frame: pd.DataFrame, y: str, *, x: str = "x") -> No
         linecolor="#bbbbbb",
         linewidth=0.7,
         min_distance=0.012,
-        max_distance=0.25,
+        max_distance=0.15,
         avoid_label_lines_overlap=True,
         avoid_crossing_label_lines=True,
     )
@@ -239,6 +239,8 @@ def arrows(axes: Axes, frame: pd.DataFrame, y: str) -> None:
         start = standard.get(row["base"])
         if row["family"] == gated and start is not None:
             axes.annotate("", (row["x"], row[y]), (start["x"], start[y]), arrowprops=look, zorder=2)
+    if any(row["family"] == gated and row["base"] in standard for row in rows):
+        axes.plot([], [], color="#bbbbbb", lw=0.8, marker=">", ms=3.5, label="from Standard of its type")
 
 
 def legend(axes: Axes, place: Literal["upper right", "lower right", "best"] = "upper right") -> None:
