@@ -69,6 +69,7 @@ def card(
     from bench.present.card import Given, write_card
     from bench.present.card_metadata import given_languages
     from bench.present.card_upload import files_of, given_matrix, listing, matrix_of, send, to_send
+    from bench.present.hub_names import file_names
     from bench.records.run import FILE_NAME
 
     if upload and not repo:
@@ -94,6 +95,8 @@ def card(
         )
     print(f"Card: {written.path} ({written.path.stat().st_size:,} bytes)")
     print(f"Beside it: {', '.join(written.parts)}")
+    if not upload:
+        print(f"The model files are not in it: --upload sends them with the card, {len(file_names(found))} in all")
     for lacking in written.lacks:
         reporter.warn(f"the card lacks {lacking}")
     if upload and repo:

@@ -20,7 +20,7 @@ from matplotlib.axis import Axis
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from bench.core.files import complete_or_absent
 from bench.measures.named_points import name_points
@@ -98,6 +98,11 @@ def new_figure(height: float = 4.6, panels: int = 1, *, beside: bool = False) ->
 def readable(axis: Axis, low: float, high: float) -> None:
     """A logarithmic axis with ticks that a person reads: 20, 50, 100, not powers."""
     ratio = high / low
+    if ratio < 1.6:
+        axis.set_major_locator(MaxNLocator(6))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_locator(NullLocator())
+        return
     subs = (
         (1.0,) if ratio > 300 else (1.0, 2.0, 5.0) if ratio > 6 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0)
     )

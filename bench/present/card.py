@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 from bench.advise.by_memory import ForMemory, best_by_memory, files_with_memory, worth_their_size
 from bench.core.errors import BenchError
 from bench.core.files import complete_or_absent
-from bench.core.formats import MISSING, divergence_text, in_one_line, percent, size
+from bench.core.formats import MISSING, divergence_text, in_one_line, percent, perplexity_text, size
 from bench.gguf_files.details import ModelDetails
 from bench.gguf_files.info import ModelInfo
 from bench.measures.registry import all_measures
 from bench.measures.sections import FileColumn
+from bench.measures.windows import statistics as stats
+from bench.measures.windows.runs import windows_of
 from bench.models.compared import FAMILY as COMPARED
 from bench.present.card_metadata import base_model_of, card_data, languages, repository, trained_from
 from bench.present.card_prompt import prompt_format
@@ -89,6 +91,11 @@ def write_card(run: Run, directory: Path, out: Path, given: Given) -> Written:
 
     if not file_names(run):
         raise BenchError(f"{directory}: has no quantized file on record, so there is nothing to describe; run it first")
+    measured = [name for name in file_names(run) if windows_of(run).results(name)]
+    if not measured:
+        raise BenchError(
+            f"{directory}: none of its files has all its windows measured, so a card would say nothing; finish the run with the same command"
+        )
     details = _details(run, given)
     base_model = (
         repository(given.base_model, "--base-model")
@@ -144,7 +151,8 @@ def _is_untold(run: Run, given: Given) -> bool:
 
 def _lacking(run: Run, given: Given, details: ModelDetails, base_model: str | None, matrix: str | None) -> list[str]:
     """What the card does not say since nothing told it, and how to give it."""
-    lacks = []
+    unfinished = [name for name in file_names(run) if not windows_of(run).results(name)]
+    lacks = [f"figures of {', '.join(unfinished)}: finish the run with the same command"] if unfinished else []
     if base_model is None:
         parents = f" (it was trained from {', '.join(found)})" if (found := trained_from(details)) else ""
         lacks.append(f"the model of the hub that the files were made from{parents}: give --base-model OWNER/NAME")
@@ -204,10 +212,12 @@ def _variables(
     # the commands for a chat also do for a model without a template
     chat = details.chat_template is not None or _is_untold(run, given)
     made = commands(run, matrix)
-    families: dict[str, str] = {}
-    for recipe in names:
+    families: dict[str, tuple[str, str]] = {}
+    for recipe in (best, *names):  # the one whose types are listed speaks for its family
         if not run.files[recipe].family.startswith("Standard"):
-            families.setdefault(run.files[recipe].family, run.files[recipe].description)
+            families.setdefault(
+                run.files[recipe].family, (_label_of(run, names[recipe]), run.files[recipe].description)
+            )
     return {
         "model": in_one_line(i.model.name),
         "tag": model_label(run).lower(),
@@ -222,6 +232,11 @@ def _variables(
         "window": i.settings.window,
         "n_files": len(names),
         "intervals": any((e := c.file.kl or c.file.ppl_change) and e.has_interval for c in chosen),
+        "damaged": _damage(chosen),
+        "reference_ppl": perplexity_text(stats.perplexity(own).ppl.value)
+        if (own := windows_of(run).results(run.reference))
+        else "",
+        "renamed": next(((label, r) for r in names if (label := _label_of(run, names[r])) != r), None),
         "unjudged": bool(resolution(run).beyond.intersection(names)),
         "sharing": sharing(run),
         "repo": given.repo,
@@ -254,28 +269,44 @@ def _quality(chosen: ForMemory) -> str:
     return f"perplexity {with_interval(chosen.file.ppl_change, percent)}"
 
 
+#: A file with this much more perplexity than the reference often answers otherwise.
+_DAMAGED = 0.10
+
+
+def _damage(chosen: Sequence[ForMemory]) -> str:
+    """How much more perplexity the best of the chosen files has, where it is much; else nothing."""
+    change = chosen[-1].file.ppl_change if chosen else None
+    return percent(change.value) if change and change.value > _DAMAGED else ""
+
+
+def _label_of(run: Run, name: str) -> str:
+    """What tells a file from the others of the repository."""
+    return name.removeprefix(f"{model_label(run)}-").removesuffix(".gguf")
+
+
 def _link(run: Run, name: str) -> str:
-    """A file by what tells it from the others."""
-    label = name.removeprefix(f"{model_label(run)}-").removesuffix(".gguf")
-    return f"[{label}]({name})"
+    return f"[{_label_of(run, name)}]({name})"
 
 
 def _fitting(run: Run, data: ModelCardData, chosen: Sequence[ForMemory], variables: Mapping[str, object]) -> str:
-    """The card with all files listed, or with those that are worth their size, or with the chosen ones: what fits in MOST."""
+    """The card with all files listed, or with those that are worth their size, or with as many of these as fit in MOST: the
+    smallest go first, and those that are recommended stay."""
     names = file_names(run)
     context = variables["context"]
     assert isinstance(context, int)
-    worth = worth_their_size(run, [f for f in files_with_memory(run, context) if f.recipe in names])
+    worth = set(worth_their_size(run, [f for f in files_with_memory(run, context) if f.recipe in names]))
+    best = [n for n in names if n in worth]
+    going = [n for n in best if n not in {c.file.recipe for c in chosen}]
     text = ""
-    for listed in (names, worth, [c.file.recipe for c in chosen] or list(names)):
-        shown = [n for n in names if n in listed]
+    for dropped in range(-1, len(going) + 1):
+        shown = list(names) if dropped < 0 else [n for n in best if n not in going[:dropped]]
         table, key = _files_table(run, shown)
         filled = {
             **variables,
             "files_table": table,
             "files_key": key,
             "unlisted": len(names) - len(shown),
-            "all_worth": listed is worth,
+            "all_worth": dropped == 0,
         }
         text = f"---\n{data.to_yaml()}\n---\n\n{_render(filled)}"
         if len(text.encode()) <= MOST:

@@ -48,6 +48,8 @@ def recipe_files(run: Run, matrix: str | None) -> dict[str, str]:
         f"# Makes the quantized files of {in_one_line(i.model.name)} again with llama-quantize of llama.cpp {i.library.llama_cpp}",
         f"# (of llama-cpp-python {i.library.binding}). Run it in the directory of the model card.",
         f"# {reference_name(run)}: SHA-256 {i.model.sha256}",
+        *([f"# It is {in_one_line(i.model.description)}"] if i.model.description else []),
+        *([f"# It was fetched from {in_one_line(reference.origin)}"] if reference and reference.origin else []),
     ]
     if i.importance and matrix is None:
         head.append(f"# IMATRIX: the importance matrix of {in_one_line(i.importance.name)}")

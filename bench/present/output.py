@@ -69,5 +69,5 @@ def write_outputs(run: Run, directory: Path, *, only_if_older: bool = False) -> 
 
 
 def is_newer(file: Path, than: Path) -> bool:
-    """Whether a file is there and was written after another."""
-    return file.is_file() and file.stat().st_mtime >= than.stat().st_mtime
+    """Whether a file is there and was written after another, or the other is not there."""
+    return file.is_file() and (not than.is_file() or file.stat().st_mtime >= than.stat().st_mtime)

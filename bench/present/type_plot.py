@@ -36,7 +36,7 @@ def draw(run: Run) -> dict[str, Figure]:
         types = sorted({t for of in layers for row in of.rows.values() for t in row.values()}, key=type_bits)
         patches = [Patch(facecolor=type_color(t).color, edgecolor="#888888", lw=0.5, label=t) for t in types]
         panels[0].legend(
-            handles=patches, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8, title="few bits",
+            handles=patches, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8, title="from few bits to many",
             title_fontsize=8, alignment="left",
         )  # fmt: skip
     return {"types": figure}

@@ -153,6 +153,12 @@ def find_recipes(names: tuple[str, ...] | None) -> list[Recipe]:
     return list(found.values())
 
 
+def _no_size_of_a_file(name: str, file: str) -> BenchError:
+    return BenchError(
+        f"{name}: a size cannot be that of a file's recipe; give it in bytes, MB or bpw, as `recipe show {file}` says"
+    )
+
+
 def find_recipe(name: str) -> Recipe:
     """The recipe of a name such as `IQ2_XXS`, `DG-IQ2_XXS` or `auto@2.5bpw` (case does not matter), or of a .toml file.
 
@@ -161,22 +167,24 @@ def find_recipe(name: str) -> Recipe:
     """
     # a file's path may hold these characters itself
     path, dot, rest = name.rpartition(".toml")
+    of_file, at, file = (path + dot).partition("@")
+    if at and not Path(path + dot).is_file() and "/" not in of_file:
+        raise _no_size_of_a_file(name, file)
     named, _, seed = rest.partition("#")
     core, _, size = named.partition("@")
     core = path + dot + core
     recipe = _without_size(core)
     leaves_choice = any(r.may for r in recipe.rules)
     if not leaves_choice and (size or seed):
-        raise BenchError(f"{name}: {core} leaves nothing to choose, so it takes no size and no seed; try auto@{core}")
+        remedy = f"try auto@{core}" if not dot else f"try auto@BYTES, with the bytes that `recipe show {core}` says"
+        raise BenchError(f"{name}: {core} leaves nothing to choose, so it takes no size and no seed; {remedy}")
     if not leaves_choice:
         return recipe
     wanted = canonical_size(size or recipe.size or "", name)
     of: str | None = None
     if (other := parse_size(wanted).recipe) is not None:
         if other.endswith(".toml"):
-            raise BenchError(
-                f"{name}: a size cannot be that of a file's recipe; give it in MB or bpw, as `recipe show {other}` says"
-            )
+            raise _no_size_of_a_file(name, other)
         same = find_recipe(other)
         wanted, of = same.name, same.fingerprint  # a name that exists, as tables show it
     if wanted == recipe.size:

@@ -1,4 +1,4 @@
-"""How a size is written that a recipe's choice has to keep: `2.5bpw`, `80MB`, `+4%`, `IQ2_XXS`."""
+"""How a size is written that a recipe's choice has to keep: `2.5bpw`, `80MB`, `69877056`, `+4%`, `IQ2_XXS`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from bench.core.errors import BenchError
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _BITS = re.compile(rf"^{_NUMBER} *bpw$", re.IGNORECASE)
 _BYTES = re.compile(rf"^{_NUMBER} *([MG])(B|iB)?$", re.IGNORECASE)
+_PLAIN_BYTES = re.compile(r"^(\d{4,}) *B?$", re.IGNORECASE)
 _OVER = re.compile(rf"^\+{_NUMBER} *%$")
 _UNITS = {"M": 10**6, "G": 10**9, "MI": 2**20, "GI": 2**30}
 
@@ -32,6 +33,8 @@ def parse_size(text: str) -> Size:
         size = Size(bits=float(m[1]))
     elif m := _BYTES.match(text):
         size = Size(n_bytes=int(float(m[1]) * _UNITS[m[2].upper() + ("I" if m[3] in ("iB", "ib", "IB") else "")]))
+    elif m := _PLAIN_BYTES.match(text):
+        size = Size(n_bytes=int(m[1]))
     elif m := _OVER.match(text):
         return Size(over=float(m[1]) / 100)
     elif re.match(r"^[A-Za-z]", text):

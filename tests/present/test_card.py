@@ -160,6 +160,22 @@ def test_one_table_has_every_file_with_link_size_bits_quality_and_speed(card: Pa
         assert cells[6].startswith(f"{full[recipe]['kl']:.4f} [") and cells[5] != "–"
 
 
+def test_a_run_without_a_measured_file_has_no_card(tmp_path: Path) -> None:
+    run = run_of([file_record("F16", "Reference", 400), file_record("IQ2_XXS", "Standard", 100)])
+    with pytest.raises(BenchError, match="none of its files has all its windows measured"):
+        write_card(run, tmp_path, tmp_path / "card", Given())
+
+
+def test_a_card_is_made_where_the_outputs_of_the_run_are_old_or_missing(tmp_path: Path) -> None:
+    for name in ("records.jsonl", "tokens.parquet"):
+        shutil.copy(Path(__file__).parents[2] / "results" / "smollm2-135m-instruct-default" / name, tmp_path / name)
+    written = write_card(load_run(tmp_path), tmp_path, tmp_path / "card", Given(base_model="a/b"))
+    text = written.path.read_text()
+    assert (tmp_path / "card" / "report.html").is_file() and (tmp_path / "card" / "plots" / "ppl-size.png").is_file()
+    assert "Even the best of these files has +147.1% perplexity" in text
+    assert "IQ1_S_DG is DG-IQ1_S there" in text and "Perplexity of the reference on this text: 29.74" in text
+
+
 def test_what_lies_beside_the_card_is_linked_from_it(card: Path) -> None:
     text, directory = card.read_text(), card.parent
     linked = set(re.findall(r"\]\(([\w./-]+)\)", text)) - set(re.findall(r"\]\(([\w.-]+\.gguf)\)", text))

@@ -64,7 +64,7 @@ def write_report(run: Run, directory: Path, *, only_if_older: bool = False, out:
         "report.html.jinja",
         {
             "title": f"Quantizations of {run.identity.model.name}",
-            "caveat": reference_caveat(run),
+            "caveat": " ".join(filter(None, [_unfinished(run), reference_caveat(run)])),
             "about": labelled(about(run)),
             "first": first_tables(run),
             "said": said(run),
@@ -93,6 +93,15 @@ _BESIDE = {"CSV": "tables/full.csv", "tables": "tables/tables.md", "records": FI
 def _beside(directory: Path) -> list[tuple[str, str]]:
     """(what it is, address from the page) of the run's files that there are."""
     return [(name, address) for name, address in _BESIDE.items() if (directory / address).is_file()]
+
+
+def _unfinished(run: Run) -> str:
+    """That the run is not complete, and what is missing first; empty for a complete one."""
+    missing = [s for m in all_measures() for s in m.shortfalls(run)]
+    if not missing:
+        return ""
+    more = f"; and {len(missing) - 1} more, which the notes name" if len(missing) > 1 else ""
+    return f"This run is not complete. {missing[0]}{more}."
 
 
 def said(run: Run) -> list[Said]:

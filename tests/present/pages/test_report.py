@@ -22,7 +22,7 @@ from bench.records.identity import TextIdentity
 from bench.records.record import FileRecord
 from bench.records.run import FILE_NAME, Run
 from tests.support.pages import PUBLISHED, RESULTS, on_disk, some_run
-from tests.support.records import run_of
+from tests.support.records import file_record, run_of, window_record
 
 LARGEST = 1_000_000
 VOID = {"meta", "input", "br", "link", "img", "hr"}
@@ -237,3 +237,9 @@ def test_the_command_asks_for_the_same_text(name: str, fingerprint: str | None, 
     versions = {"dataset": fingerprint} if fingerprint else {}
     header = run.header.model_copy(update={"identity": identity, "versions": versions})
     assert f" {asked} " in command(Run(header, run.records))
+
+
+def test_a_run_that_is_not_complete_says_so_on_top(tmp_path: Path) -> None:
+    run = run_of([file_record("F16", "Reference", 400), window_record("F16", 0, 10, 1)], windows=2)
+    page = write_report(run, tmp_path).read_text(encoding="utf-8")
+    assert page.index("This run is not complete. F16: 1 of 2 windows measured") < page.index("<h2")
