@@ -8,7 +8,8 @@ from typing import Literal
 
 import pytest
 
-from bench.advise.advice import about, on_model, on_repository, on_sizes
+from bench.advise.advice import about, on_model, on_repository
+from bench.advise.by_size import on_sizes
 from bench.advise.candidates import Candidate, format_of, of_model, of_repository, of_size, plan_guide
 from bench.advise.choice import READING, by_guide
 from bench.advise.cpu import instruction_sets
