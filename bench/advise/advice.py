@@ -11,7 +11,7 @@ from bench.advise.candidates import Candidate, of_model, of_repository
 from bench.advise.choice import Pick, Recommendation, by_guide
 from bench.advise.cpu import sixteen_bit
 from bench.advise.measured import by_run, measured_files
-from bench.advise.next_step import to_fetch, to_make, to_make_again
+from bench.advise.next_step import PROGRAM, to_fetch, to_make, to_make_again
 from bench.advise.rows import of_candidate, of_measured
 from bench.advise.situation import IN_USE, Situation
 from bench.advise.speed import Limits, Reach, reach_of, reached
@@ -40,7 +40,7 @@ class Shown:
 @dataclass(frozen=True)
 class Advice:
     """subject: what was chosen among; notes: how it was worked out and what was assumed, a sentence each; rows: what was chosen
-    among, for programs (rows.py)."""
+    among, for programs (rows.py); next_step: a sentence in which next_step.PROGRAM stands for this program, or nothing."""
 
     subject: str
     recommendation: Recommendation
@@ -51,8 +51,8 @@ class Advice:
     rows: tuple[Mapping[str, object], ...] = ()
     next_step: str = ""
 
-    def lead(self) -> list[str]:
-        """What to take and why, before any table: Markdown, the first line a heading."""
+    def lead(self, program: str = "dynamicgate-bench") -> list[str]:
+        """What to take and why, before any table: Markdown, the first line a heading. program: as people type it in commands."""
         found = self.recommendation
         if found.take is None:
             return ["## Nothing to recommend", *(f"- {line}" for line in found.because)]
@@ -70,7 +70,7 @@ class Advice:
                 lines.append(f"- {what}: {_named(pick)}{', ' + pick.speed if pick.speed else ''}. {pick.why}")
         if self.here.limits and found.take.speed and not found.take.measured:
             lines.append(f"- {self.here.limits.assumption()}")
-        return [*lines, f"- {self.next_step}"] if self.next_step else lines
+        return [*lines, f"- {self.next_step.replace(PROGRAM, program)}"] if self.next_step else lines
 
     def json(self) -> dict[str, object]:
         limits = self.here.limits

@@ -107,9 +107,12 @@ def _on_sizes(rows: Mapping[str, Candidate], picks: Mapping[str, Pick], prefer: 
         name = order[0]
         why = f"No size of model generates {AS_READ} here; this is the smallest."
     i = order.index(name)
-    less, more = order[:i], order[i + 1 : i + 2]
-    faster = [n for n in less if is_faster(rows[n], rows[name])]
-    small = next(reversed(faster or less), None)
+    more = order[i + 1 : i + 2]
+    faster = {n for n in order[:i] if is_faster(rows[n], rows[name])}
+    lighter = {n for n in order[:i] if rows[n].n_bytes < rows[name].n_bytes}
+    less = [n for n in order[:i] if n in faster | lighter]
+    # one that is at ease or at least faster, before one that only saves memory
+    small = next(reversed([n for n in less if n in faster or n in at_ease] or less), None)
 
     def pick(model: str, why: str) -> Pick:
         return replace(picks[model], name=_model_in(model, picks[model].name), why=why)
@@ -119,7 +122,7 @@ def _on_sizes(rows: Mapping[str, Candidate], picks: Mapping[str, Pick], prefer: 
         pick(small, f"It needs {size(rows[small].memory.needed)} of memory.") if small else None,
         pick(more[0], _better(rows[more[0]])) if more else None,
         (),
-        called(bool(faster)),
+        called(small in faster, small in lighter),
     )
 
 

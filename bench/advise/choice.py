@@ -44,7 +44,7 @@ class Pick:
 @dataclass(frozen=True)
 class Recommendation:
     """take: None when nothing can be recommended; then `because` says why and what to do. Sentences are whole. smaller_is: what the
-    smaller one is against what is taken: `Smaller`, or `Smaller and faster`."""
+    smaller one is against what is taken: `Smaller`, `Faster`, or `Smaller and faster`."""
 
     take: Pick | None
     smaller: Pick | None
@@ -87,9 +87,11 @@ def is_faster(one: Candidate | None, other: Candidate) -> bool:
     return bool(one and one.speed and other.speed and one.speed.middle > other.speed.middle)
 
 
-def called(faster: bool) -> str:
-    """What a smaller alternative is called."""
-    return "Smaller and faster" if faster else "Smaller"
+def called(faster: bool, smaller: bool = True) -> str:
+    """What an alternative is called that is one of these, or both."""
+    if smaller:
+        return "Smaller and faster" if faster else "Smaller"
+    return "Faster"
 
 
 def _is_one_of(candidate: Candidate, formats: Sequence[str]) -> bool:

@@ -11,10 +11,13 @@ from bench.models.reference import DEFAULT
 from bench.recipes.labels import plain
 from bench.records.run import Run
 
+#: Stands for the name of this program in a command, since it depends on how it was called.
+PROGRAM = "{program}"
+
 #: On sizes of model: what to name next.
 TO_NAME = (
     "Next: look on the hub for a repository of such a model with GGUF files (their names often end in -GGUF), and let "
-    "`advise hf:OWNER/REPO` choose among its files. A run's directory or a model in 16 bits can be named too."
+    f"`{PROGRAM} advise hf:OWNER/REPO` choose among its files. A run's directory or a model in 16 bits can be named too."
 )
 
 
@@ -32,7 +35,7 @@ def to_make(take: Pick | None, model: str) -> str:
     if take is None or re.fullmatch(r"B?F16|F32", take.name):
         return ""
     command = shlex.join(["quantize", take.name, f"{plain(take.name)}.gguf", "--model", model])
-    return f"Next: `{command}` makes it."
+    return f"Next: `{PROGRAM} {command}` makes it."
 
 
 def to_make_again(run: Run, take: Pick | None) -> str:
@@ -54,4 +57,6 @@ def to_make_again(run: Run, take: Pick | None) -> str:
         words += ["--imatrix", i.importance.name]
     elif i.importance is not None and not i.importance.name.startswith("fixed "):
         words += ["--calibration", i.importance.name]
-    return f"Next: `{shlex.join(words)}` makes it."
+    if file.importance_sha256 is not None and i.importance is not None and i.importance.chunks:
+        words += ["--calibration-chunks", str(i.importance.chunks)]
+    return f"Next: `{PROGRAM} {shlex.join(words)}` makes it."

@@ -77,9 +77,10 @@ def advise(
 
 def _print(advice: Advice) -> None:
     """The recommendation, then tables, then how it was worked out: wrapped on a terminal, Markdown elsewhere."""
+    from bench.cli.program import program
     from bench.cli.shown import print_table
 
-    _print_lines(advice.lead())
+    _print_lines(advice.lead(program()))
     for table in advice.tables:
         print(f"\n## {table.title}\n")
         if table.frame is not None:
