@@ -65,7 +65,7 @@ def told_by(what: str | None, model: str | None, run: Path | None) -> tuple[str 
 
 
 #: An address of the hub, with or without its beginning, or the part that names a repository; the group is owner/repo.
-_REPOSITORY = re.compile(r"(?:https?://[^/]+/|[\w-]+\.[a-z]{2,3}/(?=[\w.-]+/))?([\w.-]+/[\w.-]+)(?:[/?#].*)?")
+_REPOSITORY = re.compile(r"(?:https?://[^/]+/|(?:[\w-]+\.)+[a-z]{2,3}/(?=[\w.-]+/))?([\w.-]+/[\w.-]+)(?:[/?#].*)?")
 _SIZE = re.compile(r"\d+(?:\.\d+)?[BM](?:-A\d+(?:\.\d+)?B)?", re.IGNORECASE)
 
 
