@@ -7,12 +7,11 @@ from dataclasses import asdict, dataclass, replace
 
 import pandas as pd
 
-from bench.advise.bits import n_weights, stored
-from bench.advise.candidates import Candidate, of_model, of_repository, of_size
-from bench.advise.choice import FEW_BITS, READING, Pick, Recommendation, by_guide
+from bench.advise.candidates import Candidate, of_model, of_repository
+from bench.advise.choice import Pick, Recommendation, by_guide
 from bench.advise.cpu import sixteen_bit
-from bench.advise.guide import GuideFormat, guide
 from bench.advise.measured import by_run, measured_files
+from bench.advise.next_step import PROGRAM, to_fetch, to_make, to_make_again
 from bench.advise.rows import of_candidate, of_measured
 from bench.advise.situation import IN_USE, Situation
 from bench.advise.speed import Limits, Reach, reach_of, reached
@@ -23,7 +22,6 @@ from bench.engine.memory import Memory, ModelShape, memory_needed, repacked_byte
 from bench.gguf_files.info import ModelInfo
 from bench.models.listed import Listed
 from bench.quantize.jobs import PlanResult
-from bench.recipes.recipe import standard_formats
 from bench.records.resolution import resolution
 from bench.records.run import Run
 from bench.statistics.estimates import Estimate
@@ -42,7 +40,7 @@ class Shown:
 @dataclass(frozen=True)
 class Advice:
     """subject: what was chosen among; notes: how it was worked out and what was assumed, a sentence each; rows: what was chosen
-    among, for programs (rows.py)."""
+    among, for programs (rows.py); next_step: a sentence in which next_step.PROGRAM stands for this program, or nothing."""
 
     subject: str
     recommendation: Recommendation
@@ -53,8 +51,8 @@ class Advice:
     rows: tuple[Mapping[str, object], ...] = ()
     next_step: str = ""
 
-    def lead(self) -> list[str]:
-        """What to take and why, before any table: Markdown, the first line a heading."""
+    def lead(self, program: str = "dynamicgate-bench") -> list[str]:
+        """What to take and why, before any table: Markdown, the first line a heading. program: as people type it in commands."""
         found = self.recommendation
         if found.take is None:
             return ["## Nothing to recommend", *(f"- {line}" for line in found.because)]
@@ -67,10 +65,12 @@ class Advice:
         if found.take.speed:
             lines.append(f"- It generates {found.take.speed}.")
         lines += [f"- {line}" for line in found.because]
-        for what, pick in (("Smaller or faster", found.smaller), ("Better", found.better)):
+        for what, pick in ((found.smaller_is, found.smaller), ("Better", found.better)):
             if pick:
                 lines.append(f"- {what}: {_named(pick)}{', ' + pick.speed if pick.speed else ''}. {pick.why}")
-        return [*lines, f"- {self.next_step}"] if self.next_step else lines
+        if self.here.limits and found.take.speed and not found.take.measured:
+            lines.append(f"- {self.here.limits.assumption()}")
+        return [*lines, f"- {self.next_step.replace(PROGRAM, program)}"] if self.next_step else lines
 
     def json(self) -> dict[str, object]:
         limits = self.here.limits
@@ -102,7 +102,8 @@ def on_model(
     rows = of_model(model, shape, plans, buffers, here)
     exact = () if buffers or not shape.notes else tuple(f"Memory is approximate: {why}." for why in shape.notes)
     title = f"Formats for {model.name}"
-    return _on_candidates(title, rows, here, (*exact, *_sixteen(here)), "Format")
+    advice = _on_candidates(title, rows, here, (*exact, *sixteen(here)), "Format")
+    return replace(advice, next_step=to_make(advice.recommendation.take, str(model.path)))
 
 
 def on_repository(listed: Listed, here: Situation) -> Advice:
@@ -112,7 +113,8 @@ def on_repository(listed: Listed, here: Situation) -> Advice:
         "Nothing has measured the quality of these files: more bits per weight are taken to be better, and formats that the guide "
         "calls superseded are passed over."
     )
-    return _on_candidates(f"Files of {listed.named}", rows, here, (unmeasured, *assumed), "File")
+    advice = _on_candidates(f"Files of {listed.named}", rows, here, (unmeasured, *assumed), "File")
+    return replace(advice, next_step=to_fetch(advice.recommendation.take, listed.named, here.wishes.context))
 
 
 def _on_candidates(
@@ -175,7 +177,8 @@ def on_run(run: Run, needs: Mapping[str, Memory], here: Situation, *, same_machi
     context = here.wishes.context if needs else window
     found = by_run(run, files, here)
     shown = Shown(title, frame, tuple(key))
-    return Advice(title, found, context, (shown,), (*filter(None, notes), *about(here, same_machine)), here, data)
+    told_of = (*filter(None, notes), *about(here, same_machine))
+    return Advice(title, found, context, (shown,), told_of, here, data, to_make_again(run, found.take))
 
 
 def _figure(found: Estimate | None, form: Callable[[float], str]) -> str:
@@ -214,98 +217,7 @@ def needs_of(
     return needs
 
 
-def on_sizes(here: Situation) -> Advice:
-    """Which size of model, in which format."""
-    by_model = {m.name: of_size(m, here) for m in guide().models}
-    # what can be found on the hub for any model: no mixed recipes
-    usual = {name: [c for c in rows if c.name in standard_formats()] for name, rows in by_model.items()}
-    chosen = {name: by_guide(rows, here) for name, rows in usual.items()}
-    taken = {name: found.take for name, found in chosen.items() if found.take and found.take.fit == "fits"}
-    rows_taken = {name: next(c for c in by_model[name] if c.name == pick.name) for name, pick in taken.items()}
-    found = _on_sizes(rows_taken, taken)
-    sizes = pd.DataFrame(
-        {
-            "Model": list(by_model),
-            "Take": [taken[n].name if n in taken else MISSING for n in by_model],
-            "Size": [size(taken[n].n_bytes) if n in taken else MISSING for n in by_model],
-            "Memory": [size(taken[n].memory or 0) if n in taken else MISSING for n in by_model],
-            "Tokens/s": [str((rows_taken[n].speed if n in taken else None) or MISSING) for n in by_model],
-            "Like": [m.like for m in guide().models],
-        }
-    )
-    formats = guide().formats
-    needs: dict[str, list[str]] = {"Format": [f.recipes[0] for f in formats]}
-    for name, rows in by_model.items():
-        by_name = {c.name: c for c in rows}
-        needs[name] = [_need(by_name.get(f.recipes[0])) for f in formats]
-    told = tuple(s for s in (*about(here), *_sixteen(here)))
-    data = tuple(
-        of_candidate(c) | {"name": _model_in(n, c.name), "model": n} for n, rows in by_model.items() for c in rows
-    )
-    tables = (
-        Shown("What to take of each size of model", sizes, ("Tokens/s: generated, expected",)),
-        Shown(
-            f"Memory by format and size of model, context of {here.wishes.context} tokens",
-            pd.DataFrame(needs),
-            (
-                f"In brackets: only once other programs are closed; {MISSING}: does not fit, or stores nothing in the format",
-            ),
-        ),
-        Shown("What each format is for", None, tuple(_in_words(f) for f in formats)),
-    )
-    next_step = (
-        "For advice on files, name a repository (hf:OWNER/REPO-GGUF), the directory of a run, or a model in 16 bits."
-    )
-    return Advice("Sizes of model", found, here.wishes.context, tables, told, here, data, next_step)
-
-
-def _in_words(row: GuideFormat) -> str:
-    """A format in a line: its bits per weight, when to take it and when not."""
-    like = [m.name for m in guide().models if bool(m.experts) == row.only_experts]
-    model = like[len(like) // 3]
-    bits = stored(row.recipes[0], model).bits
-    names = ", ".join(row.recipes)
-    return f"{names} ({bits:.2f} bits per weight of {model}): take it when {row.use[0]}. Avoid it when {row.avoid[0]}."
-
-
-def _on_sizes(rows: Mapping[str, Candidate], picks: Mapping[str, Pick]) -> Recommendation:
-    """The largest size of model that generates as fast as one reads in 4 bits or more. rows, picks: what to take of each size."""
-    weights = {m.name: n_weights(m) for m in guide().models}
-    order = sorted(
-        (n for n, c in rows.items() if c.format and c.format.memory not in FEW_BITS), key=lambda n: weights[n]
-    )
-    if not order:
-        return Recommendation(
-            None, None, None, ("No size of model fits in 4 bits or more. Close other programs, or allow more memory.",)
-        )
-    at_ease = [n for n in order if (speed := rows[n].speed) and speed.middle >= READING]
-    i = order.index((at_ease or order)[-1 if at_ease else 0])
-    why = (
-        f"It is the largest size of model that fits in 4 bits or more and generates as fast as one reads ({READING:.0f} tokens/s)."
-        if at_ease
-        else f"No size of model generates as fast as one reads here ({READING:.0f} tokens/s); this is the smallest."
-    )
-    named = [replace(picks[n], name=_model_in(n, picks[n].name)) for n in order]
-    return Recommendation(
-        replace(named[i], why=why),
-        named[i - 1] if i else None,
-        named[i + 1] if i + 1 < len(named) else None,
-        (),
-    )
-
-
-def _model_in(model: str, recipe: str) -> str:
-    return f"a model of {model} in {recipe}"
-
-
-def _need(candidate: Candidate | None) -> str:
-    if candidate is None or candidate.fit == "does not fit":
-        return MISSING
-    need = size(candidate.memory.needed)
-    return need if candidate.fit == "fits" else f"({need})"
-
-
-def _sixteen(here: Situation) -> tuple[str, ...]:
+def sixteen(here: Situation) -> tuple[str, ...]:
     """What 16 bits mean on this machine; nothing for a machine that is only told of."""
     return () if here.described else tuple(f"{line}." for line in sixteen_bit(here.cpu, here.features))
 
@@ -333,11 +245,10 @@ def _rest(reach: Reach) -> str:
 
 
 def _of_speed(limits: Limits) -> list[str]:
-    assumed = f" Assumed: {'; '.join(limits.assumed)}." if limits.assumed else ""
     low, high = limits.reach.low, limits.reach.high
     return [
         f"Tokens/s are expected, not measured: a token takes as long as reading its weights with {limits.bandwidth / 1e9:.0f} GB/s, "
-        f"or multiplying them with {limits.threads} threads, whichever is longer.{assumed}",
+        f"or multiplying them with {limits.threads} threads, whichever is longer. {limits.assumption()}",
         f"Files of published runs reached {100 * low:.0f} % to {100 * high:.0f} % of that ({limits.reach.of}), which is the range that is given; "
         f"its lower end also reads a full context. {_rest(limits.reach)} It was measured on that one machine only: another processor "
         "or many threads may differ more.",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bench.advise.advice import Advice, needs_of, on_model, on_repository, on_run, on_sizes
+from bench.advise.advice import Advice, needs_of, on_model, on_repository, on_run
+from bench.advise.by_size import on_sizes
 from bench.advise.candidates import plan_guide
 from bench.advise.cpu import this_cpu
 from bench.advise.situation import SIXTEEN, Situation, Wishes, bandwidth_of, bytes_of, described_memory
@@ -43,16 +45,40 @@ class Asked:
 
 
 def told_by(what: str | None, model: str | None, run: Path | None) -> tuple[str | None, str | None, Path | None]:
-    """(repository, model, run) out of one name for any of them, or of two options. Raises BenchError for both."""
+    """(repository, model, run) out of one name for any of them, or of two options; a run may be named with --model.
+
+    Raises BenchError for what does not go together, and for a name that looks like something else.
+    """
     if what is None:
         return None, model, run
+    path = Path(what)
+    is_run = path.name.endswith(".jsonl") or (path.is_dir() and not any(path.glob("*.safetensors")))
+    if is_run and run is None:
+        return None, model, path
     if model or run:
         raise BenchError(f"{what}: give either this or --model and --run, not both")
     if what.startswith("hf:"):
         return what, None, None
-    path = Path(what)
-    is_run = path.name.endswith(".jsonl") or (path.is_dir() and not any(path.glob("*.safetensors")))
-    return (None, None, path) if is_run else (None, what, None)
+    if not path.exists():
+        _refuse_lookalike(what)
+    return None, what, None
+
+
+#: An address of the hub, with or without its beginning, or the part that names a repository; the group is owner/repo.
+_REPOSITORY = re.compile(r"(?:https?://[^/]+/|(?:[\w-]+\.)+[a-z]{2,3}/(?=[\w.-]+/))?([\w.-]+/[\w.-]+)(?:[/?#].*)?")
+_SIZE = re.compile(r"\d+(?:\.\d+)?[BM](?:-A\d+(?:\.\d+)?B)?", re.IGNORECASE)
+
+
+def _refuse_lookalike(what: str) -> None:
+    """Raise BenchError with the remedy for a name that is no file and looks like a repository or a size of model."""
+    if _SIZE.fullmatch(what):
+        raise BenchError(
+            f"{what}: no such file; for sizes of model leave the argument out: the table has a row for each"
+        )
+    found = _REPOSITORY.fullmatch(what)
+    is_file = what.endswith((".gguf", ".safetensors")) and "://" not in what
+    if found and not is_file and not what.startswith(("./", "../", "/")):
+        raise BenchError(f"{what}: no such file; for a repository of the hub write hf:{found[1]}")
 
 
 def advice_for(asked: Asked, cache: Path) -> Advice:
@@ -105,7 +131,9 @@ def _model(
 
 
 def _on_run(run: Run, asked: Asked, here: Situation, needs: Mapping[str, Memory]) -> Advice:
-    """Speeds count that were measured on this machine, as long as no other processor is described."""
-    other = asked.bandwidth is not None or asked.threads is not None
-    same = not other and measured_here(run, this_machine(), default_threads())
-    return on_run(run, needs, here, same_machine=same)
+    return on_run(run, needs, here, same_machine=speeds_hold(run, asked))
+
+
+def speeds_hold(run: Run, asked: Asked) -> bool:
+    """Whether the run's speeds are those of the machine that is advised for: of this one, as long as no other is described."""
+    return not asked.describes_a_machine and measured_here(run, this_machine(), default_threads())

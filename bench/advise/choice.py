@@ -13,6 +13,9 @@ from bench.core.formats import size
 #: for 3 words of English.
 READING = 238 / 60 * 4 / 3
 
+#: The same in words, for speeds that are expected: a range of them counts by its middle.
+AS_READ = f"as fast as one reads ({READING:.0f} tokens/s or more in the middle of the expected range)"
+
 #: An alternative differs in size from what is recommended by this share at least, if there is such a file.
 _APART = 0.08
 
@@ -25,7 +28,8 @@ FEW_BITS = ("very low", "ultra low")
 
 @dataclass(frozen=True)
 class Pick:
-    """name: what to take; file: in a repository, where it is in one; why: a sentence; speed: in words, None where nothing tells."""
+    """name: what to take; file: in a repository, where it is in one; why: a sentence; speed: in words, None where nothing tells;
+    measured: whether it was measured."""
 
     name: str
     n_bytes: int
@@ -34,16 +38,19 @@ class Pick:
     fit: str | None
     speed: str | None
     file: str | None = None
+    measured: bool = False
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """take: None when nothing can be recommended; then `because` says why and what to do. Sentences are whole."""
+    """take: None when nothing can be recommended; then `because` says why and what to do. Sentences are whole. smaller_is: what the
+    smaller one is against what is taken: `Smaller`, `Faster`, or `Smaller and faster`."""
 
     take: Pick | None
     smaller: Pick | None
     better: Pick | None
     because: tuple[str, ...]
+    smaller_is: str = "Smaller"
 
 
 def by_guide(candidates: Sequence[Candidate], here: Situation) -> Recommendation:
@@ -71,7 +78,20 @@ def by_guide(candidates: Sequence[Candidate], here: Situation) -> Recommendation
         _pick(smaller, _use(smaller)) if smaller else None,
         _pick(better, _use(better)) if better else None,
         _caveats(take, here),
+        called(is_faster(smaller, take)),
     )
+
+
+def is_faster(one: Candidate | None, other: Candidate) -> bool:
+    """Whether one is expected to generate faster; not where nothing tells."""
+    return bool(one and one.speed and other.speed and one.speed.middle > other.speed.middle)
+
+
+def called(faster: bool, smaller: bool = True) -> str:
+    """What an alternative is called that is one of these, or both."""
+    if smaller:
+        return "Smaller and faster" if faster else "Smaller"
+    return "Faster"
 
 
 def _is_one_of(candidate: Candidate, formats: Sequence[str]) -> bool:
@@ -102,16 +122,15 @@ def _taken(good: Sequence[Candidate], enough: Sequence[Candidate], here: Situati
         verb, generate = ("fit", "generate") if kind == " of the quantized files" else ("fits", "generates")
         return (
             at_ease[0],
-            f"It has the best quality{kind} that {here.wishes.that_fit(verb)} and {generate} as fast as one reads ({READING:.0f} tokens/s).",
+            f"It has the best quality{kind} that {here.wishes.that_fit(verb)} and {generate} {AS_READ}.",
         )
     first = next((c for c in enough if _is_one_of(c, ("Q4_K", "Q4_0", "IQ4_XS"))), None)
-    take, what = (first, "the usual balance") if first else (enough[-1], "the smallest file of 4 bits and more")
+    usual = "the usual compromise between size and quality"
+    take, what = (first, usual) if first else (enough[-1], "the smallest file of 4 bits and more")
     if take.speed is None:
-        return take, f"It is {what}{' of size and quality' if first else ''}, and it fits."
-    return (
-        take,
-        f"Nothing of 4 bits and more generates as fast as one reads ({READING:.0f} tokens/s), so this is {what}.",
-    )
+        return take, f"It is {what}, and it fits."
+    slow = f"No format of 4 bits and more generates {AS_READ}"
+    return take, f"{slow}. This one is {what}."
 
 
 def _use(candidate: Candidate) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.advise.choice import READING, Pick, Recommendation
+from bench.advise.choice import AS_READ, READING, Pick, Recommendation, called
 from bench.advise.situation import Fit, Situation, fit, room
 from bench.advise.speed import Speed, expected, read_by
 from bench.core.formats import divergence_text, percent, size
@@ -19,9 +19,10 @@ from bench.measures.windows.agreement import kl_change
 from bench.measures.windows.jobs import WindowResult
 from bench.measures.windows.runs import windows_of
 from bench.measures.windows.tables import full_frame
-from bench.records.resolution import resolution
+from bench.records.describe import reference_caveat
+from bench.records.resolution import MARK, resolution
 from bench.records.run import Run
-from bench.statistics.estimates import Estimate, mean_over_windows, median_of
+from bench.statistics.estimates import MIN_FOR_INTERVAL, Estimate, mean_over_windows, median_of
 from bench.statistics.verdicts import with_interval
 
 #: More perplexity, against the best file that fits, that a smaller or faster file may cost.
@@ -160,15 +161,20 @@ def _nearest(run: Run, files: Sequence[Measured]) -> Measured:
 
 def by_run(run: Run, files: Sequence[Measured], here: Situation) -> Recommendation:
     """What to take by what a run measured. The best file that fits sets the mark: of all files that are not shown to be worse, or
-    whose perplexity is higher by no more than what is tolerated, the smallest is taken (prefer speed: the fastest).
+    whose perplexity is higher by no more than what is tolerated, the smallest is taken (prefer speed: the fastest). Files that the
+    reference cannot judge are left out, as from a model card.
     """
-    wishes = here.wishes
-    allowed = [m for m in files if wishes.allows(m.n_bytes)]
+    wishes, judged = here.wishes, [m for m in files if not m.beyond]
+    if files and not judged:
+        return Recommendation(None, None, None, _unjudged(run, files))
+    allowed = [m for m in judged if wishes.allows(m.n_bytes)]
     fitting = [m for m in allowed if m.fit == "fits"] or [m for m in allowed if m.fit == "tight"]
     if not fitting:
-        return Recommendation(None, None, None, (_nothing(files, here),))
+        return Recommendation(None, None, None, (_nothing(judged, here), *_unjudged(run, files)))
     at_ease = [m for m in fitting if m.speed and m.speed.middle >= READING]
     pool = at_ease if wishes.prefer == "balance" and at_ease else fitting
+    measured = any(m.speed and m.speed.measured for m in pool)
+    told = _Pool(here, narrowed=len(pool) < len(fitting), measured=measured)
     best = _nearest(run, pool)
     level = [m for m in pool if m is best or not worse(run, best.recipe, m.recipe)]
     within = [m for m in pool if m in level or _loss(run, best, m).value <= TOLERANCE[wishes.prefer]]
@@ -178,10 +184,11 @@ def by_run(run: Run, files: Sequence[Measured], here: Situation) -> Recommendati
     smaller = _nearest(run, less) if less else None
     better = min(more, key=lambda m: m.n_bytes, default=None)
     return Recommendation(
-        _pick(take, _why(run, take, best, level, pool, _Pool(here, narrowed=len(pool) < len(fitting)))),
-        _pick(smaller, _against(run, take, smaller, "It costs")) if smaller else None,
-        _pick(better, _against(run, take, better, "Against what is recommended it has")) if better else None,
-        _caveats(run, take, best, level),
+        _pick(take, _why(run, take, best, level, pool, told)),
+        _pick(smaller, _against(run, take, smaller)) if smaller else None,
+        _pick(better, _against(run, take, better)) if better else None,
+        (*_unjudged(run, files, take), *_caveats(run, take)),
+        called(smaller is not None and _is_faster(run, smaller, take)),
     )
 
 
@@ -207,17 +214,29 @@ def _slower(run: Run, first: Measured, file: Measured) -> bool:
     return bool(ratios.excludes(0)) and ratios.value > 0
 
 
+def _is_faster(run: Run, one: Measured, other: Measured) -> bool:
+    """Whether a file is expected or shown to generate faster than another."""
+    if not (one.speed and other.speed and one.speed.middle > other.speed.middle):
+        return False
+    return _slower(run, one, other)
+
+
 @dataclass(frozen=True)
 class _Pool:
-    """What the files have in common that one is taken of. narrowed: whether files that fit were left out for being slow."""
+    """What the files have in common that one is taken of. narrowed: whether files that fit were left out for being slow; measured:
+    whether their speeds are those of the run."""
 
     here: Situation
     narrowed: bool
+    measured: bool
 
     def that(self, fit: str, generate: str) -> str:
         """`fits and generates as fast as one reads (5 tokens/s)`, with these forms of the verbs."""
         fits = self.here.wishes.that_fit(fit)
-        return f"{fits} and {generate} as fast as one reads ({READING:.0f} tokens/s)" if self.narrowed else fits
+        if not self.narrowed:
+            return fits
+        ease = f"as fast as one reads ({READING:.0f} tokens/s)" if self.measured else AS_READ
+        return f"{fits} and {generate} {ease}"
 
 
 def _why(
@@ -230,44 +249,53 @@ def _why(
     if take is not best:
         loss = with_interval(_loss(run, best, take), percent)
         tolerated = f"{100 * TOLERANCE[prefer]:.0f} %"
-        return (
-            f"It is the {least} file with at most {tolerated} more perplexity than {best}, the best that {one}: {loss}."
-        )
+        return f"It is the {least} file with at most {tolerated} more perplexity than {best}, the best that {one}: {loss} against {best.recipe}."
     others = [m for m in pool if m is not take]
     if not others:
-        return f"It is the only file of the run that {one}."
+        which = " and that it can judge" if resolution(run).beyond else ""
+        return f"It is the only file of the run that {one}{which}."
     if take.is_reference:
         next_one = _nearest(run, others)
         loss = with_interval(_loss(run, take, next_one), percent)
+        which = "quantized file that this run can judge" if resolution(run).beyond else "quantized file"
         return (
-            f"It is the reference itself, and it {one}. The nearest quantized file, {next_one}, has {loss} perplexity."
+            f"It is the reference itself, and it {one}. The nearest {which}, {next_one}, has {loss} perplexity "
+            f"against {take.recipe}."
         )
-    return f"It has the best quality of the {len(pool)} files that {told.that('fit', 'generate')}: {_from_reference(take)}."
+    return f"It has the best quality of the {len(pool)} files that {told.that('fit', 'generate')}: {_from_reference(run, take)}."
 
 
-def _from_reference(file: Measured) -> str:
+def _from_reference(run: Run, file: Measured) -> str:
     if file.kl and file.ppl_change:
         change = with_interval(file.ppl_change, percent)
-        return f"KL {with_interval(file.kl, divergence_text)} from the reference, perplexity {change}"
+        return f"KL {with_interval(file.kl, divergence_text)} and {change} perplexity against {run.reference}"
     return f"perplexity {file.perplexity:.2f}"
 
 
-def _against(run: Run, take: Measured, other: Measured, begin: str) -> str:
-    if take.beyond and other.beyond:
-        return "The run cannot tell how they differ in quality."
-    return f"{begin} {with_interval(_loss(run, take, other), percent)} perplexity."
+def _against(run: Run, take: Measured, other: Measured) -> str:
+    return f"It has {with_interval(_loss(run, take, other), percent)} perplexity against {take.recipe}."
 
 
-def _caveats(run: Run, take: Measured, best: Measured, level: Sequence[Measured]) -> tuple[str, ...]:
-    said, told = [], resolution(run)
-    if any(m.beyond for m in (take, best, *level)):
-        said.append(f"{told.sentence}. To compare these, measure with a model that was never quantized.")
+def _unjudged(run: Run, files: Sequence[Measured], take: Measured | None = None) -> tuple[str, ...]:
+    """That the reference was quantized once, or widened, where it is taken, and that files which it cannot judge are left out."""
+    n, told = sum(m.beyond for m in files), resolution(run)
+    said = [reference_caveat(run)] if take is not None and take.is_reference else [f"{told.sentence}." if n else ""]
+    if n:
+        which = "One such file is" if n == 1 else f"{n} such files are"
+        said.append(
+            f"{which} marked {MARK} in the table and never recommended. To compare them, measure with a model that was never quantized."
+        )
+    return tuple(filter(None, said))
+
+
+def _caveats(run: Run, take: Measured) -> tuple[str, ...]:
+    said = []
     if take.fit == "tight":
         said.append("It fits only once other programs are closed.")
     n = len(windows_of(run).results(take.recipe) or [])
     if not mean_over_windows(np.zeros(n)).has_interval:
         said.append(
-            f"The run has {n} windows, too few for intervals: this rests on differences that every window shows."
+            f"The run has {n} windows, too few for intervals ({MIN_FOR_INTERVAL} are needed): this rests on differences that every window shows."
         )
     if take.ppl_change and take.ppl_change.value > 1:
         said.append(
@@ -278,7 +306,7 @@ def _caveats(run: Run, take: Measured, best: Measured, level: Sequence[Measured]
 
 def _pick(m: Measured, why: str) -> Pick:
     speed = f"{m.speed} tokens/s ({'measured' if m.speed.measured else 'expected'})" if m.speed else None
-    return Pick(m.recipe, m.n_bytes, why, m.memory, m.fit, speed)
+    return Pick(m.recipe, m.n_bytes, why, m.memory, m.fit, speed, measured=bool(m.speed and m.speed.measured))
 
 
 def _nothing(files: Sequence[Measured], here: Situation) -> str:

@@ -43,13 +43,31 @@ class Reach:
 @dataclass(frozen=True)
 class Limits:
     """What limits generation on a machine. bandwidth: bytes/s; kernels: weights/s of one thread, by type; reach: how near files come
-    to the limit; assumed: what was not measured on the machine, in words."""
+    to the limit; told: options that described another machine."""
 
     threads: int
     bandwidth: float
     kernels: Mapping[str, float]
     reach: Reach
-    assumed: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
+
+    def assumption(self) -> str:
+        """What expected speeds rest on, and the options that say otherwise: a sentence."""
+        left = [o for o in ("--threads", "--bandwidth") if o not in self.told]
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        bandwidth = f"{self.bandwidth / 1e9:.0f} GB/s of memory bandwidth"
+        if len(left) == 2:
+            parts = [f"{threads} and {bandwidth} (measured here)"]
+        else:
+            parts = [
+                f"{threads} {'(as here)' if '--threads' in left else '(as told)'}",
+                f"{bandwidth} {'(measured here)' if '--bandwidth' in left else '(as told)'}",
+                "cores as fast as this machine's",
+            ]
+        others = (
+            f"; {' and '.join(left)} {'describe' if len(left) > 1 else 'describes'} another machine" if left else ""
+        )
+        return f"Assumed: {', '.join(parts)}{others}."
 
     def seconds(self, read: Mapping[str, float], n_bytes: float | None = None) -> float | None:
         """Seconds that a token takes at least; None where a type is not known. read: weights by type; n_bytes: that they take,
@@ -122,13 +140,8 @@ def _pace(cache: Path, library: LibraryInfo, threads: int) -> Pace:
 
 def described_limits(here: Limits, bandwidth: float | None, threads: int | None) -> Limits:
     """Of a machine that is only told of. Its kernels are taken to be as fast as those here."""
-    assumed = []
-    if bandwidth is None:
-        assumed.append("memory as fast as this machine's; --bandwidth tells another")
-    if threads is None:
-        assumed.append(f"{here.threads} threads; --threads tells more")
-    assumed.append("cores as fast as this machine's")
-    return replace(here, threads=threads or here.threads, bandwidth=bandwidth or here.bandwidth, assumed=tuple(assumed))
+    told = tuple(option for option, value in (("--threads", threads), ("--bandwidth", bandwidth)) if value is not None)
+    return replace(here, threads=threads or here.threads, bandwidth=bandwidth or here.bandwidth, told=told)
 
 
 def measured_here(run: Run, machine: Machine, threads: int) -> bool:

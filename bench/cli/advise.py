@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 _WHAT_HELP = "What to choose from: hf:OWNER/REPO-GGUF (nothing is downloaded), the directory of a run, or a model in 16 bits. [default: sizes of model]"
 _MODEL_HELP = (
-    "The model in 16 bits: a GGUF file, hf:owner/repo:file, or a checkpoint. With --run: for memory at --context."
+    "The model in 16 bits: a GGUF file, hf:owner/repo:file, or a checkpoint. With a run: for memory at --context."
 )
 
 
@@ -77,9 +77,10 @@ def advise(
 
 def _print(advice: Advice) -> None:
     """The recommendation, then tables, then how it was worked out: wrapped on a terminal, Markdown elsewhere."""
+    from bench.cli.program import program
     from bench.cli.shown import print_table
 
-    _print_lines(advice.lead())
+    _print_lines(advice.lead(program()))
     for table in advice.tables:
         print(f"\n## {table.title}\n")
         if table.frame is not None:

@@ -11,7 +11,7 @@ import pandas as pd
 from bench.core.formats import MISSING, divergence_text, perplexity_text, size
 from bench.measures.windows.statistics import SAME_SCORES
 from bench.statistics.estimates import Estimate
-from bench.statistics.verdicts import time_verdict, with_interval
+from bench.statistics.verdicts import FEW_WINDOWS, time_verdict, with_interval
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _percent(value: float) -> str:
 ratio = "{:.3f}".format
 
 WITHIN = "over the limit, but within uncertainty"
-UNDECIDED = "over the limit, but too few windows for an interval"
+UNDECIDED = f"over the limit, but {FEW_WINDOWS}"
 
 
 def judged(
@@ -123,5 +123,5 @@ def judged(
     elif shown:
         verdict = "better" if change.value < figure.unchanged else "within the limit"
     else:
-        verdict = "no difference shown" if shown is False else "too few windows for an interval"
+        verdict = "no difference shown" if shown is False else FEW_WINDOWS
     return Row(recipe, figure, before, after, change, limit, verdict, worse=bool(over and shown))

@@ -6,7 +6,10 @@ import math
 from collections.abc import Callable
 
 from bench.core.formats import MISSING
-from bench.statistics.estimates import Estimate
+from bench.statistics.estimates import MIN_FOR_INTERVAL, Estimate
+
+#: The verdict where nothing can be said.
+FEW_WINDOWS = f"too few windows for an interval ({MIN_FOR_INTERVAL} are needed)"
 
 
 def with_interval(estimate: Estimate, form: Callable[[float], str]) -> str:
@@ -22,7 +25,7 @@ def verdict(change: Estimate, lower: str, higher: str) -> str:
     """What a paired change with its interval allows to say."""
     shown = change.excludes(0)
     if shown is None:
-        return "too few windows for an interval"
+        return FEW_WINDOWS
     return (lower if change.value < 0 else higher) if shown else "no difference shown"
 
 
@@ -35,7 +38,7 @@ def time_verdict(ratio: Estimate) -> str:
     if math.isnan(ratio.value):
         return "not measured in one sitting"
     if ratio.low is None or ratio.high is None:
-        return "too few passes for an interval"
+        return f"too few passes for an interval ({MIN_FOR_INTERVAL} are needed)"
     if ratio.excludes(1):
         return "slower" if ratio.value > 1 else "faster"
     if ratio.high - ratio.low > _TOO_NOISY:

@@ -8,7 +8,9 @@ from typing import Literal
 
 import pytest
 
-from bench.advise.advice import about, on_model, on_repository, on_sizes
+from bench.advise.advice import about, on_model, on_repository
+from bench.advise.bits import n_weights
+from bench.advise.by_size import on_sizes
 from bench.advise.candidates import Candidate, format_of, of_model, of_repository, of_size, plan_guide
 from bench.advise.choice import READING, by_guide
 from bench.advise.cpu import instruction_sets
@@ -71,7 +73,10 @@ def test_a_laptop_of_16_gb_gets_one_answer_and_two_others() -> None:
 def test_fewer_bits_are_no_price_for_speed() -> None:
     found = by_guide(eight(laptop(bandwidth=5e9)), laptop(bandwidth=5e9))
     assert found.take and found.take.name == "Q4_K_M"
-    assert f"as fast as one reads ({READING:.0f} tokens/s)" in found.take.why
+    assert found.take.why == (
+        f"No format of 4 bits and more generates as fast as one reads ({READING:.0f} tokens/s or more in the middle of the "
+        "expected range). This one is the usual compromise between size and quality."
+    )
 
 
 @pytest.mark.parametrize(
@@ -102,7 +107,7 @@ def test_the_usual_balance_is_said_of_usual_formats_only() -> None:
     here = laptop(memory=64, bandwidth=5e9)
     found = by_guide([c for c in eight(here) if c.name in ("F16", "Q8_0")], here)
     assert found.take and found.take.name == "Q8_0"
-    assert found.take.why.endswith("so this is the smallest file of 4 bits and more.")
+    assert found.take.why.endswith("This one is the smallest file of 4 bits and more.")
 
 
 def test_only_memory_that_was_told_is_taken_to_be_in_use() -> None:
@@ -230,8 +235,12 @@ def test_files_of_a_repository_are_chosen_without_their_headers() -> None:
     lead = advice.lead()
     assert lead[0] == "## Take Q6_K (6.6G, M-8B-Q6_K.gguf)"
     assert [line.split(":")[0] for line in lead if line.startswith(("- Smaller", "- Better"))] == [
-        "- Smaller or faster"
+        "- Smaller and faster"
     ]
+    assert lead[-2] == (
+        "- Assumed: 8 threads and 60 GB/s of memory bandwidth (measured here); --threads and --bandwidth describe another machine."
+    )
+    assert lead[-1] == "- Next: `llama-cli -hf o/r --hf-file M-8B-Q6_K.gguf -c 4096` fetches it and runs it."
 
 
 def test_a_header_tells_memory_and_experts() -> None:
@@ -277,6 +286,53 @@ def test_sizes_of_model_are_advised_without_a_model() -> None:
     said = advice.tables[2].key
     assert len(said) == len(guide().formats)
     assert any(line.startswith("IQ4_XS (4.42 bits per weight of 8B): take it when ") for line in said)
+
+
+def weights(named: str) -> float:
+    """Of the size of model in `a model of 8B in Q4_K_M`."""
+    return next(n_weights(m) for m in guide().models if f" {m.name} " in named)
+
+
+@pytest.mark.parametrize("memory", [8, 16, 32, 64])
+@pytest.mark.parametrize("bandwidth", [10e9, 40e9, 100e9])
+def test_for_quality_no_smaller_model_is_taken_than_for_balance(memory: int, bandwidth: float) -> None:
+    balance, quality = (
+        on_sizes(laptop(memory, bandwidth, prefer=p)).recommendation.take for p in ("balance", "quality")
+    )
+    assert balance and quality and weights(quality.name) >= weights(balance.name)
+    assert "in the best format of it that fits" in quality.why
+
+
+@pytest.mark.parametrize("prefer", ["balance", "quality", "speed"])
+@pytest.mark.parametrize(("memory", "bandwidth"), [(16, 40e9), (32, 40e9), (32, 60e9), (64, 100e9)])
+def test_an_alternative_is_what_it_is_called(memory: int, bandwidth: float, prefer: str) -> None:
+    advice = on_sizes(laptop(memory, bandwidth, prefer=prefer))
+    found, rows = advice.recommendation, {str(r["name"]): r for r in advice.rows}
+    assert found.take and found.smaller
+    take, other = rows[found.take.name], rows[found.smaller.name]
+    faster = other["tokens_per_second"]["value"] > take["tokens_per_second"]["value"]  # type: ignore[index]
+    smaller = other["bytes"] < take["bytes"]  # type: ignore[operator]
+    called = {(True, True): "Smaller and faster", (True, False): "Smaller", (False, True): "Faster"}
+    assert found.smaller_is == called[smaller, faster]
+
+
+def test_few_bits_are_marked_where_they_stand() -> None:
+    table = on_sizes(laptop(32)).tables[0]
+    assert table.frame is not None
+    taken = table.frame.set_index("Model")["Take"]
+    assert taken["70B"] == "IQ2_XXS (few bits)" and "few" not in taken["8B"]
+    assert any(line.startswith("few bits: ") and "answers are often wrong" in line for line in table.key)
+
+
+def test_what_comes_next_is_a_command(tiny: Path, tmp_path: Path) -> None:
+    assert on_sizes(laptop()).lead("bench")[-1].startswith("- Next: look on the hub")
+    assert "`bench advise hf:OWNER/REPO`" in on_sizes(laptop()).lead("bench")[-1]
+    executor = LocalExecutor(tmp_path)
+    advice = on_model(inspect(tiny), shape_of(tiny), plan_guide(executor.hold(tiny), executor), None, laptop())
+    take = advice.recommendation.take
+    assert take and advice.lead("bench")[-1].startswith(
+        f"- Next: `bench quantize {take.name} {take.name}.gguf --model "
+    )
 
 
 def test_an_arm_is_told_where_16_bits_are_as_stored(tiny: Path, tmp_path: Path) -> None:

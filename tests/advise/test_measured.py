@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from bench.advise.advice import needs_of, on_run
+from bench.advise.asked import Asked, speeds_hold
 from bench.advise.choice import Recommendation
 from bench.advise.findings import findings
 from bench.advise.measured import by_run, measured_files, nearest
 from bench.advise.situation import Situation, Wishes
 from bench.cli.table import fit
 from bench.core.errors import BenchError
+from bench.core.machine import default_threads, this_machine
 from bench.engine.memory import MachineMemory, shape_of
 from bench.gguf_files.info import inspect
 from bench.records.run import Record, Run
@@ -70,7 +72,9 @@ def test_the_smallest_file_that_costs_almost_nothing_is_taken() -> None:
     assert found.take.why.startswith(
         "It is the smallest file with at most 1 % more perplexity than F16 (1.6G), the best that fits: +0.5% ["
     )
-    assert found.smaller.why.startswith("It costs +198")
+    assert found.take.why.endswith("] against F16.")
+    assert found.smaller.why.startswith("It has +198") and found.smaller.why.endswith("] perplexity against Q4_K_M.")
+    assert found.smaller_is == "Smaller"  # it takes 11 seconds where the other takes 9
     assert found.take.speed == "177 tokens/s (measured)"  # 32 tokens in a fiftieth of 9.035 s
 
 
@@ -94,16 +98,53 @@ def test_of_files_that_are_not_shown_to_differ_the_smaller_is_taken() -> None:
 def test_no_recommendation_rests_on_what_the_reference_cannot_tell() -> None:
     files = {"Q8_0": (1.001, 800, 10.0), "Q4_K_M": (1.05, 500, 9.0), "IQ2_S": (3.0, 300, 11.0)}
     assert advised(measured_run(files=files), here(prefer="quality", max_size=10**9)).take.name == "Q8_0"  # type: ignore[union-attr]
-    untold = advised(measured_run(files=files, was="Q4_1"), here(prefer="quality"))
-    assert untold.take and untold.take.name == "Q4_K_M" and untold.better is None
-    assert untold.because[0].startswith("The reference was once stored in Q4_1, so this run says nothing about files")
-    assert untold.smaller and untold.smaller.name == "IQ2_S"
+    of = measured_run(files=files, was="Q4_1")
+    for prefer in ("balance", "quality", "speed"):
+        untold = advised(of, here(prefer=prefer))
+        named = {p.name for p in (untold.take, untold.smaller, untold.better) if p}
+        assert named == {"F16", "IQ2_S"}
+    assert untold.because[1].startswith("2 such files are marked † in the table and never recommended.")
+    few = advised(of, here(max_size=400 * 10**6))
+    assert few.take and few.take.name == "IQ2_S"
+    assert few.because[0].startswith("The reference was once stored in Q4_1, so this run says nothing about files")
+    none = advised(of, here(max_size=10**6))
+    assert none.take is None and len(none.because) == 3
+    (said,) = [s for s in findings(of) if s.startswith("Of the quantized files")]
+    assert "take IQ2_S" in said
+
+
+def test_a_reference_that_was_quantized_is_recommended_with_its_caveat() -> None:
+    found = advised(measured_run(was="Q4_1"), here(prefer="quality"))
+    assert found.take and found.take.name == "F16" and "that this run can judge, IQ2_S" in found.take.why
+    assert found.because[0].startswith("The reference of this run had already been quantized, to Q4_1.")
+    plain = advised(measured_run(), here(prefer="quality"))
+    assert plain.take and plain.take.name == "F16" and plain.because == ()
+
+
+def test_speeds_of_a_run_hold_for_this_machine_and_no_described_one() -> None:
+    run = measured_run()
+    settings = run.identity.settings.model_copy(update={"threads": default_threads()})
+    ours = run.identity.model_copy(update={"machine": this_machine(), "settings": settings})
+    same = Run(run.header.model_copy(update={"identity": ours}), run.records)
+    assert speeds_hold(same, Asked()) and not speeds_hold(run, Asked())
+    for described in (Asked(memory="16GB"), Asked(bandwidth="50GB/s"), Asked(threads=8)):
+        assert not speeds_hold(same, described)
+
+
+def test_the_command_that_makes_a_file_is_told() -> None:
+    def told(run: Run) -> str:
+        return on_run(run, {}, here(), same_machine=True).lead("bench")[-1]
+
+    assert told(measured_run()) == (
+        "- Next: `bench quantize Q4_K_M Q4_K_M.gguf --model 'Test model.gguf' --no-imatrix` makes it."
+    )
+    assert "quantize" not in told(measured_run(was="Q4_1"))  # the reference is taken, which is there
 
 
 def test_too_few_windows_are_told_and_every_one_must_agree() -> None:
     few = advised(measured_run(windows=2), here(prefer="quality", max_size=10**9))
     assert few.take and few.take.name == "Q8_0"
-    assert any(s.startswith("The run has 2 windows, too few for intervals") for s in few.because)
+    assert any(s.startswith("The run has 2 windows, too few for intervals (6 are needed)") for s in few.because)
     files = {"Q5_K_M": (1.2, 700, 9.0), "Q4_K_M": (1.21, 600, 9.0)}
     unsure = advised(measured_run(windows=2, files=files, wobble=-2), here(prefer="quality", max_size=10**9))
     assert unsure.take and unsure.take.name == "Q4_K_M"

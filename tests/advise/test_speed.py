@@ -86,5 +86,15 @@ def test_a_machine_is_measured_and_the_best_is_kept(tmp_path: Path) -> None:
 
 def test_a_described_machine_says_what_is_assumed_of_it() -> None:
     told = described_limits(LIMITS, 50e9, 8)
-    assert (told.bandwidth, told.threads, told.assumed) == (50e9, 8, ("cores as fast as this machine's",))
-    assert len(described_limits(LIMITS, None, None).assumed) == 3
+    assert (told.bandwidth, told.threads) == (50e9, 8)
+    assert told.assumption() == (
+        "Assumed: 8 threads (as told), 50 GB/s of memory bandwidth (as told), cores as fast as this machine's."
+    )
+    assert described_limits(LIMITS, None, 8).assumption().endswith("; --bandwidth describes another machine.")
+    assert (
+        described_limits(LIMITS, None, None).assumption()
+        == LIMITS.assumption()
+        == (
+            "Assumed: 2 threads and 10 GB/s of memory bandwidth (measured here); --threads and --bandwidth describe another machine."
+        )
+    )

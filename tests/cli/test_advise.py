@@ -31,6 +31,12 @@ def test_advice_on_a_model_and_a_run(bench: Callable[..., Outcome], tiny: Path, 
     assert on_run.code == 0 and on_run.out.startswith("## Take DG-IQ2_XS (75.5M)\n"), on_run.err
 
 
+def test_a_run_may_be_named_beside_its_model(bench: Callable[..., Outcome], tiny: Path, cache: Path) -> None:
+    both = [bench("advise", *a, PUBLISHED, "--model", tiny, "--cache", cache) for a in ((), ("--run",))]
+    # the model is another one here, which shows that it was read
+    assert both[0].code == 2 and both[0].err == both[1].err and "give the model that the run measured" in both[0].err
+
+
 def test_advice_on_a_repository_downloads_no_file(
     bench: Callable[..., Outcome],
     hub: HubServer,  # noqa: F811
@@ -72,6 +78,12 @@ def test_a_header_that_may_not_be_read_is_told(
         (["--run", "nowhere"], "no such record file"),
         (["--model", "nowhere.gguf"], "no such file"),
         (["nowhere.gguf"], "no such file"),
+        (["8B"], "8B: no such file; for sizes of model leave the argument out"),
+        (["30b-a3b"], "30b-a3b: no such file; for sizes of model leave the argument out"),
+        (["owner/repo-GGUF"], "owner/repo-GGUF: no such file; for a repository of the hub write hf:owner/repo-GGUF"),
+        (["https://hub.example/owner/repo/tree/main"], "for a repository of the hub write hf:owner/repo\n"),
+        (["hub.example.co/owner/repo"], "for a repository of the hub write hf:owner/repo\n"),
+        (["folder/nowhere.gguf"], "folder/nowhere.gguf: no such file"),
         (["--memory", "much"], "--memory much: is no number of bytes; write for instance 80MB"),
         (["--bandwidth", "fast"], "--bandwidth fast: is no number of bytes a second"),
         (["--max-size", "4bpw"], "--max-size 4bpw: is no number of bytes"),

@@ -105,7 +105,10 @@ def test_a_rise_over_the_limit_counts_only_beyond_its_uncertainty() -> None:
     assert verdicts(noisy)["Perplexity"] == "over the limit, but within uncertainty"
     assert not any(r.figure and r.figure.name == "Perplexity" for r in noisy.worse)
     few = checked(run(ppl=1.5, windows=5), run(windows=5))
-    assert verdicts(few)["Perplexity"] == "over the limit, but too few windows for an interval" and not few.worse
+    assert (
+        verdicts(few)["Perplexity"] == "over the limit, but too few windows for an interval (6 are needed)"
+        and not few.worse
+    )
 
 
 def test_a_slower_machine_is_not_a_slower_recipe_but_is_told() -> None:
@@ -245,7 +248,7 @@ def test_limits_that_cannot_be_meant_are_refused(tmp_path: Path, text: str, said
 def test_a_loss_that_few_windows_cannot_decide_is_named() -> None:
     report = checked(run(ppl=3, windows=2), run(windows=2))
     assert not report.worse and "Perplexity" in verdicts(report)
-    assert verdicts(report)["Perplexity"] == "over the limit, but too few windows for an interval"
+    assert verdicts(report)["Perplexity"] == "over the limit, but too few windows for an interval (6 are needed)"
     assert "an interval takes 6 windows" in report.conclusion()
 
 

@@ -12,7 +12,7 @@ from bench.gguf_files.info import ModelInfo, inspect
 from bench.measures.windows import statistics as stats
 from bench.measures.windows.jobs import MeasureJob, WindowResult
 from bench.models.sources import local_model
-from bench.statistics.estimates import Estimate
+from bench.statistics.estimates import MIN_FOR_INTERVAL, Estimate
 from bench.texts.stream import TokenStream
 from bench.workbench.checks import check_window, check_windows
 from bench.workbench.work import Work
@@ -52,7 +52,11 @@ class Scored:
     def perplexity_text(self) -> str:
         p = stats.perplexity(self.windows)
         interval = f", 95 % interval {p.ppl.low:.4f} to {p.ppl.high:.4f}" if p.ppl.low and p.ppl.high else ""
-        few = "" if p.ppl.has_interval else f"; {p.windows} windows are too few for an interval"
+        few = (
+            ""
+            if p.ppl.has_interval
+            else f"; {p.windows} windows are too few for an interval ({MIN_FOR_INTERVAL} are needed)"
+        )
         return (
             f"{self.model.name}: PPL = {p.ppl.value:.4f} ± {p.se:.5f} (token-level standard error{interval}) over {p.tokens:,} tokens "
             f"of {self.text}, {p.windows} windows of {self.settings.window}{few}"

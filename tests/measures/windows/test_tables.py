@@ -61,7 +61,7 @@ def test_paired_table_says_what_is_shown() -> None:
     same = tables.paired_table(small_run(gain=1.0)).to_dict("records")[0]  # type: ignore[arg-type]
     assert same["Verdict"] == "no difference shown"
     few = tables.paired_table(small_run(windows=5)).to_dict("records")[0]  # type: ignore[arg-type]
-    assert few["Verdict"] == "too few windows for an interval" and few["Δ PPL [95 %]"] == "-50.0%"
+    assert few["Verdict"] == "too few windows for an interval (6 are needed)" and few["Δ PPL [95 %]"] == "-50.0%"
 
 
 def test_notes_name_what_a_reader_must_know() -> None:
@@ -107,7 +107,7 @@ def test_times_of_different_sittings_are_not_compared() -> None:
             window_record("DG-IQ2_XXS", i, 9, 3).model_copy(update={"sitting": "tomorrow" if i < 4 else "today"}),
         ]
     [row] = tables.paired_table(run_of(records, windows=6)).to_dict("records")  # type: ignore[arg-type]
-    assert row["Time ratio [95 %]"] == "3.000" and row["Time"] == "too few passes for an interval"
+    assert row["Time ratio [95 %]"] == "3.000" and row["Time"] == "too few passes for an interval (6 are needed)"
     apart = [r.model_copy(update={"sitting": r.recipe}) if r.kind == "window" else r for r in records]
     [row] = tables.paired_table(run_of(apart, windows=6)).to_dict("records")  # type: ignore[arg-type]
     assert row["Time ratio [95 %]"] == "–" and row["Time"] == "not measured in one sitting"

@@ -82,12 +82,12 @@ const statistics = (() => {
     // what a paired change allows to say, in the words of bench/statistics/verdicts.py
     verdict: (change) => {
       const shown = excludes(change, 0);
-      if (shown === null) return "too few windows for an interval";
+      if (shown === null) return `too few windows for an interval (${least} are needed)`;
       return shown ? (change.value < 0 ? "better" : "worse") : "no difference shown";
     },
     timeVerdict: (ratio) => {
       if (Number.isNaN(ratio.value)) return "not measured in one sitting";
-      if (ratio.low === null) return "too few passes for an interval";
+      if (ratio.low === null) return `too few passes for an interval (${least} are needed)`;
       if (excludes(ratio, 1)) return ratio.value > 1 ? "slower" : "faster";
       const wide = ratio.high - ratio.low;
       return wide > 0.1 ? `too noisy to say (interval ${(100 * wide).toFixed(0)} points wide)` : "no difference shown";
