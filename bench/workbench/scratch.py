@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,9 @@ from bench.core.errors import BenchError
 
 #: Where in the cache such folders lie, each named by the number of its process.
 SCRATCH = "scratch"
+
+#: How many blocks of this process hold a folder.
+_blocks: Counter[Path] = Counter()
 
 
 def owner(folder: Path) -> int | None:
@@ -35,13 +39,14 @@ def scratch_folder(scratch: Path) -> Iterator[None]:
     for left_behind in scratch.glob("*"):
         if owner(left_behind) is None:
             shutil.rmtree(left_behind, ignore_errors=True)
-    is_outermost = not own.exists()
     try:
         own.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise BenchError(f"{own}: cannot be written ({e.strerror}); choose another directory with --cache") from e
+    _blocks[own] += 1
     try:
         yield
     finally:
-        if is_outermost:
+        _blocks[own] -= 1
+        if not _blocks[own]:
             shutil.rmtree(own, ignore_errors=True)

@@ -345,7 +345,7 @@ def test_a_text_is_marked_by_divergence(page: Page, with_text: Path) -> None:
     page.locator("#token-text").focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
-    page.wait_for_function("!byId('tip').hidden")
+    page.locator("#tip").wait_for(state="visible")
     text = page.locator("#tip").inner_text()
     assert text.startswith('" word1": KL about ') and text.endswith("(prose)")
     assert float(text.split()[4]) == pytest.approx(kl[1], rel=0.1)
