@@ -278,6 +278,7 @@ def test_what_is_chosen_stands_in_the_address(page: Page, published: Path) -> No
     before = shown(page), page.locator("#best").inner_text(), page.locator("#pair").inner_text()
     # a link within the page goes there and keeps it
     page.locator("nav a[href='#plots']").click()
+    page.wait_for_url(re.compile(r"#plots\?"))  # the page hears of the link after the click
     address = page.evaluate("location.hash")
     assert address.startswith("#plots?")
     page.goto("about:blank")
