@@ -7,8 +7,8 @@ import shlex
 
 from bench.advise.choice import Pick
 from bench.models.compared import FAMILY as COMPARED
-from bench.models.reference import DEFAULT
 from bench.recipes.labels import plain
+from bench.records.options import importance_options, model_options
 from bench.records.run import Run
 
 #: Stands for the name of this program in a command, since it depends on how it was called.
@@ -42,21 +42,9 @@ def to_make_again(run: Run, take: Pick | None) -> str:
     """How to make a file of a run, as far as its records tell; names stand for files of the user's."""
     if take is None or run.files[take.name].family == "Reference":
         return ""
-    file, i = run.files[take.name], run.identity
+    file = run.files[take.name]
     if file.family == COMPARED:
         return f"Next: it was not made by the run, and comes from {file.origin or take.name}."
-    reference = run.files.get(run.reference or "")
-    words = ["quantize", take.name, f"{plain(take.name)}.gguf"]
-    if DEFAULT.requirement not in (i.model.description or ""):
-        words += ["--model", reference.origin if reference and reference.origin else f"{i.model.name}.gguf"]
-        if "Widened exactly" in (i.model.description or ""):
-            words.append("--widen")
-    if file.importance_sha256 is None:
-        words.append("--no-imatrix")
-    elif i.importance is not None and i.importance.source == "file":
-        words += ["--imatrix", i.importance.name]
-    elif i.importance is not None and not i.importance.name.startswith("fixed "):
-        words += ["--calibration", i.importance.name]
-    if file.importance_sha256 is not None and i.importance is not None and i.importance.chunks:
-        words += ["--calibration-chunks", str(i.importance.chunks)]
+    matrix = importance_options(run) if file.importance_sha256 is not None else ["--no-imatrix"]
+    words = ["quantize", take.name, f"{plain(take.name)}.gguf", *model_options(run), *matrix]
     return f"Next: `{PROGRAM} {shlex.join(words)}` makes it."

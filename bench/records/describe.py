@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from bench.records.options import is_widened
 from bench.records.record import StageRecord
 from bench.records.resolution import resolution
 from bench.records.run import Run
@@ -34,8 +35,8 @@ def about(run: Run) -> list[str]:
 
 def reference_caveat(run: Run) -> str:
     """A sentence on a reference that is not the model as it was published; empty for one that is."""
-    reference, told = run.files.get(run.reference or ""), resolution(run)
-    widened = reference is not None and _WIDENED in reference.description
+    told = resolution(run)
+    widened = is_widened(run)
     if not (told.types or widened):
         return ""
     zeros = (
@@ -48,10 +49,6 @@ def reference_caveat(run: Run) -> str:
         f"The reference of this run {already}{', and was ' + zeros if widened else ''}. So the files are not made from the "
         f"original weights, and this run says nothing about files that are mostly of {told.bits} bits and more."
     )
-
-
-#: What widening writes into a model's description (gguf_files/widen.py).
-_WIDENED = "Widened exactly with zeros"
 
 
 def worked_minutes(run: Run) -> float | None:

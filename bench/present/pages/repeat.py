@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from bench.core.formats import MISSING
 from bench.engine.settings import Settings
-from bench.gguf_files.info import UNQUANTIZED
 from bench.measures.registry import all_measures
 from bench.models.compared import FAMILY as COMPARED
 from bench.present.pages.tables import Table, table
+from bench.records.options import importance_options, model_options
 from bench.records.run import Run
 
 
@@ -83,18 +83,10 @@ def _readable(fields: Mapping[str, object]) -> dict[str, object]:
 
 def command(run: Run) -> str:
     """A command that does the run again, as far as records tell: names stand for files of the user's."""
-    from bench.models.reference import DEFAULT
     from bench.recipes.recipe import DEFAULT_RECIPES
 
     i, reference = run.identity, run.files.get(run.reference or "")
-    asked: list[str] = []
-    default = DEFAULT.requirement in (i.model.description or "")
-    if not default:
-        asked += ["--model", reference.origin if reference and reference.origin else f"{i.model.name}.gguf"]
-        if "Widened exactly" in (i.model.description or ""):
-            asked.append("--widen")
-        if reference and reference.weights_by_type.keys() - UNQUANTIZED:
-            asked.append("--allow-quantized")
+    asked = model_options(run)
     recipes = [n for n, f in run.files.items() if f.family not in ("Reference", COMPARED)]
     if recipes and set(recipes) != set(DEFAULT_RECIPES):
         asked += ["--recipes", ",".join(recipes)]
@@ -108,14 +100,7 @@ def command(run: Run) -> str:
         asked += ["--dataset", fingerprint if "@" in fingerprint else i.prompts.name.partition(", its first")[0]]
     elif not i.prompts.name.startswith("fixed "):
         asked += ["--text", i.prompts.name]
-    if i.importance is None:
-        asked.append("--no-imatrix")
-    elif i.importance.source == "file":
-        asked += ["--imatrix", i.importance.name]
-    elif not i.importance.name.startswith("fixed "):
-        asked += ["--calibration", i.importance.name]
-    if i.importance is not None and i.importance.chunks:
-        asked += ["--calibration-chunks", str(i.importance.chunks)]
+    asked += importance_options(run)
     usual = Settings()
     asked += ["--windows", str(i.windows), "--threads", str(i.settings.threads), "--isa", i.library.isa]
     for option, value, normal in (
