@@ -90,7 +90,7 @@ def engine_wheel(session: nox.Session) -> Path:
         with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".build-") as scratch:
             # --no-cache-dir and --no-binary: pip must not slip in a wheel that was built with other flags; nor may the
             # user's own compiler flags, such as -march=native, get into this one
-            session.run(
+            session.run_install(  # so that `nox --install-only` has what it installs
                 "python",
                 "-m",
                 "pip",
@@ -256,3 +256,10 @@ def peers(session: nox.Session) -> None:
     """The same work done by llama.cpp's tools and by this program, side by side. What follows -- goes to bench.peers."""
     prepare(session)
     session.run("python", "-m", "bench.peers", str(tools_directory(session)), *session.posargs)
+
+
+@nox.session
+def stress(session: nox.Session) -> None:
+    """Hostile files, kills and faults against the program, counted. What follows -- goes to tests.stress; --help lists what there is."""
+    prepare(session, "tests")
+    session.run("python", "-m", "tests.stress", *session.posargs)

@@ -1,0 +1,97 @@
+"""`nox -s stress`: attack the program with hostile files, kills and faults, count what breaks, and keep what broke it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.core.machine import this_machine
+from bench.core.version import this_version
+from tests.stress.attack import Count, chosen, generator, indices, names, subject
+
+
+def main() -> int:
+    about = "\n".join(f"  {name:<12} {subject(name).ABOUT}" for name in names())
+    parser = argparse.ArgumentParser(
+        "nox -s stress --", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, epilog=f"subjects:\n{about}"
+    )
+    parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help="what to attack (default: all)")
+    parser.add_argument("--minutes", type=float, help="share this time evenly (default: until every goal is met)")
+    parser.add_argument("--tries", type=int, help="so many of each subject (default: its goal)")
+    parser.add_argument("--seed", type=int, default=1, help="of the random numbers (default: 1)")
+    parser.add_argument("--first", type=int, default=0, help="number of the first try, to repeat one (with --tries 1)")
+    parser.add_argument("--keep", type=Path, help="folder for what broke the program (default: a new one)")
+    parser.add_argument("--out", type=Path, help="add the counts to this JSON file")
+    given = parser.parse_args()
+    wanted = chosen(given.subjects)
+    keep = (given.keep or Path(tempfile.gettempdir()) / f"stress-{datetime.now(UTC):%Y%m%dT%H%M%S}").absolute()
+    counts = {}
+    for done, name in enumerate(wanted):
+        seconds = given.minutes * 60 / len(wanted) if given.minutes else None
+        counts[name] = attack(name, seconds, given.tries, given.seed, given.first, keep)
+        print(f"{done + 1}/{len(wanted)} {name}: {told(counts[name], subject(name).UNIT)}", flush=True)
+        if given.out:
+            publish(given.out, name, counts[name], given.seed)
+    broken = sum(count.faults.total() for count in counts.values())
+    if broken:
+        print(f"{broken} faults; what led to them is in {keep}")
+    return int(broken > 0)
+
+
+def attack(name: str, seconds: float | None, tries: int | None, seed: int, first: int, keep: Path) -> Count:
+    """Try until the time or the number of tries is up. What led to a fault is kept."""
+    module, count = subject(name), Count()
+    goal = tries if tries is not None else None if seconds else module.GOAL
+    began = said = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix=f"stress-{name}-") as folder:
+        shared, scratch = Path(folder, "shared"), Path(folder, "try")
+        shared.mkdir()
+        one = module.prepare(shared)
+        for index in indices(first, goal):
+            scratch.mkdir()
+            tried = one(generator(seed, name, index), scratch)
+            count.add(tried)
+            if tried.all_faults:
+                kept = keep / f"{name}-{seed}-{index}"
+                shutil.copytree(scratch, kept, dirs_exist_ok=True, symlinks=True)
+                text = "\n\n".join(f"{f.kind}\n{f.detail}" for f in tried.all_faults)
+                (kept / "FAULTS.txt").write_text(text, encoding="utf-8")
+                print(f"  {name} {index}: {', '.join(sorted({f.kind for f in tried.all_faults}))}", flush=True)
+            shutil.rmtree(scratch, ignore_errors=True)
+            count.seconds = time.monotonic() - began
+            if seconds and count.seconds > seconds:
+                break
+            if time.monotonic() - said > 30:
+                said = time.monotonic()
+                print(f"  {name}: {told(count, module.UNIT)}", file=sys.stderr, flush=True)
+    return count
+
+
+def told(count: Count, unit: str) -> str:
+    faults = ", ".join(f"{n} {kind}" for kind, n in count.faults.most_common()) or "no fault"
+    return f"{count.tries} {unit}, {count.commands} commands ({count.worked} worked, {count.told} told what is wrong), {faults}; {count.seconds:.0f} s"
+
+
+def publish(path: Path, name: str, count: Count, seed: int) -> None:
+    """Put a subject's counts into a file of all, which docs/stress.md is made from."""
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    found[name] = {
+        **asdict(count),
+        "seconds": round(count.seconds),
+        "seed": seed,
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "version": this_version().version,
+        "cpu": this_machine().cpu,
+    }
+    path.write_text(json.dumps(dict(sorted(found.items())), indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

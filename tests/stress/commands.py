@@ -1,0 +1,147 @@
+"""Commands of the program, each in a process of its own that is forked from this one, so that thousands are tried in minutes.
+
+This process imports the program once and never runs a command itself: a fork of a process with threads is not safe.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+#: Seconds that a command's own processes get to end once it has ended.
+_GRACE = 3.0
+#: Lines of an error at most: what is wrong, where, the remedy, and notes before it.
+_LINES = 12
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended. code: None when it was stopped at the limit; negative for a signal, as in subprocess; left: command lines of processes that
+    it left behind (they were ended)."""
+
+    arguments: tuple[str, ...]
+    code: int | None
+    out: str
+    err: str
+    seconds: float
+    left: tuple[str, ...] = ()
+
+    @property
+    def fault(self) -> str | None:
+        """What no command may do, whatever it is given; None if it did none of it."""
+        said = self.out + self.err
+        if self.code is None:
+            return "hang"
+        if "Traceback (most recent call last)" in said or "│ Traceback" in said or "Traceback (most recent" in said:
+            return "traceback"
+        if self.code < 0:
+            return f"ended by {signal.Signals(-self.code).name}"
+        if self.left:
+            return "process left behind"
+        if any(c in said for c in ("\x1b]", "\x07", "\x1b[2J", "\x1b[?")):
+            return "terminal escape"
+        if self.code and "rror: " not in self.err:
+            return "failure without an error"
+        if self.code and len(self.err.strip().splitlines()) > _LINES and "Usage" not in self.err:
+            return "error of many lines"
+        return None
+
+
+def run(
+    arguments: Sequence[object], scratch: Path, *, limit: float = 60.0, env: Mapping[str, str] | None = None
+) -> Ended:
+    """Run a command and wait for it, at most `limit` seconds. scratch: its current directory, where its output is kept too."""
+    pid, began = start(arguments, scratch, env=env), time.monotonic()
+    code = wait(pid, limit)
+    seconds = time.monotonic() - began
+    return ended(arguments, scratch, pid, code, seconds)
+
+
+def start(arguments: Sequence[object], scratch: Path, *, env: Mapping[str, str] | None = None) -> int:
+    """Start a command in a session of its own. Returns its process id, which is the session's too."""
+    from bench.cli import app
+
+    out, err = scratch / ".out", scratch / ".err"
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 70
+    try:
+        os.setsid()
+        os.chdir(scratch)
+        for path, descriptor in ((out, 1), (err, 2)):
+            opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(opened, descriptor)
+            os.close(opened)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115, PTH123
+        os.environ.update(env or {})
+        sys.argv = ["dynamicgate-bench", *map(str, arguments)]
+        try:
+            app.main()
+            code = 0
+        except SystemExit as e:
+            code = e.code if isinstance(e.code, int) else int(e.code is not None)
+        _end_well()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+def _end_well() -> None:
+    """What the interpreter would do at its end, which os._exit leaves out."""
+    import atexit
+
+    atexit._run_exitfuncs()
+
+
+def wait(pid: int, limit: float) -> int | None:
+    """Wait for a command: its exit code, or None if it was still running at the limit and was ended."""
+    until = time.monotonic() + limit
+    while time.monotonic() < until:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.005)
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return None
+
+
+def ended(arguments: Sequence[object], scratch: Path, pid: int, code: int | None, seconds: float) -> Ended:
+    """What a command that has ended left: its output, and processes of its session, which are ended now."""
+    until = time.monotonic() + _GRACE
+    while (left := of_session(pid)) and time.monotonic() < until:
+        time.sleep(0.05)
+    lines = []
+    for process in left:
+        with suppress(psutil.Error):
+            lines.append(" ".join(process.cmdline())[:200])
+            process.kill()
+    texts = [(scratch / name).read_bytes().decode("utf-8", "replace") for name in (".out", ".err")]
+    return Ended(tuple(map(str, arguments)), code, texts[0], texts[1], seconds, tuple(lines))
+
+
+def of_session(pid: int) -> list[psutil.Process]:
+    """Processes whose session a command began, itself left out, that have not ended."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, ProcessLookupError):
+            if process.pid != pid and os.getsid(process.pid) == pid and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found

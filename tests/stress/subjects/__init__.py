@@ -1,0 +1,1 @@
+"""What is attacked, a module each: see attack.Subject for what a module has to offer."""
