@@ -20,7 +20,10 @@ from tests.stress.attack import Count, chosen, generator, indices, names, subjec
 def main() -> int:
     about = "\n".join(f"  {name:<12} {subject(name).ABOUT}" for name in names())
     parser = argparse.ArgumentParser(
-        "nox -s stress --", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, epilog=f"subjects:\n{about}"
+        "nox -s stress --",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"subjects:\n{about}",
     )
     parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help="what to attack (default: all)")
     parser.add_argument("--minutes", type=float, help="share this time evenly (default: until every goal is met)")

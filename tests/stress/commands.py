@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -75,6 +76,7 @@ def start(arguments: Sequence[object], scratch: Path, *, env: Mapping[str, str] 
         return pid
     code = 70
     try:
+        weakref.finalize._registry.clear()  # type: ignore[attr-defined]  # folders that this process would remove at its end
         os.setsid()
         os.chdir(scratch)
         for path, descriptor in ((out, 1), (err, 2)):
