@@ -84,7 +84,7 @@ def start(arguments: Sequence[object], scratch: Path, *, env: Mapping[str, str] 
             os.dup2(opened, descriptor)
             os.close(opened)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115, PTH123
+        sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
         os.environ.update(env or {})
         sys.argv = ["dynamicgate-bench", *map(str, arguments)]
         try:
