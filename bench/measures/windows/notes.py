@@ -14,8 +14,9 @@ from bench.records.families import mixed_pairs
 from bench.records.record import FileRecord
 from bench.records.resolution import resolution
 from bench.records.run import Run
-from bench.statistics.estimates import MIN_FOR_INTERVAL, Estimate
-from bench.statistics.verdicts import with_interval
+from bench.statistics.estimates import Estimate
+from bench.statistics.layout import MIN_FOR_INTERVAL
+from bench.statistics.verdicts import shown, with_interval
 
 #: Half an interquartile range above this share of the median makes a timing hard to compare.
 _WIDE_SPREAD = 0.05
@@ -33,7 +34,7 @@ _NAMED = 2
 
 
 def surprises(run: Run) -> list[str]:
-    """Files that score worse than smaller ones, by more than their paired uncertainty: a line for each, the worst first.
+    """Files that are shown to score worse than smaller ones, all pairs of files judged together: a line for each, the worst first.
 
     Random controls are left out, since they are made to be beaten, and files that the reference cannot judge.
     """
@@ -42,12 +43,14 @@ def surprises(run: Run) -> list[str]:
     files = [
         f for f in run.files.values() if f.family != "Reference" and "random" not in f.family and f.recipe not in beyond
     ]
+    compared = []
     for smaller, larger in combinations(sorted(files, key=lambda f: f.n_bytes), 2):
         a, b = windows_of(run).results(smaller.recipe), windows_of(run).results(larger.recipe)
         if a and b and larger.n_bytes > smaller.n_bytes:
-            change = stats.perplexity_change(a, b)
-            if change.value > 0 and change.excludes(0):
-                worse.setdefault(larger.recipe, []).append((change, smaller))
+            compared.append((stats.perplexity_change(a, b), smaller, larger))
+    for (change, smaller, larger), is_shown in zip(compared, shown([c for c, _, _ in compared]), strict=True):
+        if change.value > 0 and is_shown:
+            worse.setdefault(larger.recipe, []).append((change, smaller))
     said = []
     for name, found in sorted(worse.items(), key=lambda item: -len(item[1])):
         found.sort(key=lambda pair: -pair[0].value)
