@@ -166,7 +166,7 @@ def _was_asked(run: Run, name: str) -> bool:
 def _missing(run: Run, name: str) -> Row:
     reason = next((f.reason for f in run.failures if f.recipe == name), None)
     measured = len(windows_of(run).by_file.get(name, {}))
-    said = reason or (f"{measured} of {run.identity.windows} windows" if name in run.files else "not in the run")
+    said = reason or (f"{measured} of {run.windows} windows" if name in run.files else "not in the run")
     return Row(name, None, None, None, None, None, f"missing: {' '.join(said.replace('|', ' ').split())}", worse=True)
 
 

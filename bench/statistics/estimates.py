@@ -96,12 +96,13 @@ def mean_of(values: NDArray[np.float64], layout: Layout, scale: Scale = "plain")
     if not degrees or not np.isfinite(values).all():
         return Estimate(value)
     deviations = contrasts @ values
-    return estimate(value, _student(value, math.sqrt(float(deviations @ deviations)), degrees, scale))
+    reach = _student(value, math.sqrt(float(deviations @ deviations)), degrees, scale)
+    return estimate(value, lambda level: reach(level / layout.looks))
 
 
-def mean_over_windows(by_window: NDArray[np.float64], scale: Scale = "plain") -> Estimate:
+def mean_over_windows(by_window: NDArray[np.float64], scale: Scale = "plain", looks: int = 1) -> Estimate:
     """Mean of values of windows of one kind."""
-    return mean_of(by_window, Layout.of_windows(len(by_window)), scale)
+    return mean_of(by_window, Layout.of_windows(len(by_window), looks), scale)
 
 
 def ratio_of_sums(

@@ -35,22 +35,24 @@ _BLOCKS = 10
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Units of a mean, in the order of their values. tokens: weight of each; windows, kinds: index of each, all (units,)."""
+    """Units of a mean, in the order of their values. tokens: weight of each; windows, kinds: index of each, all (units,); looks: at how
+    many numbers of windows intervals may be looked at (sequential.py), which share what they may miss."""
 
     tokens: NDArray[np.float64]
     windows: NDArray[np.int64]
     kinds: NDArray[np.int64]
+    looks: int = 1
 
     @classmethod
-    def of_parts(cls, windows: Sequence[int], kinds: Sequence[str], tokens: Sequence[int]) -> Self:
+    def of_parts(cls, windows: Sequence[int], kinds: Sequence[str], tokens: Sequence[int], looks: int = 1) -> Self:
         """Parts of windows by the names of their kinds."""
         _, indices = np.unique(kinds, return_inverse=True)
-        return cls(np.array(tokens, np.float64), np.array(windows), indices)
+        return cls(np.array(tokens, np.float64), np.array(windows), indices, looks)
 
     @classmethod
-    def of_windows(cls, n: int) -> Self:
+    def of_windows(cls, n: int, looks: int = 1) -> Self:
         """Windows of one kind and of equal weight, or other units that are alike."""
-        return cls(np.ones(n), np.arange(n), np.zeros(n, np.int64))
+        return cls(np.ones(n), np.arange(n), np.zeros(n, np.int64), looks)
 
     @classmethod
     def of_units(cls, weights: Sequence[float] | NDArray[np.float64]) -> Self:

@@ -13,9 +13,11 @@ from pathlib import Path
 
 from bench.core.machine import this_machine
 from bench.core.version import this_version
-from tests.stress import page
+from tests.stress import coverage, page, until
 from tests.stress.attack import Count, chosen, generator, indices, names, subject
-from tests.stress.coverage import measure
+
+#: Simulations, with the texts a row that each makes.
+SIMULATIONS = {"coverage": 1000, "until": 500}
 
 
 def main() -> int:
@@ -24,7 +26,7 @@ def main() -> int:
         "nox -s stress --",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=f"subjects:\n{about}\n  coverage     how often intervals hold, and verdicts of a table together (alone, with --tries)",
+        epilog=f"subjects:\n{about}\n  coverage     how often intervals hold, and verdicts of a table together (alone, with --tries)\n  until        how often the interval holds at which a run stops by --until (alone, with --tries)",
     )
     parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help="what to attack (default: all)")
     parser.add_argument("--minutes", type=float, help="share this time evenly (default: until every goal is met)")
@@ -34,8 +36,8 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="folder for what broke the program (default: a new one)")
     parser.add_argument("--publish", action="store_true", help="put the counts into results/stress and docs/stress.md")
     given = parser.parse_args()
-    if given.subjects == ["coverage"]:
-        return simulate(given.tries or 1000, given.seed, publish=given.publish)
+    if len(given.subjects) == 1 and given.subjects[0] in SIMULATIONS:
+        return simulate(given.subjects[0], given.tries, given.seed, publish=given.publish)
     wanted = chosen(given.subjects)
     keep = (given.keep or Path(tempfile.gettempdir()) / f"stress-{datetime.now(UTC):%Y%m%dT%H%M%S}").absolute()
     counts = {}
@@ -85,12 +87,17 @@ def told(count: Count, unit: str) -> str:
     return f"{count.tries} {unit}, {count.commands} commands ({count.worked} worked, {count.told} told what is wrong), {faults}; {count.seconds:.0f} s"
 
 
-def simulate(tries: int, seed: int, *, publish: bool) -> int:
-    """How often intervals hold, and verdicts together: coverage.py."""
-    found = measure(tries, seed) | _when(seed)
-    print(f"{page.coverage(found)}\n\n{page.families(found)}")
+def simulate(name: str, tries: int | None, seed: int, *, publish: bool) -> int:
+    """How often intervals hold, and verdicts together: coverage.py, until.py."""
+    tries = tries or SIMULATIONS[name]
+    if name == "coverage":
+        found = coverage.measure(tries, seed) | _when(seed)
+        print(f"{page.coverage(found)}\n\n{page.families(found)}")
+    else:
+        found = until.measure(tries, seed) | _when(seed)
+        print(page.until(found))
     if publish:
-        page.write(page.COVERAGE, found)
+        page.write(page.COVERAGE if name == "coverage" else page.UNTIL, found)
         page.update()
     return 0
 

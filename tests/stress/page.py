@@ -15,9 +15,9 @@ from tests.stress.attack import names, subject
 
 ROOT = Path(__file__).parents[2]
 FOUND = ROOT / "results" / "stress"
-ATTACKS, COVERAGE = FOUND / "attacks.json", FOUND / "coverage.json"
+ATTACKS, COVERAGE, UNTIL = FOUND / "attacks.json", FOUND / "coverage.json", FOUND / "until.json"
 PAGE = ROOT / "docs" / "stress.md"
-_BLOCK = re.compile(r"(<!-- (attacks|coverage|families): start -->\n).*?(<!-- \2: end -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- (attacks|coverage|families|until): start -->\n).*?(<!-- \2: end -->)", re.DOTALL)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -75,13 +75,35 @@ def families(found: Mapping[str, Any]) -> str:
     return f"{_told(found, found['families'][0]['tries'], 'tables a row')}\n\n{markdown(pd.DataFrame(rows))}"
 
 
+def until(found: Mapping[str, Any]) -> str:
+    """How often an interval holds at which a run stopped."""
+    rows = [
+        {
+            "Text": s["population"],
+            "Until KL": f"±{100 * s['target']:.0f} %",
+            "Reached": f"{100 * s['reached']:.0f} %",
+            "Windows": f"{s['windows']:.1f}",
+            "Holds": f"{100 * s['held']:.1f} %",
+            "Windows, if always looked at": f"{s['often_windows']:.1f}",
+            "Holds, if always looked at": f"{100 * s['often_held']:.1f} %",
+        }
+        for s in found["until"]
+    ]
+    return f"{_told(found, found['until'][0]['tries'], 'texts a row')}\n\n{markdown(pd.DataFrame(rows))}"
+
+
 def _told(found: Mapping[str, Any], tries: int, what: str) -> str:
     return f"Simulated {found['date']} with seed {found['seed']}, {tries:,} {what}, by version {found['version']}."
 
 
 def filled(page: str) -> str:
     """The page with all that was found."""
-    form = {"attacks": (attacks, ATTACKS), "coverage": (coverage, COVERAGE), "families": (families, COVERAGE)}
+    form = {
+        "attacks": (attacks, ATTACKS),
+        "coverage": (coverage, COVERAGE),
+        "families": (families, COVERAGE),
+        "until": (until, UNTIL),
+    }
 
     def fill(block: re.Match[str]) -> str:
         text, path = form[block[2]]

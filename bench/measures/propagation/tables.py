@@ -33,7 +33,7 @@ _SOURCE = "The claim stands on the model cards of the published IQ-DynamicGate f
 def errors(run: Run, recipe: str, part: str = "residual") -> NDArray[np.float64]:
     """(windows, layers) relative errors of a recipe, NaN where there is none; no row when not all windows are there."""
     found = propagation_of(run).get(recipe, {})
-    if len(found) < run.identity.windows:
+    if len(found) < run.windows:
         return np.empty((0, 0))
     return np.array([getattr(r, part) for r in found.values()], np.float64)
 

@@ -71,13 +71,14 @@ class Agreement:
 
 @dataclass(frozen=True)
 class _Tokens:
-    """Unpacked scores of a window. parts: which tokens are of each kind of prompt in it, in order of their names."""
+    """Unpacked scores of a window. parts: which tokens are of each kind of prompt in it, in order of their names; looks: of its run."""
 
     parts: dict[str, NDArray[np.bool_]]
     nll: NDArray[np.float64]
     kl: NDArray[np.float64]
     p_change: NDArray[np.float64]
     flags: NDArray[np.uint8]
+    looks: int
 
 
 def _unpacked(result: WindowResult) -> _Tokens | None:
@@ -92,6 +93,7 @@ def _unpacked(result: WindowResult) -> _Tokens | None:
         unpack(data.kl, np.float32).astype(np.float64),
         unpack(data.p_change, np.float32).astype(np.float64),
         unpack(data.flags, np.uint8),
+        result.looks,
     )
 
 
@@ -103,7 +105,8 @@ def _of_parts(tokens: Sequence[_Tokens], pick: Callable[[_Tokens], NDArray[Any]]
 def _layout(tokens: Sequence[_Tokens]) -> Layout:
     """These parts: window by window, kinds in order of their names."""
     parts = [(i, kind, part.sum()) for i, t in enumerate(tokens) for kind, part in t.parts.items()]
-    return Layout.of_parts([i for i, _, _ in parts], [kind for _, kind, _ in parts], [n for _, _, n in parts])
+    looks = max((t.looks for t in tokens), default=1)
+    return Layout.of_parts([i for i, _, _ in parts], [kind for _, kind, _ in parts], [n for _, _, n in parts], looks)
 
 
 def mean_kl(windows: Sequence[WindowResult]) -> NDArray[np.float64] | None:
@@ -129,6 +132,14 @@ def kl_by_kind(windows: Sequence[WindowResult]) -> dict[str, float]:
         for index in np.unique(kinds):
             found.setdefault(w.tokens.kind_names[index], []).append(tokens.kl[kinds == index])
     return {kind: float(np.concatenate(found[kind]).mean()) for kind in sorted(found)}
+
+
+def kl_estimate(windows: Sequence[WindowResult]) -> Estimate | None:
+    """Mean KL divergence over all scored tokens, in nats, or None when some windows were not compared with the reference."""
+    found = [t for t in map(_unpacked, windows) if t]
+    if not found or len(found) < len(windows):
+        return None
+    return mean_of(_of_parts(found, lambda t: t.kl), _layout(found), "logarithm")
 
 
 def kl_change(before: Sequence[WindowResult], after: Sequence[WindowResult]) -> Estimate | None:

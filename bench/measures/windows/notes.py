@@ -7,6 +7,7 @@ from itertools import combinations
 import numpy as np
 
 from bench.core.formats import percent, share, size
+from bench.measures.windows import narrow
 from bench.measures.windows import statistics as stats
 from bench.measures.windows.runs import windows_of
 from bench.measures.windows.tables import floor_kl
@@ -69,9 +70,9 @@ def _timings(run: Run) -> list[str]:
     for pair in mixed_pairs(run):
         if windows_of(run).results(pair.standard) and windows_of(run).results(pair.gated):
             same, _ = windows_of(run).same_sitting(pair.standard or "", pair.gated or "")
-            if len(same) < run.identity.windows:
+            if len(same) < run.windows:
                 said.append(
-                    f"{pair.standard} and {pair.gated} were measured in one sitting in {len(same)} of {run.identity.windows} passes; "
+                    f"{pair.standard} and {pair.gated} were measured in one sitting in {len(same)} of {run.windows} passes; "
                     "the others are left out of their time ratio"
                 )
     if (drift := _drift(run)) is not None and abs(drift) > _DRIFT:
@@ -116,9 +117,9 @@ def _drift(run: Run) -> float | None:
 
 def failures(run: Run) -> list[str]:
     said = [
-        f"{name}: {len(windows)} of {run.identity.windows} windows measured, its figures are left out"
+        f"{name}: {len(windows)} of {run.windows} windows measured, its figures are left out"
         for name, windows in windows_of(run).by_file.items()
-        if len(windows) < run.identity.windows
+        if len(windows) < run.windows
     ]
     return said + [
         f"{f.recipe}: {'not built' if f.window is None else f'window {f.window} failed'}: {f.reason}"
@@ -140,9 +141,9 @@ def _floor(run: Run) -> list[str]:
 
 def notes(run: Run) -> list[str]:
     """Disturbed or spread timings, missing measurements, the floor, few windows: a sentence each."""
-    said = [*_timings(run), *failures(run), *_floor(run)]
-    if run.identity.windows < MIN_FOR_INTERVAL:
+    said = [*narrow.notes(run), *_timings(run), *failures(run), *_floor(run)]
+    if run.windows < MIN_FOR_INTERVAL:
         said.append(
-            f"A 95 % interval needs at least {MIN_FOR_INTERVAL} windows; this run has {run.identity.windows}, so none is given"
+            f"A 95 % interval needs at least {MIN_FOR_INTERVAL} windows; this run has {run.windows}, so none is given"
         )
     return said

@@ -55,7 +55,8 @@ def perplexity_by_kind(windows: Sequence[WindowResult]) -> dict[str, float]:
 def layout(windows: Sequence[WindowResult]) -> Layout:
     """The parts of windows that are of one kind of prompt: window by window, kinds in order of their names."""
     parts = [(i, kind, w.by_kind[kind].tokens) for i, w in enumerate(windows) for kind in sorted(w.by_kind)]
-    return Layout.of_parts([i for i, _, _ in parts], [kind for _, kind, _ in parts], [n for _, _, n in parts])
+    looks = max((w.looks for w in windows), default=1)
+    return Layout.of_parts([i for i, _, _ in parts], [kind for _, kind, _ in parts], [n for _, _, n in parts], looks)
 
 
 def nll_of_parts(windows: Sequence[WindowResult]) -> NDArray[np.float64]:

@@ -25,7 +25,7 @@ def page_data(run: Run) -> dict[str, object]:
     windows are on record, for each part of a window the mean NLL (nats a token) and the mean KL divergence (nats; null without), and for
     each window the seconds and the number of the sitting that it was measured in. layout: the parts (_layout).
     """
-    told, how = resolution(run), resampling(run.identity.windows)
+    told, how = resolution(run), resampling(run.windows)
     sittings = {s: i for i, s in enumerate(dict.fromkeys(_sittings(run)))}
     return {
         "reference": run.reference,
@@ -59,7 +59,7 @@ def _layout(run: Run) -> dict[str, object]:
     measured = next((found for name in run.files if (found := windows_of(run).results(name))), None)
     parts = layout(measured) if measured else Layout.of_windows(1)
     contrasts, degrees = parts.contrasts
-    levels = [LEVEL / n for n in range(1, len(run.files) + 1)] if degrees else []
+    levels = [LEVEL / parts.looks / n for n in range(1, len(run.files) + 1)] if degrees else []
     return {
         "shares": [_digits(x) for x in parts.shares],
         "contrasts": [[_digits(x) for x in row] for row in contrasts],
