@@ -70,9 +70,9 @@ class Options:
     until: str | None = option(
         None,
         "--until",
-        "Add windows until KL (or ppl, the ratio to the reference's) of every file is known so well; looked at after 8, 16, 32, ... windows, up to --windows or 64.",
+        "Add windows until KL (or ppl, the ratio to the reference's) of every file is known so well, for instance 'kl ±5 %'; looked at after 8, 16, 32, ... windows, up to --windows or 64.",
         panel=TEXT,
-        metavar="'kl ±5 %'",
+        metavar="WIDTH",
     )
     window: int = option(
         2048,
