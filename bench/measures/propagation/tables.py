@@ -49,6 +49,12 @@ def growth(by_layer: NDArray[np.float64]) -> Estimate:
     return mean_over_windows(np.log(last / first)).map(math.exp)
 
 
+def _mean_of_known(by_layer: NDArray[np.float64]) -> str:
+    """Nothing where no layer has this part, as in a model without attention."""
+    known = by_layer[~np.isnan(by_layer)]
+    return f"{known.mean():.3f}" if known.size else ""
+
+
 def propagation_table(run: Run) -> pd.DataFrame:
     """Every recipe's error along the depth; empty without any."""
     rows = []
@@ -58,15 +64,15 @@ def propagation_table(run: Run) -> pd.DataFrame:
             continue
         n = residual.shape[1]
         marks = {"after 25 %": quarter(n), "50 %": n // 2 - 1, "75 %": n - quarter(n) - 2}
-        parts = {p: float(np.nanmean(errors(run, name, p))) for p in ("attention", "feed_forward")}
+        parts = {p: _mean_of_known(errors(run, name, p)) for p in ("attention", "feed_forward")}
         rows.append(
             {"Recipe": name}
             | {f"Error {where}": f"{residual[:, max(i, 0)].mean():.3f}" for where, i in marks.items()}
             | {
                 "Last layer [95 %]": with_interval(mean_over_windows(residual[:, -1]), "{:.3f}".format),
                 "Growth [95 %]": with_interval(growth(residual), "{:.2f}".format),
-                "Attention": f"{parts['attention']:.3f}",
-                "Feed-forward": f"{parts['feed_forward']:.3f}",
+                "Attention": parts["attention"],
+                "Feed-forward": parts["feed_forward"],
             }
         )
     return pd.DataFrame(rows)
