@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,9 @@ from bench.measures.windows.tables import full_frame
 from bench.records.describe import reference_caveat
 from bench.records.resolution import MARK, resolution
 from bench.records.run import Run
-from bench.statistics.estimates import MIN_FOR_INTERVAL, Estimate, mean_over_windows, median_of
-from bench.statistics.verdicts import with_interval
+from bench.statistics.estimates import Estimate, mean_over_windows, median_of
+from bench.statistics.layout import MIN_FOR_INTERVAL
+from bench.statistics.verdicts import shown, with_interval
 
 #: More perplexity, against the best file that fits, that a smaller or faster file may cost.
 TOLERANCE = {"quality": 0.0, "balance": 0.01, "speed": 0.10}
@@ -120,21 +122,45 @@ def _both(run: Run, a: str, b: str) -> tuple[list[WindowResult], list[WindowResu
 
 
 def worse(run: Run, better: str, file: str) -> bool:
-    """Whether a file is shown to be further from the reference than another, paired by window: by divergence, or else perplexity.
+    """Whether a file is shown to be further from the reference than another, all pairs of files of the run judged together.
 
-    With too few windows for an interval every one of them must say so. Files that the reference cannot judge are not shown to
-    differ from it or from each other.
+    Files that the reference cannot judge are not shown to differ from it or from each other.
     """
-    both, beyond = {better, file}, resolution(run).beyond
-    if both & beyond and both <= beyond | {run.reference}:
+    return _told_without(run, better, file, {better, file}) or (better, file) in run.view(_all_worse)
+
+
+def _told_without(run: Run, better: str, file: str, both: set[str]) -> bool:
+    """Whether no comparison is needed to say so: nothing is nearer to the reference than itself."""
+    beyond = resolution(run).beyond
+    if both & beyond and both <= beyond | {run.reference or ""}:
         return False
-    if run.reference in both:
-        return better == run.reference
-    a, b = _both(run, better, file)
-    change = kl_change(a, b) or stats.perplexity_change(a, b)
-    if change.has_interval:
-        return change.value > 0 and bool(change.excludes(0))
-    return all((kl_change([x], [y]) or stats.perplexity_change([x], [y])).value > 0 for x, y in zip(a, b, strict=True))
+    return better == run.reference
+
+
+def _all_worse(run: Run) -> frozenset[tuple[str, str]]:
+    """Every (better, file) of which the file is shown to be worse."""
+    names = [n for n in run.files if n != run.reference and windows_of(run).results(n)]
+    return _worse_of(run, list(combinations(names, 2)))
+
+
+def _worse_of(run: Run, pairs: Sequence[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+    """Those of pairs of files, either way round, of which the second is shown to be worse than the first, paired by window: by
+    divergence, or else perplexity. With too few windows for an interval every one of them must say so."""
+    beyond = resolution(run).beyond
+    pairs = [pair for pair in pairs if not set(pair) <= beyond]
+    changes = [_change(*_both(run, *pair)) for pair in pairs]
+    found = set()
+    for (a, b), change, is_shown in zip(pairs, changes, shown(changes), strict=True):
+        if is_shown is None:
+            each = [_change([x], [y]).value for x, y in zip(*_both(run, a, b), strict=True)]
+            is_shown = all(x > 0 for x in each) or all(x < 0 for x in each)
+        if is_shown:
+            found.add((a, b) if change.value > 0 else (b, a))
+    return frozenset(found)
+
+
+def _change(a: Sequence[WindowResult], b: Sequence[WindowResult]) -> Estimate:
+    return kl_change(a, b) or stats.perplexity_change(a, b)
 
 
 def beaten_by(run: Run, file: str, others: Iterable[str]) -> str | None:
@@ -176,7 +202,10 @@ def by_run(run: Run, files: Sequence[Measured], here: Situation) -> Recommendati
     measured = any(m.speed and m.speed.measured for m in pool)
     told = _Pool(here, narrowed=len(pool) < len(fitting), measured=measured)
     best = _nearest(run, pool)
-    level = [m for m in pool if m is best or not worse(run, best.recipe, m.recipe)]
+    rest = [m for m in pool if m is not best]
+    # these are judged together, as only they are asked about
+    away = _worse_of(run, [(best.recipe, m.recipe) for m in rest if not best.is_reference])
+    level = [best, *(m for m in rest if not best.is_reference and (best.recipe, m.recipe) not in away)]
     within = [m for m in pool if m in level or _loss(run, best, m).value <= TOLERANCE[wishes.prefer]]
     take = _fastest(run, within) if wishes.prefer == "speed" else min(within, key=lambda m: m.n_bytes)
     less = [m for m in fitting if m.n_bytes < take.n_bytes and m.beaten_by is None]

@@ -19,7 +19,7 @@ from bench.statistics.estimates import Estimate
 class Score:
     """What a file scored on a text, and how fast.
 
-    ppl: perplexity; ppl_low, ppl_high: the ends of its 95 % interval from resampling windows, None for fewer than 6; ppl_se: the
+    ppl: perplexity; ppl_low, ppl_high: the ends of its 95 % interval over windows, None for fewer than 6; ppl_se: the
     token-level standard error that llama-perplexity prints; tokens: how many were scored.
     window_seconds: time to process one window, median, and half the interquartile range; prompt_tokens_per_second,
     generation_tokens_per_second: None when nothing was generated; load_seconds: median; peak_memory_bytes: of the process.

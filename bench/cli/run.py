@@ -20,7 +20,7 @@ _QUICK_CALIBRATION_CHUNKS = 12
 
 @app.command(short_help="Build, score and time recipes; fill tables and plots.")
 @with_options(
-    "model", "recipes", "compare", "text", "dataset", MEASURES, "windows", "window", "threads", "generate",
+    "model", "recipes", "compare", "text", "dataset", MEASURES, "windows", "until", "window", "threads", "generate",
     "imatrix", "no_imatrix", "calibration", "calibration_chunks", "isa", "allow_quantized", "widen", "out", "cache",
 )  # fmt: skip
 def run(
@@ -77,6 +77,6 @@ def _quick(options: Options) -> Options:
     return replace(
         options,
         recipes=options.recipes or _QUICK_RECIPES,
-        windows=_QUICK_WINDOWS if options.windows is None else options.windows,
+        windows=_QUICK_WINDOWS if options.windows is None and options.until is None else options.windows,
         calibration_chunks=options.calibration_chunks or chunks,
     )

@@ -27,7 +27,7 @@ class Plan:
     """What is measured, and on what.
 
     names: of all files, the reference first; reference: its name; alone: files that are not compared with the reference token
-    by token; stream: the scored text's tokens, of which `windows` windows are scored; sitting: when the program was started.
+    by token; stream: the scored text's tokens, of which `windows` windows are scored at most (Run.windows says how many by now); sitting: when the program was started.
     """
 
     work: Work

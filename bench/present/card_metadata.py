@@ -134,7 +134,7 @@ def _evaluations(run: Run, evaluated: Collection[str]) -> list[EvalResult]:
                         dataset_name=text.name,
                         dataset_args={
                             "sha256": text.sha256,
-                            "windows": run.identity.windows,
+                            "windows": run.windows,
                             "window": run.identity.settings.window,
                         },
                         metric_type=told[recipe].metric,

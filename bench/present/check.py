@@ -21,6 +21,7 @@ from bench.measures.windows.jobs import WindowResult
 from bench.measures.windows.runs import windows_of
 from bench.measures.windows.tables import floor_kl, full_frame
 from bench.present.check_rows import (
+    FLOOR,
     GENERATION,
     KL,
     PPL,
@@ -28,13 +29,15 @@ from bench.present.check_rows import (
     UNDECIDED,
     WINDOW,
     Row,
+    held_together,
     judged,
     ratio,
 )
 from bench.present.compare import of_other_rules, relative_time, same_machine
 from bench.present.thresholds import Thresholds
 from bench.records.run import Run
-from bench.statistics.estimates import MIN_FOR_INTERVAL, Estimate
+from bench.statistics.estimates import Estimate
+from bench.statistics.layout import MIN_FOR_INTERVAL
 from bench.statistics.verdicts import with_interval
 
 #: What may differ from the baseline: the engine and the importance matrix are what one checks; another machine costs the speed (compare.py).
@@ -139,7 +142,7 @@ def check(
         )
     if not rows:
         raise BenchError("cannot compare with the baseline: it has no complete recipe; finish it first")
-    return Report(tuple(sorted(rows, key=lambda row: row.urgency)), tuple(told))
+    return Report(tuple(sorted(held_together(rows), key=lambda row: row.urgency)), tuple(told))
 
 
 def _named(recipes: Sequence[str], baseline: Run) -> list[str]:
@@ -163,7 +166,7 @@ def _was_asked(run: Run, name: str) -> bool:
 def _missing(run: Run, name: str) -> Row:
     reason = next((f.reason for f in run.failures if f.recipe == name), None)
     measured = len(windows_of(run).by_file.get(name, {}))
-    said = reason or (f"{measured} of {run.identity.windows} windows" if name in run.files else "not in the run")
+    said = reason or (f"{measured} of {run.windows} windows" if name in run.files else "not in the run")
     return Row(name, None, None, None, None, None, f"missing: {' '.join(said.replace('|', ' ').split())}", worse=True)
 
 
@@ -192,7 +195,7 @@ def _quality(
         if (
             row.verdict != stats.SAME_SCORES and b.get("kl", math.inf) <= floor
         ):  # what rounding does to the reference itself
-            row = replace(row, verdict="at the measurement floor", worse=False)
+            row = replace(row, verdict=FLOOR, worse=False)
         rows.append(row)
     rows.append(of_figure(SIZE, Estimate(b["bytes"] / a["bytes"] - 1), thresholds.size_percent / 100))
     return rows

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from bench.core.formats import MISSING, divergence_text, perplexity_text, size
 from bench.measures.windows.statistics import SAME_SCORES
 from bench.statistics.estimates import Estimate
-from bench.statistics.verdicts import FEW_WINDOWS, time_verdict, with_interval
+from bench.statistics.verdicts import FEW_WINDOWS, NO_DIFFERENCE, shown, time_verdicts, with_interval
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,7 @@ def _percent(value: float) -> str:
 ratio = "{:.3f}".format
 
 WITHIN = "over the limit, but within uncertainty"
+FLOOR = "at the measurement floor"
 UNDECIDED = f"over the limit, but {FEW_WINDOWS}"
 
 
@@ -110,18 +111,35 @@ def judged(
     before, after = (r.get(figure.key) for r in raw)
     if change is None or (math.isnan(change.value) and not figure.unchanged):
         return Row(recipe, figure, before, after, None, limit, "missing", worse=True)
-    shown = change.value != figure.unchanged if figure.exact else change.excludes(figure.unchanged)
+    differs = change.value != figure.unchanged if figure.exact else change.excludes(figure.unchanged)
     over = change.value > limit
-    if equal or (figure.exact and not shown):
+    if equal or (figure.exact and not differs):
         verdict = SAME_SCORES if equal else "equal"
-    elif over and shown:
+    elif over and differs:
         verdict = "worse"
     elif over:
-        verdict = WITHIN if shown is False else UNDECIDED
-    elif figure.unchanged and not shown:
-        verdict = time_verdict(change)
-    elif shown:
+        verdict = WITHIN if differs is False else UNDECIDED
+    elif figure.unchanged and not differs:
+        [verdict] = time_verdicts([change])
+    elif differs:
         verdict = "better" if change.value < figure.unchanged else "within the limit"
     else:
-        verdict = "no difference shown" if shown is False else FEW_WINDOWS
-    return Row(recipe, figure, before, after, change, limit, verdict, worse=bool(over and shown))
+        verdict = NO_DIFFERENCE if differs is False else FEW_WINDOWS
+    return Row(recipe, figure, before, after, change, limit, verdict, worse=bool(over and differs))
+
+
+def held_together(rows: Sequence[Row]) -> list[Row]:
+    """Rows whose verdicts hold together: what is shown by a row's own interval only is no longer said of it."""
+    judged_as_one = [
+        r for r in rows if r.figure and not r.figure.exact and r.change and r.verdict not in (SAME_SCORES, FLOOR)
+    ]
+    together = shown([r.change for r in judged_as_one], [r.figure.unchanged for r in judged_as_one if r.figure])
+    return [_alone(r) if r in judged_as_one and not together[judged_as_one.index(r)] else r for r in rows]
+
+
+def _alone(row: Row) -> Row:
+    """A row without what only its own interval shows."""
+    if row.figure is None or row.change is None or not row.change.excludes(row.figure.unchanged):
+        return row
+    over = row.limit is not None and row.change.value > row.limit
+    return replace(row, verdict=WITHIN if over else NO_DIFFERENCE, worse=False)

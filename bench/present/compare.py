@@ -20,7 +20,7 @@ from bench.measures.windows.jobs import WindowResult
 from bench.measures.windows.runs import windows_of
 from bench.records.run import Run
 from bench.statistics.estimates import Estimate
-from bench.statistics.verdicts import time_verdict, verdict, with_interval
+from bench.statistics.verdicts import time_verdicts, verdicts, with_interval
 
 #: What may differ between runs that are compared: it is what one compares them for.
 _MAY_DIFFER = ("importance", "machine.")
@@ -159,16 +159,20 @@ def comparison_frame(a: Run, b: Run) -> pd.DataFrame:
 def comparison_table(a: Run, b: Run) -> pd.DataFrame:
     """Those changes as text, with intervals and what they allow to say."""
     elsewhere = MISSING if same_machine(a, b) else "different machines"
+    found = changes(a, b)
+    # what is equal to the last digit is no comparison
+    quality = verdicts([None if c.same_scores else c.ppl for c in found], "B better", "B worse")
+    speed = time_verdicts([c.time for c in found])
     rows = [
         {
             "Recipe": c.recipe,
             "Δ PPL [95 %]": with_interval(c.ppl, percent),
-            "Perplexity": stats.SAME_SCORES if c.same_scores else verdict(c.ppl, "B better", "B worse"),
+            "Perplexity": stats.SAME_SCORES if c.same_scores else quality[i],
             "Δ KL [95 %]": with_interval(c.kl, divergence_change) if c.kl else MISSING,
             "Δ Size": percent(c.bytes),
             "Time ratio to reference [95 %]": with_interval(c.time, "{:.3f}".format) if c.time else MISSING,
-            "Time": time_verdict(c.time) if c.time else elsewhere,
+            "Time": speed[i] if c.time else elsewhere,
         }
-        for c in changes(a, b)
+        for i, c in enumerate(found)
     ]
     return pd.DataFrame(rows)

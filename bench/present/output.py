@@ -14,6 +14,9 @@ from bench.present.notes import notes
 from bench.records.describe import about
 from bench.records.run import FILE_NAME, Run
 
+_SURPRISES = 2
+"""Lines of the headline that tell surprises; the rest have a section of their own."""
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -40,10 +43,22 @@ def summarize(run: Run) -> Summary:
     headline = ["\n".join(f"- {line}" for line in about(run))]
     for section in (s for m in all_measures() for s in m.headline(run)):
         headline += [section_text(section)] if section.bare else [f"## {section.title}", section_text(section)]
-    if surprising := [s for m in all_measures() for s in m.surprises(run)]:
-        headline.append("\n".join(f"- {s}" for s in surprising))
+    surprising = [s for m in all_measures() for s in m.surprises(run)]
+    if few := surprising if len(surprising) <= _SURPRISES else surprising[: _SURPRISES - 1]:
+        rest = len(surprising) - len(few)
+        headline.append(
+            "\n".join(
+                f"- {s}"
+                for s in (
+                    *few,
+                    *([f"{rest} more findings of this kind are under Surprises in tables.md"] if rest else []),
+                )
+            )
+        )
     files = all_files(run, everywhere=True)
     details = {"All files": f"{markdown(files.frame)}\n\n{files.key}"}
+    if len(surprising) > len(few):
+        details["Surprises"] = "\n".join(f"- {s}" for s in surprising)
     for section in (*(s for m in all_measures() for s in m.sections(run)), *others(run)):
         details |= dict(headed(section))
     title = f"Quantizations of {run.identity.model.name}"

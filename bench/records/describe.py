@@ -12,7 +12,7 @@ from bench.records.run import Run
 
 def windows_text(run: Run) -> str:
     """`8 windows of 2048 tokens`."""
-    n = run.identity.windows
+    n = run.windows
     return f"{n} window{'s' if n > 1 else ''} of {run.identity.settings.window} tokens"
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from bench.core.errors import BenchError
 from bench.core.machine import Machine
 from bench.engine.settings import LibraryInfo, Settings
+from bench.statistics.sequential import looks
 
 
 class Kept(BaseModel):
@@ -45,8 +48,42 @@ class ImportanceIdentity(Kept):
     chunks: int | None
 
 
+_FORM = re.compile(r"\s*(kl|ppl)\s*(?:±|\+/?-)?\s*(\d{1,3}(?:\.\d{1,6})?)\s*%\s*", re.IGNORECASE)
+_NAMES = {"kl": "the mean KL divergence", "ppl": "the perplexity against the reference's"}
+
+
+class Until(Kept):
+    """How narrow an interval is to be before a run ends: `--until 'kl ±5 %'`.
+
+    quantity: `kl`, the mean KL divergence from the reference, or `ppl`, the ratio of perplexity to the reference's; percent: half
+    the width of its interval at most, of the value."""
+
+    quantity: Literal["kl", "ppl"]
+    percent: float = Field(gt=0, lt=100)
+
+    @classmethod
+    def parse(cls, asked: str) -> Self:
+        """Raises BenchError for what is no such wish."""
+        found = _FORM.fullmatch(asked)
+        if found is None or not 0 < float(found[2]) < 100:
+            raise BenchError(
+                f"--until {asked!r}: is not understood; give a quantity (kl or ppl) and half the width of its interval, for instance "
+                "--until 'kl ±5 %' or --until 'ppl 1%'"
+            )
+        return cls(quantity="ppl" if found[1].lower() == "ppl" else "kl", percent=float(found[2]))
+
+    def __str__(self) -> str:
+        """As it is given on the command line, in letters that every terminal has."""
+        return f"{self.quantity} {self.percent:g}%"
+
+    @property
+    def in_words(self) -> str:
+        """`the mean KL divergence is known to ±5 %`."""
+        return f"{_NAMES[self.quantity]} is known to ±{self.percent:g} %"
+
+
 class Identity(Kept):
-    """What must be equal for two runs' figures to compare."""
+    """What must be equal for two runs' figures to compare. windows: of the text; with until, at most so many."""
 
     model: ModelIdentity
     prompts: TextIdentity
@@ -55,10 +92,18 @@ class Identity(Kept):
     settings: Settings
     library: LibraryInfo
     machine: Machine
+    until: Until | None = None
 
     @property
     def id(self) -> str:
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+        # a run that knows nothing of `until` keeps the id that it had before there was such a thing
+        told = self.model_dump_json(exclude={"until"} if self.until is None else None)
+        return hashlib.sha256(told.encode()).hexdigest()[:12]
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """After how many windows intervals are looked at; once, at the end, where nothing depends on it."""
+        return (self.windows,) if self.until is None else looks(self.windows)
 
     def differences(self, other: Identity) -> list[str]:
         """`field is A here and B there` for every field that differs."""

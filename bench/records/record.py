@@ -94,6 +94,17 @@ class FailureRecord(Record):
     reason: str
 
 
+class LookRecord(Record):
+    """A look at intervals, of a run whose windows are added until they are narrow. windows: that every file had by then; narrow: whether
+    all of them are; widest: half the width of the widest, of its value, and whose it is. None where no file has one."""
+
+    kind: Literal["look"] = "look"
+    windows: int
+    narrow: bool
+    widest: float | None
+    recipe: str | None
+
+
 class StageRecord(Record):
     """A stage of a run began or ended. sitting: when the program was started that did it."""
 

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from bench.core.errors import BenchError
 from bench.records.identity import FORMAT, Header, Identity
-from bench.records.record import FailureRecord, FileRecord, OfFile, Record, StageRecord
+from bench.records.record import FailureRecord, FileRecord, LookRecord, OfFile, Record, StageRecord
 
 FILE_NAME = "records.jsonl"
 
@@ -42,6 +42,17 @@ class Run:
     @property
     def identity(self) -> Identity:
         return self.header.identity
+
+    @cached_property
+    def looks(self) -> dict[int, LookRecord]:
+        """Looks at intervals, by the number of windows. The last one counts: files may have been added."""
+        return {r.windows: r for r in self.of(LookRecord)}
+
+    @cached_property
+    def windows(self) -> int:
+        """How many windows every file has in the end, or is to have by the next look."""
+        steps = self.identity.looks
+        return next((n for n in steps if n not in self.looks or self.looks[n].narrow), steps[-1])
 
     @cached_property
     def files(self) -> dict[str, FileRecord]:
@@ -108,6 +119,7 @@ _COMMON: dict[str, type[Header | Record]] = {
     "file": FileRecord,
     "failure": FailureRecord,
     "stage": StageRecord,
+    "look": LookRecord,
 }
 
 

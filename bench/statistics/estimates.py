@@ -1,43 +1,42 @@
-"""Estimates with their 95 % intervals.
+"""Estimates with their intervals, 95 % unless said otherwise.
 
-Tokens of one window are correlated, so intervals come from resampling windows, or whatever the units are. The plain
-percentile bootstrap is too narrow for few units (89 % for 8); its percentiles are moved outwards to what Student's t asks
-for, Hesterberg's expanded percentile interval (The American Statistician 69:4, 2015, section 5.3). An interval that too few
-units support is None, never a guess.
+A mean's interval is Student's t on the scale where it is most nearly symmetric: as it is for differences and logarithms, the logarithm for
+what is above zero, log odds for shares. What it is about, and how many degrees of freedom it has, follows from the layout of
+its units (layout.py). Medians of timings resample passes. `nox -s stress -- coverage` shows how often intervals hold. An interval that too
+few units support is None, never a guess.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-#: Fewer windows (or passes) than this support no 95 % interval: of 5 differences without a true one, all have the same
-#: sign in 1 of 16 cases, and every resample would then show an effect. Of 6 it is 1 in 32.
-MIN_FOR_INTERVAL = 6
+from bench.statistics.layout import MIN_FOR_INTERVAL, Layout
 
-
+#: Share of intervals that miss what they are about.
+LEVEL = 0.05
 _RESAMPLES = 10_000
-
-
 _SEED = 2048
 
-
-#: Resamples that are in memory at a time, where units may be thousands.
-_AT_ONCE = 200
+#: An interval by the share of such intervals that may miss.
+Interval = Callable[[float], tuple[float, float]]
+Scale = Literal["plain", "logarithm", "odds"]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95 % interval; low and high are None when there is too little to say."""
+    """A value with its 95 % interval; low and high are None when there is too little to say. at: its interval at any level, None for one
+    that is known at 95 % only."""
 
     value: float
     low: float | None = None
     high: float | None = None
+    at: Interval | None = field(default=None, compare=False, repr=False)
 
     @property
     def has_interval(self) -> bool:
@@ -46,7 +45,14 @@ class Estimate:
     def map(self, function: Callable[[float], float]) -> Estimate:
         """The estimate of an increasing function of the value."""
         low, high = (None if x is None else function(x) for x in (self.low, self.high))
-        return Estimate(function(self.value), low, high)
+        inner = self.at
+
+        def at(level: float) -> tuple[float, float]:
+            assert inner is not None
+            ends = inner(level)
+            return function(ends[0]), function(ends[1])
+
+        return Estimate(function(self.value), low, high, None if inner is None else at)
 
     def excludes(self, value: float) -> bool | None:
         """Whether the interval leaves a value out; None without an interval."""
@@ -54,41 +60,104 @@ class Estimate:
             return None
         return not self.low <= value <= self.high
 
+    def p_value(self, value: float) -> float | None:
+        """The smallest level at which the interval leaves a value out: small where the value is hard to believe. None without an
+        interval, or with one at 95 % only."""
+        if self.at is None:
+            return None
+        least, most = math.log(_LEAST), 0.0
+        if self._misses(value, _LEAST):
+            return _LEAST
+        for _ in range(50):
+            middle = (least + most) / 2
+            least, most = (least, middle) if self._misses(value, math.exp(middle)) else (middle, most)
+        return math.exp(most)
 
-def mean_over_windows(by_window: NDArray[np.float64]) -> Estimate:
-    """Mean of values of windows, with the interval that resampling them gives."""
-    return _resample(by_window, np.mean)
+    def _misses(self, value: float, level: float) -> bool:
+        assert self.at is not None
+        low, high = self.at(level)
+        return not low <= value <= high
+
+
+#: Levels below this are all the same to us.
+_LEAST = 1e-12
+
+
+def estimate(value: float, at: Interval) -> Estimate:
+    """A value with its interval at 95 %, and at any other level."""
+    low, high = at(LEVEL)
+    return Estimate(value, low, high, at)
+
+
+def mean_of(values: NDArray[np.float64], layout: Layout, scale: Scale = "plain") -> Estimate:
+    """Mean over units by their weights. values: (units,), the mean of each."""
+    value = float(layout.shares @ values)
+    contrasts, degrees = layout.contrasts
+    if not degrees or not np.isfinite(values).all():
+        return Estimate(value)
+    deviations = contrasts @ values
+    reach = _student(value, math.sqrt(float(deviations @ deviations)), degrees, scale)
+    return estimate(value, lambda level: reach(level / layout.looks))
+
+
+def mean_over_windows(by_window: NDArray[np.float64], scale: Scale = "plain", looks: int = 1) -> Estimate:
+    """Mean of values of windows of one kind."""
+    return mean_of(by_window, Layout.of_windows(len(by_window), looks), scale)
+
+
+def ratio_of_sums(
+    numerators: NDArray[np.float64], denominators: NDArray[np.float64], scale: Scale = "plain"
+) -> Estimate:
+    """sum(numerators) / sum(denominators) over independent units of unequal size, problems say."""
+    return mean_of(numerators / denominators, Layout.of_units(denominators), scale)
+
+
+def _student(value: float, se: float, degrees: float, scale: Scale) -> Interval:
+    """Interval of a value with its standard error: taken on a scale by the delta method, and taken back."""
+    from scipy.special import stdtrit  # a third of a second to import
+
+    def at(level: float) -> tuple[float, float]:
+        reach = float(stdtrit(degrees, 1 - level / 2)) * se
+        if scale == "logarithm" and value > 0:
+            return value / exp(reach / value), value * exp(reach / value)
+        if scale == "odds" and 0 < value < 1:
+            odds, factor = value / (1 - value), exp(reach / (value * (1 - value)))
+            return odds / (factor + odds), 1 - 1 / (1 + odds * factor)
+        return value - reach, value + reach
+
+    return at
 
 
 def median_of(values: NDArray[np.float64]) -> Estimate:
-    """Median of ratios of passes or rounds, with the interval that resampling them gives."""
-    return _resample(values, np.median)
+    """Median of ratios of passes or rounds, above zero, with the interval that resampling them gives.
 
-
-def _resample(values: NDArray[np.float64], reduce: Callable[..., Any]) -> Estimate:
-    """A mean or median over the first axis with its expanded percentile interval."""
-    value = float(reduce(values))
-    if len(values) < MIN_FOR_INTERVAL:
-        return Estimate(value)
-    chosen = np.random.default_rng(_SEED).integers(0, len(values), (_RESAMPLES, len(values)))
-    tail = _expanded_tail(len(values))
-    low, high = np.percentile(reduce(values[chosen], axis=1), [100 * tail, 100 * (1 - tail)])
-    return Estimate(value, float(low), float(high))
-
-
-def _expanded_tail(n: int) -> float:
-    """Share to cut off on each side: Phi(-sqrt(n / (n - 1)) t), t the 97.5 % point of Student's t with n - 1 degrees.
-
-    The root makes up for the bootstrap's variance with n in the denominator, t for estimating it at all.
+    Percentiles are moved outwards to what Student's t asks for: Hesterberg's expanded percentile interval (The American Statistician
+    69:4, 2015, section 5.3). Resampled medians never leave the range of n values, which misses the true median in a share of
+    2^(1 - n); for lower levels that range is widened, on the logarithmic scale, as t grows.
     """
-    from scipy.special import ndtr, stdtrit  # a third of a second to import
+    from scipy.special import stdtrit
 
-    return float(ndtr(-math.sqrt(n / (n - 1)) * stdtrit(n - 1, 0.975)))
+    n, value = len(values), float(np.median(values))
+    if n < MIN_FOR_INTERVAL:
+        return Estimate(value)
+    chosen = np.random.default_rng(_SEED).integers(0, n, (_RESAMPLES, n))
+    medians = np.sort(np.median(values[chosen], axis=1))
+    surest = 2.0 ** (1 - n)
+
+    def at(level: float) -> tuple[float, float]:
+        tail = _tail(n, max(level, surest))
+        low, high = (float(x) for x in np.percentile(medians, [100 * tail, 100 * (1 - tail)]))
+        if level < surest and low > 0:
+            wider = float(stdtrit(n - 1, 1 - level / 2) / stdtrit(n - 1, 1 - surest / 2))
+            low, high = value * (low / value) ** wider, value * (high / value) ** wider
+        return low, high
+
+    return estimate(value, at)
 
 
 @dataclass(frozen=True)
 class Resampling:
-    """What another program needs to draw the same resamples as this module, and to read the same intervals off them.
+    """What another program needs to draw the same resamples for medians, and to read the same intervals off them.
 
     state, increment: of the generator PCG64 before the first draw. The indices of n units are those of its
     Generator.integers(0, n), resample after resample. tails: the share of resamples that is cut off on each side, by n; fewer
@@ -103,10 +172,34 @@ class Resampling:
 
 
 def resampling(most: int) -> Resampling:
-    """How intervals over up to `most` units are computed."""
+    """How intervals of medians over up to `most` units are computed."""
     state = np.random.PCG64(_SEED).state["state"]
-    tails = {n: _expanded_tail(n) for n in range(MIN_FOR_INTERVAL, most + 1)}
+    tails = {n: _tail(n, LEVEL) for n in range(MIN_FOR_INTERVAL, most + 1)}
     return Resampling(state["state"], state["inc"], _RESAMPLES, MIN_FOR_INTERVAL, tails)
+
+
+def _tail(n: int, level: float) -> float:
+    """Share to cut off on each side: Phi(-sqrt(n / (n - 1)) t), t the quantile of Student's t with n - 1 degrees.
+
+    The root makes up for the bootstrap's variance with n in the denominator, t for estimating it at all.
+    """
+    from scipy.special import ndtr, stdtrit
+
+    return float(ndtr(-math.sqrt(n / (n - 1)) * stdtrit(n - 1, 1 - level / 2)))
+
+
+def share_of(count: int, n: int) -> Estimate:
+    """A share of n independent units with Wilson's interval (1927), which holds for shares of 0 and 1 too."""
+    from scipy.stats import binomtest
+
+    if n < MIN_FOR_INTERVAL:
+        return Estimate(count / n)
+
+    def at(level: float) -> tuple[float, float]:
+        interval = binomtest(count, n).proportion_ci(1 - level, method="wilson")
+        return float(interval.low), float(interval.high)
+
+    return estimate(count / n, at)
 
 
 def exp(x: float) -> float:
@@ -130,28 +223,3 @@ class Spread:
 def spread(values: list[float]) -> Spread:
     quartiles = np.percentile(values, [25, 50, 75])
     return Spread(float(quartiles[1]), float(quartiles[2] - quartiles[0]) / 2, len(values))
-
-
-def ratio_of_sums(numerators: NDArray[np.float64], denominators: NDArray[np.float64]) -> Estimate:
-    """sum(numerators) / sum(denominators) over units of unequal size (problems), with the interval that resampling units gives."""
-    n = len(numerators)
-    value = float(numerators.sum() / denominators.sum())
-    if n < MIN_FOR_INTERVAL:
-        return Estimate(value)
-    rng, resampled = np.random.default_rng(_SEED), []
-    for _ in range(_RESAMPLES // _AT_ONCE):
-        chosen = rng.integers(0, n, (_AT_ONCE, n))
-        resampled.append(numerators[chosen].sum(axis=1) / denominators[chosen].sum(axis=1))
-    tail = _expanded_tail(n)
-    low, high = np.percentile(np.concatenate(resampled), [100 * tail, 100 * (1 - tail)])
-    return Estimate(value, float(low), float(high))
-
-
-def share_of(count: int, n: int) -> Estimate:
-    """A share of n independent units with Wilson's interval (1927), which holds for shares of 0 and 1 too."""
-    from scipy.stats import binomtest
-
-    if n < MIN_FOR_INTERVAL:
-        return Estimate(count / n)
-    interval = binomtest(count, n).proportion_ci(0.95, method="wilson")
-    return Estimate(count / n, float(interval.low), float(interval.high))

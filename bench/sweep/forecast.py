@@ -22,7 +22,7 @@ from bench.models.reference import DEFAULT_BYTES, DEFAULT_DOWNLOAD, default_path
 from bench.models.sources import Remote, model_names, remote_models
 from bench.quantize.block_cache import cache_limit
 from bench.recipes.recipe import Recipe
-from bench.workbench.options import DEFAULT_WINDOWS, Options
+from bench.workbench.options import Options
 
 #: Multiply-adds that one core does in a second where nothing but the model is computed, as for the importance matrix: 2 x 191M
 #: weights x 24,000 tokens in 56 s on two cores.
@@ -106,7 +106,7 @@ def forecast(
     to be scored; compared: how many third-party files there are, once all models are here, and then no hub is asked anything."""
     every, recipes = recipes, recipes if to_build is None else to_build
     fetched, n_compared = _models(options) if compared is None else ([], compared)
-    windows = options.windows or DEFAULT_WINDOWS
+    windows = options.most_windows
 
     def decode(n_tokens: float, speed: float = _SCORED) -> float:
         return 2 * shape.weights * n_tokens / (speed * threads)

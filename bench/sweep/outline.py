@@ -23,8 +23,10 @@ from bench.models.hub import hub_cache
 from bench.models.reference import DEFAULT, DEFAULT_BYTES, default_path
 from bench.models.sources import remote_models
 from bench.recipes.recipe import Recipe
+from bench.records.identity import Until
+from bench.statistics.sequential import looks
 from bench.sweep.forecast import Forecast, Shape, forecast
-from bench.workbench.options import DEFAULT_WINDOWS, Options
+from bench.workbench.options import Options
 
 #: Characters of the names of what the plan says, and of its lines in a log that nobody folds.
 _NAMES, _WIDE = 11, 10_000
@@ -42,6 +44,7 @@ class Outline:
     text: str
     windows: int
     window: int
+    until: Until | None
     threads: int
     forecast: Forecast
     unforeseen: tuple[str, ...]
@@ -59,13 +62,17 @@ class Outline:
         yield "Recipes", f"{len(self.recipes)}: {', '.join(self.recipes)}" if self.recipes else "none"
         if self.compared:
             yield "Compared", ", ".join(self.compared)
-        yield "Text", f"{self.text}, {self.windows} window{'s' * (self.windows != 1)} of {self.window} tokens"
+        most = "" if self.until is None else "at most "
+        yield "Text", f"{self.text}, {most}{self.windows} window{'s' * (self.windows != 1)} of {self.window} tokens"
+        if self.until is not None:
+            steps = ", ".join(map(str, looks(self.windows)))
+            yield "Until", f"{self.until.in_words} in every file; looked at after {steps} windows"
         stages = [(n, e.seconds) for n, e in found.stages.items() if e.seconds]
         parts = ", ".join(f"{name.lower()} {rough_duration(s)}" for name, s in stages)
         threads = f"{self.threads} thread{'s' * (self.threads != 1)}"
         yield (
             "Time",
-            f"about {rough_duration(found.seconds)} with {threads}" + (f": {parts}" if len(stages) > 1 else ""),
+            f"{most}about {rough_duration(found.seconds)} with {threads}" + (f": {parts}" if len(stages) > 1 else ""),
         )
         if self.unforeseen:
             yield "", f"Not in this forecast: {', '.join(self.unforeseen)}"
@@ -110,6 +117,7 @@ class Outline:
             "text": self.text,
             "windows": self.windows,
             "window": self.window,
+            "until": self.until and str(self.until),
             "threads": self.threads,
             "seconds": found.seconds,
             "seconds_by_stage": {name: e.seconds for name, e in found.stages.items()},
@@ -136,7 +144,8 @@ def outline(options: Options, recipes: Sequence[Recipe], text: str, threads: int
         recipes=tuple(r.name for r in recipes),
         compared=options.compare,
         text=text,
-        windows=options.windows or DEFAULT_WINDOWS,
+        windows=options.most_windows,
+        until=None if options.until is None else Until.parse(options.until),
         window=options.window,
         threads=threads,
         forecast=forecast(options, recipes, threads, shape),

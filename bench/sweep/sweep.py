@@ -21,7 +21,7 @@ from bench.measures.plan import File, Plan, Stage
 from bench.measures.registry import all_measures, record_types
 from bench.models.compared import compared_files
 from bench.recipes.recipe import find_recipes
-from bench.records.identity import Identity, ImportanceIdentity, TextIdentity, utc_now
+from bench.records.identity import Identity, ImportanceIdentity, TextIdentity, Until, utc_now
 from bench.records.record import StageRecord
 from bench.records.run import FILE_NAME, Run
 from bench.records.store import RunStore
@@ -31,8 +31,8 @@ from bench.sweep.forecast import BUILDING, CHOICES, IMPORTANCE, MAKING, Shape, f
 from bench.sweep.identity import compared_record, default_directory, model_identity, reference_record, versions
 from bench.sweep.outline import Outline, directories, is_here, outline, refuse, warn_of_memory
 from bench.texts import prompts
-from bench.workbench.checks import check_importance, check_texts, check_window, check_windows
-from bench.workbench.options import DEFAULT_WINDOWS, Options
+from bench.workbench.checks import check_importance, check_texts, check_until, check_window, check_windows
+from bench.workbench.options import Options
 from bench.workbench.work import Work
 
 
@@ -50,7 +50,8 @@ class Sweep:
         self.work = work = Work(options, reporter)
         self.recipes = find_recipes(options.recipes)
         check_importance(options, self.recipes)
-        self.text = work.text(options.windows or DEFAULT_WINDOWS)
+        until = None if options.until is None else Until.parse(options.until)
+        self.text = work.text(options.most_windows)
         check_texts(options, self.text, self.recipes)
         threads, library = work.threads, work.library
         self.outline = outline(options, self.recipes, self.text.name, threads)
@@ -63,7 +64,8 @@ class Sweep:
         with work.scratch_files():
             check_window(work.reference.info, options.window)
             stream = work.stream(self.text.source)
-            windows = check_windows(stream, options.window, options.windows)
+            windows = check_windows(stream, options.window, options.windows, options.most_windows)
+            check_until(until, windows)
             self.identity = Identity(
                 model=model_identity(work.reference),
                 prompts=TextIdentity(name=self.text.name, sha256=self.text.sha256),
@@ -72,6 +74,7 @@ class Sweep:
                 settings=work.settings,
                 library=library,
                 machine=this_machine(),
+                until=until,
             )
             found = compared_files(options.compare, work.reference, options.cache, reporter)
         self.compared = {c.name: c for c in found}

@@ -9,6 +9,8 @@ from bench.gguf_files.info import ModelInfo
 from bench.quantize.imatrix import read
 from bench.recipes.needs import format_needs_importance
 from bench.recipes.recipe import Recipe
+from bench.records.identity import Until
+from bench.statistics.layout import MIN_FOR_INTERVAL
 from bench.texts import prompts
 from bench.workbench.kept import Stream
 from bench.workbench.options import DEFAULT_WINDOWS, Options
@@ -70,6 +72,15 @@ def check_window(model: ModelInfo, window: int) -> None:
     if limit and window > limit:
         raise BenchError(
             f"--window {window}: {model.name} was trained for a context of {limit} tokens; use --window {min(limit, 2048)}"
+        )
+
+
+def check_until(until: Until | None, windows: int) -> None:
+    """Raise BenchError where the text has too few windows for any interval."""
+    if until is not None and windows < MIN_FOR_INTERVAL:
+        raise BenchError(
+            f"--until {str(until)!r}: an interval needs at least {MIN_FOR_INTERVAL} windows and there are {windows}; give a longer text, "
+            "a smaller --window or larger --windows, or leave --until out"
         )
 
 

@@ -9,12 +9,14 @@ from typing import Any
 from bench.core.options import MEASURING, MODEL, OUTPUT, QUANTIZING, TEXT, option
 
 DEFAULT_WINDOWS = 8
+#: Windows at most of a run that adds them until its intervals are narrow.
+MOST_WINDOWS = 64
 
 
 @dataclass(frozen=True)
 class Options:
     """What to work on and with what. None stands for the default: model, recipes (the suite `dynamicgate`), windows (8, or what
-    a shorter text has), threads, directory. What single measures are asked for stands in `measures`, by their names."""
+    a shorter text has; 64 at most with `until`), threads, directory. What single measures are asked for stands in `measures`, by their names."""
 
     model: str | None = option(
         None,
@@ -64,6 +66,13 @@ class Options:
         min=1,
         panel=TEXT,
         metavar="N",
+    )
+    until: str | None = option(
+        None,
+        "--until",
+        "Add windows until KL (or ppl, the ratio to the reference's) of every file is known so well; looked at after 8, 16, 32, ... windows, up to --windows or 64.",
+        panel=TEXT,
+        metavar="'kl ±5 %'",
     )
     window: int = option(
         2048,
@@ -154,3 +163,8 @@ class Options:
     )
     #: {name of a measure: its own options, of the type that it declares}
     measures: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def most_windows(self) -> int:
+        """How many windows are scored at most, as far as the text goes."""
+        return self.windows or (DEFAULT_WINDOWS if self.until is None else MOST_WINDOWS)

@@ -20,6 +20,7 @@ from bench.measures.samples.jobs import Completion
 from bench.measures.samples.records import SampleRecord
 from bench.measures.windows.tables import PUBLISHED_COLUMNS
 from bench.present import columns
+from tests.stress.page import PAGE, filled
 from tests.support.records import file_record, run_of, window_record
 from tests.support.tiny import write_model
 
@@ -133,6 +134,12 @@ def test_the_examples_of_the_library_page_run(
         capsys.readouterr()
         exec(compile(block, f"docs/library.md, example {number}", "exec"), names)
         assert capsys.readouterr().out.strip(), f"example {number} prints what it is about"
+
+
+def test_the_page_of_attacks_tells_what_is_published() -> None:
+    assert PAGE.read_text(encoding="utf-8") == filled(PAGE.read_text(encoding="utf-8")), (
+        "run `python -c 'from tests.stress import page; page.update()'`"
+    )
 
 
 def test_the_readme_fits_a_screen_or_two() -> None:

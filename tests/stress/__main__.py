@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 import tempfile
@@ -14,7 +13,11 @@ from pathlib import Path
 
 from bench.core.machine import this_machine
 from bench.core.version import this_version
+from tests.stress import coverage, page, until
 from tests.stress.attack import Count, chosen, generator, indices, names, subject
+
+#: Simulations, with the texts a row that each makes.
+SIMULATIONS = {"coverage": 1000, "until": 500}
 
 
 def main() -> int:
@@ -23,7 +26,7 @@ def main() -> int:
         "nox -s stress --",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=f"subjects:\n{about}",
+        epilog=f"subjects:\n{about}\n  coverage     how often intervals hold, and verdicts of a table together (alone, with --tries)\n  until        how often the interval holds at which a run stops by --until (alone, with --tries)",
     )
     parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help="what to attack (default: all)")
     parser.add_argument("--minutes", type=float, help="share this time evenly (default: until every goal is met)")
@@ -31,8 +34,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the random numbers (default: 1)")
     parser.add_argument("--first", type=int, default=0, help="number of the first try, to repeat one (with --tries 1)")
     parser.add_argument("--keep", type=Path, help="folder for what broke the program (default: a new one)")
-    parser.add_argument("--out", type=Path, help="add the counts to this JSON file")
+    parser.add_argument("--publish", action="store_true", help="put the counts into results/stress and docs/stress.md")
     given = parser.parse_args()
+    if len(given.subjects) == 1 and given.subjects[0] in SIMULATIONS:
+        return simulate(given.subjects[0], given.tries, given.seed, publish=given.publish)
     wanted = chosen(given.subjects)
     keep = (given.keep or Path(tempfile.gettempdir()) / f"stress-{datetime.now(UTC):%Y%m%dT%H%M%S}").absolute()
     counts = {}
@@ -40,8 +45,8 @@ def main() -> int:
         seconds = given.minutes * 60 / len(wanted) if given.minutes else None
         counts[name] = attack(name, seconds, given.tries, given.seed, given.first, keep)
         print(f"{done + 1}/{len(wanted)} {name}: {told(counts[name], subject(name).UNIT)}", flush=True)
-        if given.out:
-            publish(given.out, name, counts[name], given.seed)
+        if given.publish:
+            publish(name, counts[name], given.seed)
     broken = sum(count.faults.total() for count in counts.values())
     if broken:
         print(f"{broken} faults; what led to them is in {keep}")
@@ -82,18 +87,36 @@ def told(count: Count, unit: str) -> str:
     return f"{count.tries} {unit}, {count.commands} commands ({count.worked} worked, {count.told} told what is wrong), {faults}; {count.seconds:.0f} s"
 
 
-def publish(path: Path, name: str, count: Count, seed: int) -> None:
-    """Put a subject's counts into a file of all, which docs/stress.md is made from."""
-    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    found[name] = {
-        **asdict(count),
-        "seconds": round(count.seconds),
+def simulate(name: str, tries: int | None, seed: int, *, publish: bool) -> int:
+    """How often intervals hold, and verdicts together: coverage.py, until.py."""
+    tries = tries or SIMULATIONS[name]
+    if name == "coverage":
+        found = coverage.measure(tries, seed) | _when(seed)
+        print(f"{page.coverage(found)}\n\n{page.families(found)}")
+    else:
+        found = until.measure(tries, seed) | _when(seed)
+        print(page.until(found))
+    if publish:
+        page.write(page.COVERAGE if name == "coverage" else page.UNTIL, found)
+        page.update()
+    return 0
+
+
+def _when(seed: int) -> dict[str, object]:
+    return {
         "seed": seed,
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "version": this_version().version,
         "cpu": this_machine().cpu,
     }
-    path.write_text(json.dumps(dict(sorted(found.items())), indent=1) + "\n", encoding="utf-8")
+
+
+def publish(name: str, count: Count, seed: int) -> None:
+    """Put a subject's counts beside those of the others, and into the page."""
+    found = page.read(page.ATTACKS)
+    found[name] = asdict(count) | {"seconds": round(count.seconds)} | _when(seed)
+    page.write(page.ATTACKS, dict(sorted(found.items())))
+    page.update()
 
 
 if __name__ == "__main__":

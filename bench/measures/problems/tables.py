@@ -16,7 +16,7 @@ from bench.measures.problems.runs import problems_of
 from bench.measures.problems.sets import FIM
 from bench.records.run import Run
 from bench.statistics.estimates import Estimate, exp, ratio_of_sums, share_of
-from bench.statistics.verdicts import verdict, with_interval
+from bench.statistics.verdicts import verdicts, with_interval
 
 FIM_KEY = """\
 Key
@@ -24,13 +24,13 @@ Key
 - PPL: perplexity of the text that belongs into the gap; vs reference: its change on the same problems; KL: mean divergence from the reference, nats
 - Exact: share of gaps that greedy completion fills to the letter (blanks at the ends aside), Wilson's interval; Similarity: one minus edit distance over the longer length, mean over problems
 - A completion stops at the model's own end, at the end of the line for a gap within a line, and where the line after the gap begins for a gap of lines, and after 64 or 192 tokens (more for longer gaps)
-- Intervals (95 %) come from resampling problems"""
+- Intervals (95 %) come from problems as independent draws"""
 
 CHAT_KEY = """\
 Key
 - Conversations: {n}, rendered with the model's chat template; scored are {scored}
 - PPL: their perplexity; vs reference: its change on the same conversations; KL: mean divergence from the reference, nats; Same top: share of tokens where both find the same token most likely
-- Intervals (95 %) come from resampling conversations"""
+- Intervals (95 %) come from conversations as independent draws"""
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,10 @@ def scores(results: Sequence[ProblemResult], reference: Sequence[ProblemResult] 
         problems=len(results),
         ppl=ratio_of_sums(nll, tokens).map(exp),
         change=change,
-        kl=ratio_of_sums(_array(kl), tokens) if all(x is not None for x in kl) else None,
-        same_top=ratio_of_sums(_array(same), tokens) if all(x is not None for x in same) else None,
+        kl=ratio_of_sums(_array(kl), tokens, "logarithm") if all(x is not None for x in kl) else None,
+        same_top=ratio_of_sums(_array(same), tokens, "odds") if all(x is not None for x in same) else None,
         exact=share_of(sum(is_exact(c, e) for c, e in written), len(written)) if written else None,
-        similarity=ratio_of_sums(similarity, np.ones(len(written))) if written else None,
+        similarity=ratio_of_sums(similarity, np.ones(len(written)), "odds") if written else None,
         similarity_change=similarity_change,
     )
 
@@ -110,9 +110,10 @@ def problem_table(run: Run, problems: ProblemSetIdentity) -> pd.DataFrame:
     """One row a file, the reference first, as text."""
     found = problem_results(run, problems)
     reference = found.get(run.reference or "")
+    scored = {name: scores(results, None if name == run.reference else reference) for name, results in found.items()}
+    words = verdicts([s.similarity_change for s in scored.values()], "worse", "better")
     rows = []
-    for name, results in found.items():
-        s = scores(results, None if name == run.reference else reference)
+    for (name, s), word in zip(scored.items(), words, strict=True):
         row = {
             "Recipe": name,
             "PPL [95 %]": with_interval(s.ppl, perplexity_text),
@@ -125,7 +126,7 @@ def problem_table(run: Run, problems: ProblemSetIdentity) -> pd.DataFrame:
                 "Similarity [95 %]": _text(s.similarity, share),
                 "Similarity vs reference": MISSING
                 if s.similarity_change is None
-                else f"{_text(s.similarity_change, lambda x: f'{100 * x:+.1f}')} {_said(s.similarity_change)}",
+                else f"{_text(s.similarity_change, lambda x: f'{100 * x:+.1f}')} ({word})",
             }
         else:
             row["Same top [95 %]"] = _text(s.same_top, share)
@@ -161,7 +162,3 @@ def title(problems: ProblemSetIdentity) -> str:
 
 def _text(estimate: Estimate | None, form: object) -> str:
     return MISSING if estimate is None else with_interval(estimate, form)  # type: ignore[arg-type]
-
-
-def _said(change: Estimate) -> str:
-    return f"({verdict(change, 'worse', 'better')})"

@@ -38,13 +38,13 @@ class HiddenStates:
         return {name for names in self._pending(run).values() for name in names}
 
     def progress(self, run: Run) -> tuple[int, int]:
-        total = len(self._recipes) * self.plan.windows
+        total = len(self._recipes) * run.windows
         return total - sum(map(len, self._pending(run).values())), total
 
     def _pending(self, run: Run) -> dict[int, list[str]]:
         """Recipes that are still to be compared, by window."""
         known = propagation_of(run)
-        missing = {w: [n for n in self._recipes if w not in known.get(n, {})] for w in range(self.plan.windows)}
+        missing = {w: [n for n in self._recipes if w not in known.get(n, {})] for w in range(run.windows)}
         return {w: names for w, names in missing.items() if names}
 
     def check_room(self) -> None:
@@ -69,7 +69,7 @@ class HiddenStates:
                 names = [n for n in wanted if n in files]
                 reference = [plan.reference] if names else []
                 for name in reference + names:
-                    steps.name(f"window {window + 1} of {plan.windows}, {name}")
+                    steps.name(f"window {window + 1} of {store.run.windows}, {name}")
                     try:
                         result = work.executor.do(
                             job(model=files[name].content, window=window, write=name in reference)

@@ -14,7 +14,7 @@ from bench.records.families import GATED, mixed_pairs, pairs
 from bench.records.resolution import code_bits
 from bench.records.run import Run
 from bench.statistics.estimates import Estimate, mean_over_windows
-from bench.statistics.verdicts import verdict, with_interval
+from bench.statistics.verdicts import shown, verdicts, with_interval, with_verdicts
 
 KEY = """\
 Key
@@ -33,7 +33,7 @@ _SOURCE = "The claim stands on the model cards of the published IQ-DynamicGate f
 def errors(run: Run, recipe: str, part: str = "residual") -> NDArray[np.float64]:
     """(windows, layers) relative errors of a recipe, NaN where there is none; no row when not all windows are there."""
     found = propagation_of(run).get(recipe, {})
-    if len(found) < run.identity.windows:
+    if len(found) < run.windows:
         return np.empty((0, 0))
     return np.array([getattr(r, part) for r in found.values()], np.float64)
 
@@ -69,7 +69,7 @@ def propagation_table(run: Run) -> pd.DataFrame:
             {"Recipe": name}
             | {f"Error {where}": f"{residual[:, max(i, 0)].mean():.3f}" for where, i in marks.items()}
             | {
-                "Last layer [95 %]": with_interval(mean_over_windows(residual[:, -1]), "{:.3f}".format),
+                "Last layer [95 %]": with_interval(mean_over_windows(residual[:, -1], "logarithm"), "{:.3f}".format),
                 "Growth [95 %]": with_interval(growth(residual), "{:.2f}".format),
                 "Attention": parts["attention"],
                 "Feed-forward": parts["feed_forward"],
@@ -97,8 +97,9 @@ def claim(run: Run) -> str:
     for family, of in found.items():
         ends = dict.fromkeys(percent(pick(e.value for e in of)) for pick in (max, min))
         ranges.append(f"{' to '.join(ends)} for {family} ({len(of)} type{'s' if len(of) > 1 else ''})")
-    reach = [e for of in found.values() for e in of if e.excludes(CLAIMED) and e.value < CLAIMED]
-    total = sum(map(len, found.values()))
+    every = [e for of in found.values() for e in of]
+    reach = [e for e, is_shown in zip(every, shown(every, CLAIMED), strict=True) if is_shown and e.value < CLAIMED]
+    total = len(every)
     return (
         f"The method's author claims {-100 * CLAIMED:.0f} % less error propagation than in standard files of 1 and 2 bits. {_SOURCE} "
         f"Measured here is the relative error of the residual stream after the last layer, paired with Standard of the same "
@@ -108,12 +109,13 @@ def claim(run: Run) -> str:
 
 def paired_propagation_table(run: Run) -> pd.DataFrame:
     """Mixed recipes against Standard of the same base: changes of the error and of its growth, paired by window."""
-    rows = []
+    rows, lasts = [], []
     for pair in mixed_pairs(run):
         std, gated = errors(run, pair.standard or ""), errors(run, pair.gated or "")
         if not (std.size and gated.size):
             continue
         last = last_layer_change(std, gated)
+        lasts.append(last)
         mean = mean_over_windows(np.log(gated.mean(axis=1) / std.mean(axis=1))).map(lambda x: math.exp(x) - 1)
         q = quarter(std.shape[1])
         ratio = np.log(gated[:, -1] / gated[:, q]) - np.log(std[:, -1] / std[:, q])
@@ -122,9 +124,9 @@ def paired_propagation_table(run: Run) -> pd.DataFrame:
                 "Recipe": pair.gated,
                 "Against": pair.standard,
                 "Δ error, last layer [95 %]": with_interval(last, percent),
-                "Verdict": verdict(last, "smaller", "larger"),
+                "Verdict": "",
                 "Δ error, mean of layers [95 %]": with_interval(mean, percent),
                 "Δ growth [95 %]": with_interval(mean_over_windows(ratio).map(lambda x: math.exp(x) - 1), percent),
             }
         )
-    return pd.DataFrame(rows)
+    return with_verdicts(rows, Verdict=verdicts(lasts, "smaller", "larger"))

@@ -1,7 +1,7 @@
 """How far a recipe is from the reference: the statistics of `llama-perplexity --kl-divergence`, and flips.
 
 All over scored tokens, each paired with the reference's for the same token of the same window. Three kinds of
-uncertainty stand side by side: intervals from resampling windows (statistics/estimates.py) for what is compared, the token-level standard
+uncertainty stand side by side: intervals over parts of windows (statistics/layout.py) for what is compared, the token-level standard
 errors that llama-perplexity prints (which take tokens for independent) for comparison with its output, and none for
 percentiles.
 """
@@ -9,8 +9,9 @@ percentiles.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,8 @@ from bench.measures.windows.jobs import REFERENCE_TOP_IS_CORRECT, SAME_TOP, TOP_
 from bench.measures.windows.runs import windows_of
 from bench.measures.windows.statistics import paired
 from bench.records.run import Run
-from bench.statistics.estimates import Estimate, exp, mean_over_windows
+from bench.statistics.estimates import Estimate, exp, mean_of
+from bench.statistics.layout import Layout
 
 KL_PERCENTILES = (99.9, 99, 95, 90, 50, 10, 5, 1, 0.1)
 P_CHANGE_PERCENTILES = (99.9, 99, 95, 90, 75, 50, 25, 10, 5, 1, 0.1)
@@ -37,7 +39,7 @@ class WithError:
 class Agreement:
     """A recipe against the reference. KL in nats; p_change: of the correct token, as probability (0.01 is one percent).
 
-    kl, same_top, p_change_rms, log_ratio: with intervals from resampling windows; the fields named *_se beside them, and
+    kl, same_top, p_change_rms, log_ratio: with intervals over parts of windows; the fields named *_se beside them, and
     those of type WithError, with token-level standard errors. right_to_wrong, wrong_to_right: flips of the most likely
     token, as numbers of tokens.
     """
@@ -69,30 +71,54 @@ class Agreement:
 
 @dataclass(frozen=True)
 class _Tokens:
-    """Unpacked scores of a window."""
+    """Unpacked scores of a window. parts: which tokens are of each kind of prompt in it, in order of their names; looks: of its run."""
 
+    parts: dict[str, NDArray[np.bool_]]
     nll: NDArray[np.float64]
     kl: NDArray[np.float64]
     p_change: NDArray[np.float64]
     flags: NDArray[np.uint8]
+    looks: int
 
 
 def _unpacked(result: WindowResult) -> _Tokens | None:
     data = result.tokens
     if data is None or data.kl is None or data.p_change is None:
         return None
+    kinds = unpack(data.kinds, np.uint8)
+    there = sorted(np.unique(kinds), key=data.kind_names.__getitem__)
     return _Tokens(
+        {data.kind_names[index]: kinds == index for index in there},
         unpack(data.nll, np.float32).astype(np.float64),
         unpack(data.kl, np.float32).astype(np.float64),
         unpack(data.p_change, np.float32).astype(np.float64),
         unpack(data.flags, np.uint8),
+        result.looks,
     )
+
+
+def _of_parts(tokens: Sequence[_Tokens], pick: Callable[[_Tokens], NDArray[Any]]) -> NDArray[np.float64]:
+    """Mean of a value of tokens over every part of windows that is of one kind of prompt."""
+    return np.array([pick(t)[part].mean() for t in tokens for part in t.parts.values()], np.float64)
+
+
+def _layout(tokens: Sequence[_Tokens]) -> Layout:
+    """These parts: window by window, kinds in order of their names."""
+    parts = [(i, kind, part.sum()) for i, t in enumerate(tokens) for kind, part in t.parts.items()]
+    looks = max((t.looks for t in tokens), default=1)
+    return Layout.of_parts([i for i, _, _ in parts], [kind for _, kind, _ in parts], [n for _, _, n in parts], looks)
 
 
 def mean_kl(windows: Sequence[WindowResult]) -> NDArray[np.float64] | None:
     """Mean KL divergence of every window, or None when some were not compared with the reference."""
     unpacked = [_unpacked(w) for w in windows]
     return None if not unpacked or None in unpacked else np.array([t.kl.mean() for t in unpacked if t])
+
+
+def kl_of_parts(windows: Sequence[WindowResult]) -> NDArray[np.float64] | None:
+    """Mean KL divergence of every part of windows that is of one kind of prompt, or None when some were not compared."""
+    unpacked = [_unpacked(w) for w in windows]
+    return None if not unpacked or None in unpacked else _of_parts([t for t in unpacked if t], lambda t: t.kl)
 
 
 def kl_by_kind(windows: Sequence[WindowResult]) -> dict[str, float]:
@@ -108,10 +134,21 @@ def kl_by_kind(windows: Sequence[WindowResult]) -> dict[str, float]:
     return {kind: float(np.concatenate(found[kind]).mean()) for kind in sorted(found)}
 
 
+def kl_estimate(windows: Sequence[WindowResult]) -> Estimate | None:
+    """Mean KL divergence over all scored tokens, in nats, or None when some windows were not compared with the reference."""
+    found = [t for t in map(_unpacked, windows) if t]
+    if not found or len(found) < len(windows):
+        return None
+    return mean_of(_of_parts(found, lambda t: t.kl), _layout(found), "logarithm")
+
+
 def kl_change(before: Sequence[WindowResult], after: Sequence[WindowResult]) -> Estimate | None:
     """Mean KL of `after` minus that of `before`, paired by window."""
-    a, b = (mean_kl(w) for w in paired(before, after))
-    return None if a is None or b is None else mean_over_windows(b - a)
+    windows = paired(before, after)
+    a, b = ([t for t in map(_unpacked, of) if t] for of in windows)
+    if not a or min(len(a), len(b)) < len(windows[0]):  # some were not compared
+        return None
+    return mean_of(_of_parts(b, lambda t: t.kl) - _of_parts(a, lambda t: t.kl), _layout(a))
 
 
 def agreement(reference: Sequence[WindowResult], windows: Sequence[WindowResult]) -> Agreement | None:
@@ -135,17 +172,18 @@ def agreement(reference: Sequence[WindowResult], windows: Sequence[WindowResult]
     ratio = exp(this.value - ref.value)
     difference_variance = ppl.se**2 + ref_ppl.se**2 - 2 * ppl.value * ref_ppl.value * covariance
     squares = _with_error(p_change**2)
-    rms = mean_over_windows(np.array([(t.p_change**2).mean() for t in found])).map(math.sqrt)
+    parts = _layout(found)
+    rms = mean_of(_of_parts(found, lambda t: t.p_change**2), parts, "logarithm").map(math.sqrt)
     agree = same.mean()
     spread = math.sqrt(nll.var() * base.var())
     return Agreement(
         tokens=n,
-        kl=mean_over_windows(np.array([t.kl.mean() for t in found])),
+        kl=mean_of(_of_parts(found, lambda t: t.kl), parts, "logarithm"),
         kl_se=_with_error(kl).se,
         kl_max=float(kl.max()),
         kl_min=float(kl.min()),
         kl_percentiles={p: float(np.percentile(kl, p)) for p in KL_PERCENTILES},
-        same_top=mean_over_windows(np.array([(t.flags & SAME_TOP > 0).mean() for t in found])),
+        same_top=mean_of(_of_parts(found, lambda t: t.flags & SAME_TOP > 0), parts, "odds"),
         same_top_se=math.sqrt(agree * (1 - agree) / (n - 1)) if n > 1 else math.nan,
         p_change=_with_error(p_change),
         p_change_rms=rms,
@@ -155,7 +193,7 @@ def agreement(reference: Sequence[WindowResult], windows: Sequence[WindowResult]
         p_change_percentiles={p: float(np.percentile(p_change, p)) for p in P_CHANGE_PERCENTILES},
         ppl=ppl,
         reference_ppl=ref_ppl,
-        log_ratio=mean_over_windows(np.array([t.nll.mean() for t in found]) - _window_means(reference)),
+        log_ratio=mean_of(_of_parts(found, lambda t: t.nll) - _base_of_parts(base, found), parts),
         log_ratio_se=log_ratio_se,
         ratio=WithError(ratio, ratio * log_ratio_se),
         difference=WithError(ppl.value - ref_ppl.value, math.sqrt(max(difference_variance, 0.0))),
@@ -165,10 +203,10 @@ def agreement(reference: Sequence[WindowResult], windows: Sequence[WindowResult]
     )
 
 
-def _window_means(windows: Sequence[WindowResult]) -> NDArray[np.float64]:
-    return np.array(
-        [unpack(w.tokens.nll, np.float32).astype(np.float64).mean() for w in windows if w.tokens is not None]
-    )
+def _base_of_parts(base: NDArray[np.float64], tokens: Sequence[_Tokens]) -> NDArray[np.float64]:
+    """The same of the reference's values of all these tokens."""
+    by_window = np.split(base, np.cumsum([len(t.nll) for t in tokens])[:-1])
+    return np.array([of[part].mean() for of, t in zip(by_window, tokens, strict=True) for part in t.parts.values()])
 
 
 def _with_error(values: NDArray[np.float64]) -> WithError:

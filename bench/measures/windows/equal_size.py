@@ -4,7 +4,7 @@ controls against the choice that they control. Out of records, paired by window.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -16,31 +16,27 @@ from bench.records.record import FileRecord
 from bench.records.resolution import UNTOLD, resolution
 from bench.records.run import Run
 from bench.statistics.estimates import Estimate
-from bench.statistics.verdicts import verdict, with_interval
+from bench.statistics.verdicts import TOGETHER, verdicts, with_interval
 
-_KEY = """\
+_KEY = f"""\
 Key
 - Δ: of the recipe against the other, paired by window; less divergence from the reference is better
 - A control, marked by #, has the measured sensitivities of the layers' tensors dealt to them at random; the rest (solver, size, number of assignments tried) is the same
-- Types were chosen on the calibration text"""
+- Types were chosen on the calibration text
+- {TOGETHER}"""
 
 
 @dataclass(frozen=True)
 class _Comparison:
     """A recipe with the one that it is held against, changes of KL divergence (nats) and perplexity (ratio - 1).
-    can_be_told: whether the reference can judge both."""
+    can_be_told: whether the reference can judge both; verdict: what the change of divergence allows to say, beside all others."""
 
     file: FileRecord
     against: FileRecord
     kl: Estimate | None
     ppl: Estimate
     can_be_told: bool
-
-    @property
-    def verdict(self) -> str:
-        if not self.can_be_told:
-            return UNTOLD
-        return verdict(self.kl, "less divergence", "more divergence") if self.kl else MISSING
+    verdict: str = MISSING
 
     @property
     def is_control(self) -> bool:
@@ -57,7 +53,8 @@ def _comparisons(run: Run) -> list[_Comparison]:
                 changes = kl_change(other, this), stats.perplexity_change(other, this)
                 told = resolution(run).beyond.isdisjoint((name, against))
                 found.append(_Comparison(file, run.files[against], *changes, told))
-    return found
+    words = verdicts([c.kl if c.can_be_told else None for c in found], "less divergence", "more divergence")
+    return [replace(c, verdict=word if c.can_be_told else UNTOLD) for c, word in zip(found, words, strict=True)]
 
 
 def equal_size_table(run: Run, *, against: str | None = None) -> pd.DataFrame:

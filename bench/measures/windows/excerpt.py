@@ -33,10 +33,7 @@ def excerpt(run: Run, executor: Executor, model: Content, stream: Content) -> Ex
     """
     length, found = run.identity.settings.window, TokenStream.load(executor.site.path(stream))
     # targets: every token of the second half but its first (texts/prompts.py)
-    scored = {
-        window: slice(window * length + length // 2 + 1, (window + 1) * length)
-        for window in range(run.identity.windows)
-    }
+    scored = {window: slice(window * length + length // 2 + 1, (window + 1) * length) for window in range(run.windows)}
     window = max(scored, key=lambda w: (len(np.unique(found.kinds[scored[w]])), -w))
     first, end = scored[window].start, scored[window].stop
     job = PiecesJob(model=model, stream=stream, first=first, count=end - first)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from bench.core.machine import Activity
 from bench.engine.settings import LibraryInfo, Settings
@@ -55,7 +56,7 @@ class WindowResult(Frozen):
 
     seconds: of the window's llama_decode; generate_seconds: of Settings.generate tokens; load_seconds: model and context;
     peak_memory_bytes: of the process up to the end of this window's scoring; scoring_seconds: from logits to scores, the
-    reference's logits read or written.
+    reference's logits read or written. looks: how many looks the run of it has (statistics/sequential.py); no part of what is kept.
     """
 
     window: int
@@ -67,6 +68,7 @@ class WindowResult(Frozen):
     load_seconds: float
     peak_memory_bytes: int
     scoring_seconds: float | None = None
+    looks: int = Field(default=1, exclude=True)
 
 
 class MeasureResult(Frozen):

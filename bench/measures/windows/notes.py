@@ -7,6 +7,7 @@ from itertools import combinations
 import numpy as np
 
 from bench.core.formats import percent, share, size
+from bench.measures.windows import narrow
 from bench.measures.windows import statistics as stats
 from bench.measures.windows.runs import windows_of
 from bench.measures.windows.tables import floor_kl
@@ -14,8 +15,9 @@ from bench.records.families import mixed_pairs
 from bench.records.record import FileRecord
 from bench.records.resolution import resolution
 from bench.records.run import Run
-from bench.statistics.estimates import MIN_FOR_INTERVAL, Estimate
-from bench.statistics.verdicts import with_interval
+from bench.statistics.estimates import Estimate
+from bench.statistics.layout import MIN_FOR_INTERVAL
+from bench.statistics.verdicts import shown, with_interval
 
 #: Half an interquartile range above this share of the median makes a timing hard to compare.
 _WIDE_SPREAD = 0.05
@@ -33,7 +35,7 @@ _NAMED = 2
 
 
 def surprises(run: Run) -> list[str]:
-    """Files that score worse than smaller ones, by more than their paired uncertainty: a line for each, the worst first.
+    """Files that are shown to score worse than smaller ones, all pairs of files judged together: a line for each, the worst first.
 
     Random controls are left out, since they are made to be beaten, and files that the reference cannot judge.
     """
@@ -42,12 +44,14 @@ def surprises(run: Run) -> list[str]:
     files = [
         f for f in run.files.values() if f.family != "Reference" and "random" not in f.family and f.recipe not in beyond
     ]
+    compared = []
     for smaller, larger in combinations(sorted(files, key=lambda f: f.n_bytes), 2):
         a, b = windows_of(run).results(smaller.recipe), windows_of(run).results(larger.recipe)
         if a and b and larger.n_bytes > smaller.n_bytes:
-            change = stats.perplexity_change(a, b)
-            if change.value > 0 and change.excludes(0):
-                worse.setdefault(larger.recipe, []).append((change, smaller))
+            compared.append((stats.perplexity_change(a, b), smaller, larger))
+    for (change, smaller, larger), is_shown in zip(compared, shown([c for c, _, _ in compared]), strict=True):
+        if change.value > 0 and is_shown:
+            worse.setdefault(larger.recipe, []).append((change, smaller))
     said = []
     for name, found in sorted(worse.items(), key=lambda item: -len(item[1])):
         found.sort(key=lambda pair: -pair[0].value)
@@ -66,9 +70,9 @@ def _timings(run: Run) -> list[str]:
     for pair in mixed_pairs(run):
         if windows_of(run).results(pair.standard) and windows_of(run).results(pair.gated):
             same, _ = windows_of(run).same_sitting(pair.standard or "", pair.gated or "")
-            if len(same) < run.identity.windows:
+            if len(same) < run.windows:
                 said.append(
-                    f"{pair.standard} and {pair.gated} were measured in one sitting in {len(same)} of {run.identity.windows} passes; "
+                    f"{pair.standard} and {pair.gated} were measured in one sitting in {len(same)} of {run.windows} passes; "
                     "the others are left out of their time ratio"
                 )
     if (drift := _drift(run)) is not None and abs(drift) > _DRIFT:
@@ -113,9 +117,9 @@ def _drift(run: Run) -> float | None:
 
 def failures(run: Run) -> list[str]:
     said = [
-        f"{name}: {len(windows)} of {run.identity.windows} windows measured, its figures are left out"
+        f"{name}: {len(windows)} of {run.windows} windows measured, its figures are left out"
         for name, windows in windows_of(run).by_file.items()
-        if len(windows) < run.identity.windows
+        if len(windows) < run.windows
     ]
     return said + [
         f"{f.recipe}: {'not built' if f.window is None else f'window {f.window} failed'}: {f.reason}"
@@ -137,9 +141,9 @@ def _floor(run: Run) -> list[str]:
 
 def notes(run: Run) -> list[str]:
     """Disturbed or spread timings, missing measurements, the floor, few windows: a sentence each."""
-    said = [*_timings(run), *failures(run), *_floor(run)]
-    if run.identity.windows < MIN_FOR_INTERVAL:
+    said = [*narrow.notes(run), *_timings(run), *failures(run), *_floor(run)]
+    if run.windows < MIN_FOR_INTERVAL:
         said.append(
-            f"A 95 % interval needs at least {MIN_FOR_INTERVAL} windows; this run has {run.identity.windows}, so none is given"
+            f"A 95 % interval needs at least {MIN_FOR_INTERVAL} windows; this run has {run.windows}, so none is given"
         )
     return said

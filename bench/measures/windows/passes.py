@@ -19,6 +19,7 @@ from bench.execute.content import Content
 from bench.measures.plan import File, Plan
 from bench.measures.windows.excerpt import excerpt, wants_excerpt
 from bench.measures.windows.jobs import MeasureJob
+from bench.measures.windows.narrow import look, seen
 from bench.measures.windows.records import FloorRecord, WindowRecord
 from bench.measures.windows.runs import windows_of
 from bench.records.record import FailureRecord
@@ -42,27 +43,45 @@ class Passes:
         return self.plan.work.scratch("window.logits")
 
     def pending(self, run: Run) -> set[str]:
-        """Files of which a window is not on record in full."""
-        return {name for names in self._pending(run, self.plan.names).values() for name in names}
+        """Files of which a window is not on record in full; all of them where it is not known whether more windows are needed."""
+        found = {name for names in self._pending(run, self.plan.names).values() for name in names}
+        return found or (set(self.plan.names) if self._is_undecided(run) else set())
+
+    def _is_undecided(self, run: Run) -> bool:
+        """Whether the run stopped between its windows and the look at them."""
+        return run.identity.until is not None and run.windows not in run.looks
 
     def progress(self, run: Run) -> tuple[int, int]:
-        total = len(self.plan.names) * self.plan.windows
+        total = len(self.plan.names) * run.windows
         return total - sum(map(len, self._pending(run, self.plan.names).values())), total
 
     def _pending(self, run: Run, names: Iterable[str]) -> dict[int, list[str]]:
         """Files that are still to be measured, by window, in the order of the pass."""
         wanted = list(names)
-        return {w: self._order(w, [n for n in wanted if not self._has(run, n, w)]) for w in range(self.plan.windows)}
+        return {w: self._order(w, [n for n in wanted if not self._has(run, n, w)]) for w in range(run.windows)}
 
     def measure(self, store: RunStore, files: Mapping[str, File]) -> None:
-        """Window by window: the reference first, then every recipe against the reference's logits for that window.
+        """Window by window, up to the number that was asked for or until intervals are narrow enough."""
+        self._keep_text(store, files[self.plan.reference])
+        failures: Counter[str] = Counter()
+        while True:
+            n = store.run.windows
+            self._pass_through(store, files, failures)
+            if store.run.identity.until is None:
+                return
+            found = look(store.run, [n for n in self.plan.names if n not in self.plan.alone])
+            store.append(found)
+            self.plan.work.reporter.say(seen(found, store.run))
+            if store.run.windows == n or all(failures[name] >= _FAILURES_TO_GIVE_UP for name in files):
+                return
+
+    def _pass_through(self, store: RunStore, files: Mapping[str, File], failures: Counter[str]) -> None:
+        """The reference first, then every recipe against the reference's logits for that window, window by window.
 
         The logits of one window lie on disk at a time, as float32, and are gone when its pass ends.
         """
         plan, work = self.plan, self.plan.work
-        self._keep_text(store, files[plan.reference])
         pending = self._pending(store.run, files)
-        failures: Counter[str] = Counter()
         logits = work.executor.site.path(self._logits)
         with work.scratch_files(), work.reporter.steps(self.title, sum(map(len, pending.values()))) as steps:
             for window, names in pending.items():
@@ -71,7 +90,7 @@ class Passes:
                     self._reference_again(files[plan.reference], window)
                 for name in names:
                     if failures[name] < _FAILURES_TO_GIVE_UP:
-                        steps.name(f"pass {window + 1} of {plan.windows}, {name}")
+                        steps.name(f"pass {window + 1} of {store.run.windows}, {name}")
                         failures[name] += not self._measure(store, name, files[name], window)
                     steps.done()
                 if names and windows_of(store.run).floor is None and logits.exists():

@@ -117,7 +117,7 @@ def _generation(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
     for name in frame["recipe"]:
         _, windows = windows_of(run).same_sitting(run.reference, name)
         seconds = [w.generate_seconds for w in windows if w.generate_seconds]
-        if len(seconds) == run.identity.windows:
+        if len(seconds) == run.windows:
             timed[name] = np.array(seconds)
     if len(timed) < _ENOUGH:
         return pd.DataFrame()

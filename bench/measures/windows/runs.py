@@ -21,8 +21,12 @@ class Windows:
     def by_file(self) -> dict[str, dict[int, WindowRecord]]:
         """Window records by file and window, of the files as they are recorded now."""
         found: dict[str, dict[int, WindowRecord]] = {name: {} for name in self._run.files}
+        looks = len(self._run.identity.looks)
         for r in self._run.current(WindowRecord):
-            found[r.recipe][r.result.window] = self._filled(r)
+            filled = self._filled(r)
+            if looks > 1:
+                filled = filled.model_copy(update={"result": filled.result.model_copy(update={"looks": looks})})
+            found[r.recipe][r.result.window] = filled
         return {name: dict(sorted(by_window.items())) for name, by_window in found.items()}
 
     @cached_property
@@ -42,7 +46,7 @@ class Windows:
     def results(self, name: str | None) -> list[WindowResult] | None:
         """The file's windows if it has all of them: figures over fewer windows would not compare."""
         found = [w.result for w in self.by_file.get(name or "", {}).values()]
-        return found if found and len(found) == self._run.identity.windows else None
+        return found if found and len(found) == self._run.windows else None
 
     def same_sitting(self, a: str, b: str) -> tuple[list[WindowResult], list[WindowResult]]:
         """Windows of two files that were measured in the same pass of the same sitting, whose times compare."""
@@ -56,7 +60,7 @@ class Windows:
     @property
     def is_complete(self) -> bool:
         """Whether every file has all its windows, and nothing failed."""
-        n = self._run.identity.windows
+        n = self._run.windows
         return bool(self.by_file) and not self._run.failures and all(len(w) == n for w in self.by_file.values())
 
 

@@ -47,7 +47,9 @@ def headline(run: Run) -> list[Section]:
         found.append(Section("Comparison", "comparison", (table,), bare=True))
     if len(paired := tables.paired_table(run)):
         title = "Against Standard of the same type, paired"
-        found.append(Section(title, "paired", (Table("paired-table", "Paired with Standard", paired),)))
+        found.append(
+            Section(title, "paired", (Table("paired-table", "Paired with Standard", paired, key=tables.PAIRED_KEY),))
+        )
     return found
 
 

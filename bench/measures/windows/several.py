@@ -17,7 +17,7 @@ from bench.measures.windows.agreement import Agreement, agreement
 from bench.measures.windows.jobs import MeasureJob, WindowResult
 from bench.measures.windows.single import Opened, Scored, opened
 from bench.statistics.estimates import Estimate
-from bench.statistics.verdicts import verdict, with_interval
+from bench.statistics.verdicts import verdicts, with_interval
 from bench.workbench.work import Work
 
 if TYPE_CHECKING:
@@ -121,16 +121,21 @@ def compared_table(scored: Sequence[Scored]) -> pd.DataFrame:
     """The files, each held against the first, as text."""
     import pandas as pd
 
-    rows = []
-    for name, s in zip(told_apart([s.model for s in scored]), scored, strict=True):
-        p, (change, apart) = stats.perplexity(s.windows), _against(scored[0], s)
+    base, rows = scored[0], []
+    against = [_against(base, s) for s in scored]
+    # what is equal to the last digit is no comparison
+    words = verdicts(
+        [None if _is_same(base, s) else c for s, (c, _) in zip(scored, against, strict=True)], "better", "worse"
+    )
+    for i, (name, s) in enumerate(zip(told_apart([s.model for s in scored]), scored, strict=True)):
+        p, (change, apart) = stats.perplexity(s.windows), against[i]
         rows.append(
             {
                 "File": name,
                 "Size": size(s.model.stat().st_size),
                 "PPL": f"{p.ppl.value:.4f} ± {p.se:.4f}",
                 "Δ PPL [95 %]": MISSING if change is None else with_interval(change, percent),
-                "Verdict": _verdict(scored[0], s, change),
+                "Verdict": _verdict(base, s, change, words[i]),
                 "KL [95 %]": MISSING if apart is None else with_interval(apart.kl, divergence_text),
                 "Same top [95 %]": MISSING if apart is None else with_interval(apart.same_top, share),
             }
@@ -138,12 +143,16 @@ def compared_table(scored: Sequence[Scored]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _verdict(base: Scored, s: Scored, change: Estimate | None) -> str:
+def _is_same(base: Scored, s: Scored) -> bool:
+    return stats.same_scores(base.windows, s.windows)
+
+
+def _verdict(base: Scored, s: Scored, change: Estimate | None, word: str) -> str:
     if s is base:
         return MISSING
     if change is None:
         return "other tokens, not comparable"
-    return stats.SAME_SCORES if stats.same_scores(base.windows, s.windows) else verdict(change, "better", "worse")
+    return stats.SAME_SCORES if _is_same(base, s) else word
 
 
 def compared_key(scored: Sequence[Scored]) -> str:

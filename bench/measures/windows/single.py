@@ -12,7 +12,8 @@ from bench.gguf_files.info import ModelInfo, inspect
 from bench.measures.windows import statistics as stats
 from bench.measures.windows.jobs import MeasureJob, WindowResult
 from bench.models.sources import local_model
-from bench.statistics.estimates import MIN_FOR_INTERVAL, Estimate
+from bench.statistics.estimates import Estimate
+from bench.statistics.layout import MIN_FOR_INTERVAL
 from bench.texts.stream import TokenStream
 from bench.workbench.checks import check_window, check_windows
 from bench.workbench.work import Work

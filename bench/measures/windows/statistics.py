@@ -1,6 +1,6 @@
 """Statistics derived from raw records: perplexity with its uncertainty, paired differences, robust timing summaries.
 
-Intervals resample windows (statistics/estimates.py). What is compared is paired: the same windows, the same passes.
+Means are taken over the parts of windows that are of one kind of prompt (statistics/layout.py). What is compared is paired: the same windows, the same passes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from bench.engine.settings import Settings
 from bench.measures.windows.jobs import WindowResult
-from bench.statistics.estimates import Estimate, Spread, exp, mean_over_windows, median_of, spread
+from bench.statistics.estimates import Estimate, Spread, exp, mean_of, median_of, spread
+from bench.statistics.layout import Layout
 
 
 @dataclass(frozen=True)
@@ -30,15 +31,13 @@ class Perplexity:
 def perplexity(windows: Sequence[WindowResult]) -> Perplexity:
     """PPL = exp(sum of NLL / tokens); se = PPL * sqrt((mean of squares - square of mean) / (tokens - 1)).
 
-    The interval resamples windows. Windows of a run have the same number of tokens, so the mean of window means is the
-    mean over tokens.
+    The interval is that of the mean NLL, taken to the power of e.
     """
     sums = [s for w in windows for s in w.by_kind.values()]
     tokens = sum(s.tokens for s in sums)
     mean = sum(s.nll for s in sums) / tokens
     variance = max(sum(s.squares for s in sums) / tokens - mean**2, 0.0)
-    by_window = mean_nll(windows)
-    log = mean_over_windows(by_window)
+    log = mean_of(nll_of_parts(windows), layout(windows))
     se = math.sqrt(variance / (tokens - 1)) * exp(mean) if tokens > 1 else math.nan
     return Perplexity(replace(log.map(exp), value=exp(mean)), se, tokens, len(windows))
 
@@ -53,6 +52,18 @@ def perplexity_by_kind(windows: Sequence[WindowResult]) -> dict[str, float]:
     return {kind: exp(nll / tokens) for kind, (tokens, nll) in sorted(totals.items())}
 
 
+def layout(windows: Sequence[WindowResult]) -> Layout:
+    """The parts of windows that are of one kind of prompt: window by window, kinds in order of their names."""
+    parts = [(i, kind, w.by_kind[kind].tokens) for i, w in enumerate(windows) for kind in sorted(w.by_kind)]
+    looks = max((w.looks for w in windows), default=1)
+    return Layout.of_parts([i for i, _, _ in parts], [kind for _, kind, _ in parts], [n for _, _, n in parts], looks)
+
+
+def nll_of_parts(windows: Sequence[WindowResult]) -> NDArray[np.float64]:
+    """Mean NLL of every part, in the order of `layout`, in nats a token."""
+    return np.array([w.by_kind[kind].nll / w.by_kind[kind].tokens for w in windows for kind in sorted(w.by_kind)])
+
+
 def mean_nll(windows: Sequence[WindowResult]) -> NDArray[np.float64]:
     """Mean NLL of every window, in nats a token."""
     return np.array(
@@ -63,7 +74,7 @@ def mean_nll(windows: Sequence[WindowResult]) -> NDArray[np.float64]:
 def perplexity_change(before: Sequence[WindowResult], after: Sequence[WindowResult]) -> Estimate:
     """Relative change of perplexity, PPL(after) / PPL(before) - 1, over the windows that both have, paired."""
     a, b = paired(before, after)
-    return mean_over_windows(mean_nll(b) - mean_nll(a)).map(lambda x: exp(x) - 1)
+    return mean_of(nll_of_parts(b) - nll_of_parts(a), layout(a)).map(lambda x: exp(x) - 1)
 
 
 #: Said of two files whose windows all have the same score.

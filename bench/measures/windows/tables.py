@@ -29,7 +29,7 @@ from bench.records.families import mixed_pairs, pairs
 from bench.records.resolution import UNTOLD, resolution
 from bench.records.run import Run
 from bench.statistics.estimates import Estimate
-from bench.statistics.verdicts import time_verdict, verdict, with_interval
+from bench.statistics.verdicts import TOGETHER, time_verdicts, verdicts, with_interval, with_verdicts
 
 PUBLISHED_KEY = """\
 Key
@@ -44,8 +44,13 @@ Key
 - Same top: share of tokens where both find the same token most likely; RMS Δp: of the change of the correct token's probability
 - Right to wrong: tokens whose most likely token was the correct one in the reference and is not here; wrong to right: the reverse"""
 
+PAIRED_KEY = f"""\
+Key
+- Δ: of the recipe against the other, paired by window; time ratio: median over passes that timed both
+- {TOGETHER}"""
+
 FULL_KEY = """\
-- PPL [95 %]: perplexity and its interval from resampling the {windows} windows; SE: the token-level standard error that llama-perplexity prints
+- PPL [95 %]: perplexity and its 95 % interval over the {windows} windows; SE: the token-level standard error that llama-perplexity prints
 - vs reference: change of perplexity against the reference on the same windows, with its 95 % interval
 - Window: seconds for one window of {window} tokens, median ± half the interquartile range over {windows} interleaved passes
 - pp: prompt processing, tg: token generation, in tokens/s; Memory: peak of the measuring process; Load: model and context"""
@@ -238,7 +243,9 @@ def _by_kind(
 
 def paired_table(run: Run) -> pd.DataFrame:
     """Mixed recipes against the standard of the same base: paired change of perplexity and of time, with intervals and a verdict."""
-    rows = []
+    rows: list[dict[str, object]] = []
+    changes: list[Estimate | None] = []
+    ratios: list[Estimate | None] = []
     told = resolution(run)
     for pair in mixed_pairs(run):
         std, gated = windows_of(run).results(pair.standard), windows_of(run).results(pair.gated)
@@ -250,18 +257,20 @@ def paired_table(run: Run) -> pd.DataFrame:
         )
         kl = kl_change(std, gated)
         files = run.files[pair.standard or ""], run.files[pair.gated or ""]
+        changes.append(change if told.beyond.isdisjoint((pair.gated or "", pair.standard or "")) else None)
+        ratios.append(ratio)
         rows.append(
             {
                 "Recipe": pair.gated,
                 "Against": pair.standard,
                 "Δ PPL [95 %]": with_interval(change, percent),
-                "Verdict": verdict(change, "better", "worse")
-                if told.beyond.isdisjoint((pair.gated or "", pair.standard or ""))
-                else UNTOLD,
+                "Verdict": UNTOLD,
                 "Δ KL [95 %]": with_interval(kl, divergence_change) if kl else MISSING,
                 "Δ Size": percent(files[1].n_bytes / files[0].n_bytes - 1),
                 "Time ratio [95 %]": with_interval(ratio, "{:.3f}".format),
-                "Time": time_verdict(ratio),
+                "Time": "",
             }
         )
-    return pd.DataFrame(rows)
+    words = verdicts(changes, "better", "worse")
+    judged = [UNTOLD if change is None else word for change, word in zip(changes, words, strict=True)]
+    return with_verdicts(rows, Verdict=judged, Time=time_verdicts(ratios))

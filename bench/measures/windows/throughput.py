@@ -22,7 +22,7 @@ from bench.gguf_files.info import ModelInfo, inspect
 from bench.measures.windows.throughput_jobs import RoundJob, RoundResult, Sample, Test
 from bench.models.sources import local_model
 from bench.statistics.estimates import Estimate, median_of, spread
-from bench.statistics.verdicts import time_verdict, with_interval
+from bench.statistics.verdicts import time_verdicts, with_interval
 from bench.workbench.work import Work
 
 if TYPE_CHECKING:
@@ -131,6 +131,8 @@ def timed_table(timed: Sequence[Timings], tests: Sequence[Test]) -> pd.DataFrame
 
     base, names = timed[0], told_apart([t.model for t in timed])
     rows = []
+    others = [(test, t) for test in tests for t in timed[1:]]
+    words = dict(zip(others, time_verdicts([time_ratio(base, t, test) for test, t in others]), strict=True))
     for test in tests:
         for name, t in zip(names, timed, strict=True):
             rates = t.tokens_per_second(test)
@@ -139,7 +141,7 @@ def timed_table(timed: Sequence[Timings], tests: Sequence[Test]) -> pd.DataFrame
             if len(timed) > 1:
                 ratio = None if t is base else time_ratio(base, t, test)
                 row["Time ratio [95 %]"] = MISSING if ratio is None else with_interval(ratio, "{:.3f}".format)
-                row["Verdict"] = MISSING if ratio is None else time_verdict(ratio)
+                row["Verdict"] = words.get((test, t), MISSING)
             row |= {"Memory": size(t.peak_memory_bytes), "Load": f"{t.load_seconds:.2f} s"}
             rows.append(row)
     return pd.DataFrame(rows)

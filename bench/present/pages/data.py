@@ -1,20 +1,20 @@
-"""The figures that a page computes with: values of every window of every file, and how intervals are drawn from them.
+"""The figures that a page computes with: values of the parts of windows of every file, and how intervals are made of them.
 
-A page compares any two files of its run. It draws the very resamples that bench/statistics/estimates.py draws, so that a
-comparison in the page says what the tables say.
+A page compares any two files of its run, as bench/statistics does, so that a comparison in the page says what the tables say.
 """
 
 from __future__ import annotations
 
 from bench.core.formats import size
-from bench.measures.windows.agreement import mean_kl
+from bench.measures.windows.agreement import kl_of_parts
 from bench.measures.windows.runs import windows_of
-from bench.measures.windows.statistics import mean_nll
+from bench.measures.windows.statistics import layout, nll_of_parts
 from bench.present.pages.text import of_tokens
 from bench.records.families import mixed_pairs
 from bench.records.resolution import resolution
 from bench.records.run import Run
-from bench.statistics.estimates import resampling
+from bench.statistics.estimates import LEVEL, resampling
+from bench.statistics.layout import Layout
 
 
 def page_data(run: Run) -> dict[str, object]:
@@ -22,16 +22,17 @@ def page_data(run: Run) -> dict[str, object]:
 
     files: of every file its name, family and bytes; whether the reference cannot judge it (`untold`), or
     it is made to be beaten (`control`); and, where all its
-    windows are on record, for each window the mean NLL (nats a token), the mean KL divergence (nats; null without), the
-    seconds, and the number of the sitting that it was measured in.
+    windows are on record, for each part of a window the mean NLL (nats a token) and the mean KL divergence (nats; null without), and for
+    each window the seconds and the number of the sitting that it was measured in. layout: the parts (_layout).
     """
-    told, how = resolution(run), resampling(run.identity.windows)
+    told, how = resolution(run), resampling(run.windows)
     sittings = {s: i for i, s in enumerate(dict.fromkeys(_sittings(run)))}
     return {
         "reference": run.reference,
         "untold": told.sentence if told.beyond else "",
         "pair": _first_pair(run),
         "text": of_tokens(run),
+        "layout": _layout(run),
         # as text: numbers of 128 bits are beyond a double
         "resampling": {
             "state": str(how.state),
@@ -46,6 +47,23 @@ def page_data(run: Run) -> dict[str, object]:
             | _windows(run, name, sittings)
             for name, file in run.files.items()
         ],
+    }
+
+
+def _layout(run: Run) -> dict[str, object]:
+    """The parts of windows that means are taken over: the share of each; the rows of contrasts whose products with the values have the
+    squares that add up to the variance of the mean; and Student's t for 1, 2, ... comparisons that share the level, none
+    where there are too few windows."""
+    from scipy.special import stdtrit
+
+    measured = next((found for name in run.files if (found := windows_of(run).results(name))), None)
+    parts = layout(measured) if measured else Layout.of_windows(1)
+    contrasts, degrees = parts.contrasts
+    levels = [LEVEL / parts.looks / n for n in range(1, len(run.files) + 1)] if degrees else []
+    return {
+        "shares": [_digits(x) for x in parts.shares],
+        "contrasts": [[_digits(x) for x in row] for row in contrasts],
+        "quantiles": [_digits(float(stdtrit(degrees, 1 - level / 2))) for level in levels],
     }
 
 
@@ -64,9 +82,9 @@ def _windows(run: Run, name: str, sittings: dict[str, int]) -> dict[str, object]
     found = windows_of(run).results(name)
     if found is None:
         return {}
-    kl = mean_kl(found)
+    kl = kl_of_parts(found)
     return {
-        "nll": [_digits(x) for x in mean_nll(found)],
+        "nll": [_digits(x) for x in nll_of_parts(found)],
         "kl": None if kl is None else [_digits(x) for x in kl],
         "seconds": [_digits(w.seconds) for w in found],
         "sittings": [sittings[r.sitting] for r in windows_of(run).by_file[name].values()],

@@ -102,6 +102,8 @@ def command(run: Run) -> str:
         asked += ["--text", i.prompts.name]
     asked += importance_options(run)
     usual = Settings()
+    if i.until is not None:
+        asked += ["--until", str(i.until)]
     asked += ["--windows", str(i.windows), "--threads", str(i.settings.threads), "--isa", i.library.isa]
     for option, value, normal in (
         ("--window", i.settings.window, usual.window),

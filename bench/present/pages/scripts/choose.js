@@ -12,30 +12,30 @@ if (DATA && byId("choose")) {
   const without = able.length > judged.length ? "; files without a divergence are left out" : "";
   byId("judged-by").textContent = (byKl ? "KL divergence from the reference" : "perplexity") + without;
   const changes = new Map(); // a slider asks for the same pair many times
-  const change = (before, after) => {
-    const pair = JSON.stringify([before.name, after.name]);
-    if (!changes.has(pair)) changes.set(pair, byKl ? statistics.divergence(before, after) : statistics.perplexity(before, after));
+  const change = (before, after, of) => {
+    const pair = JSON.stringify([before.name, after.name, of]);
+    if (!changes.has(pair)) changes.set(pair, (byKl ? statistics.divergence : statistics.perplexity)(before, after, of));
     return changes.get(pair);
   };
   const told = (file) => {
-    const value = statistics.mean(file[loss]);
+    const value = statistics.total(file[loss]);
     return `${file.name} (${file.size}, ${byKl ? `KL ${text.divergence(value)}` : `PPL ${Math.exp(value).toFixed(2)}`})`;
   };
   const recommend = () => {
     const limit = Number(budget.value) * 1e6;
     byId("budget-text").textContent = limit < 1e9 ? `${(limit / 1e6).toFixed(1)} MB` : `${(limit / 1e9).toFixed(2)} GB`;
-    const fitting = judged.filter((file) => file.bytes <= limit).sort((a, b) => statistics.mean(a[loss]) - statistics.mean(b[loss]));
+    const fitting = judged.filter((file) => file.bytes <= limit).sort((a, b) => statistics.total(a[loss]) - statistics.total(b[loss]));
     if (!fitting.length) {
       best.replaceChildren("No file that can be judged is that small.");
       return;
     }
     const [first, ...others] = fitting, parts = [];
-    const rest = others.filter((file) => statistics.excludes(change(first, file), 0) !== true);
-    const fewWindows = others.length && statistics.excludes(change(first, others[0]), 0) === null;
+    const rest = others.filter((file) => statistics.excludes(change(first, file, others.length), 0) !== true);
+    const fewWindows = others.length && statistics.excludes(change(first, others[0], 1), 0) === null;
     parts.push(make("strong", {}, told(first)), ` has the lowest ${byKl ? "divergence" : "perplexity"} of the ${fitting.length} files up to this size.`);
     if (fitting.length === 1) parts.splice(1, 1, " is the only file up to this size that can be judged.");
     else if (fewWindows) parts.push(" The run has too few windows to say whether the others are really worse.");
-    else if (!rest.length) parts.push(" All others are shown to be worse (paired, 95 %).");
+    else if (!rest.length) parts.push(" All others are shown to be worse (paired, 95 % for all together).");
     else {
       parts.push(` No difference is shown from ${list(rest.map((file) => file.name))}`);
       const smallest = rest.reduce((a, b) => (b.bytes < a.bytes ? b : a));
@@ -80,9 +80,9 @@ if (DATA && byId("choose")) {
         make("tr", {}, make("th", { scope: "row" }, what), figure(value), make("td", {}, verdict)),
       ),
     );
-    const over = a.nll.length;
+    const over = a.seconds.length;
     byId("pair-said").textContent =
-      `${b.name} against ${a.name}, paired over the ${over} windows of the run.` +
+      `${b.name} against ${a.name}, paired over the ${over} windows of the run. These verdicts are about this one comparison; those of the tables hold for a table as a whole.` +
       (untold.length ? ` † ${DATA.untold}.` : "");
   };
   if (measured.length > 1) {

@@ -1,4 +1,5 @@
-// Paired comparisons with the intervals of bench/statistics/estimates.py: the same generator, the same resamples.
+// Paired comparisons with the intervals of bench/statistics: Student's t over parts of windows, and for medians of times the same
+// resamples, from the same generator.
 const statistics = (() => {
   if (!DATA) return null;
   const { resamples, tails, least } = DATA.resampling;
@@ -38,11 +39,6 @@ const statistics = (() => {
     return drawn.get(n);
   };
 
-  const mean = (values) => {
-    let sum = 0;
-    for (const value of values) sum += value;
-    return sum / values.length;
-  };
   const median = (values) => {
     const sorted = Float64Array.from(values).sort(), middle = sorted.length >> 1;
     return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
@@ -53,7 +49,17 @@ const statistics = (() => {
     return sorted[below] + (sorted[above] - sorted[below]) * (place - below);
   };
 
-  // {value, low, high}; too few units have no interval, and none at all no value.
+  // {value, low, high} of a mean over parts of windows; of: how many comparisons share the 5 % that may be wrong (Bonferroni).
+  const { shares, contrasts, quantiles } = DATA.layout;
+  const average = (values, of = 1) => {
+    const value = values.reduce((sum, x, i) => sum + shares[i] * x, 0);
+    if (!quantiles.length) return { value, low: null, high: null };
+    const deviation = (row) => row.reduce((sum, x, i) => sum + x * values[i], 0);
+    const reach = quantiles[of - 1] * Math.sqrt(contrasts.reduce((sum, row) => sum + deviation(row) ** 2, 0));
+    return { value, low: value - reach, high: value + reach };
+  };
+
+  // {value, low, high} of a median; too few units have no interval, and none at all no value.
   const estimate = (values, reduce) => {
     const n = values.length, value = n ? reduce(values) : NaN;
     if (n < least) return { value, low: null, high: null };
@@ -71,11 +77,11 @@ const statistics = (() => {
 
   return {
     excludes,
-    mean,
+    total: (values) => values.reduce((sum, x, i) => sum + shares[i] * x, 0),
     // relative change of perplexity, PPL(after) / PPL(before) - 1
-    perplexity: (before, after) => map(estimate(differences(before.nll, after.nll), mean), (x) => Math.exp(x) - 1),
+    perplexity: (before, after, of) => map(average(differences(before.nll, after.nll), of), (x) => Math.exp(x) - 1),
     // KL(after) - KL(before) in nats; null where one of them was not compared with the reference
-    divergence: (before, after) => before.kl && after.kl && estimate(differences(before.kl, after.kl), mean),
+    divergence: (before, after, of) => before.kl && after.kl && average(differences(before.kl, after.kl), of),
     // median of seconds(after) / seconds(before), over passes of one sitting
     time: (before, after) =>
       estimate(after.seconds.map((s, i) => s / before.seconds[i]).filter((_, i) => before.sittings[i] === after.sittings[i]), median),
