@@ -19,11 +19,11 @@ _GGML_TYPE_F32 = 0
 _GGML_TYPE_I32 = 26
 
 
-class _Tensor(ctypes.Structure):
+class Tensor(ctypes.Structure):
     """`struct ggml_tensor` of ggml.h, as of llama-cpp-python 0.3.36 (pinned in pyproject.toml)."""
 
 
-_Tensor._fields_ = [
+Tensor._fields_ = [
     ("type", ctypes.c_int),
     ("buffer", ctypes.c_void_p),
     ("ne", ctypes.c_int64 * 4),
@@ -31,8 +31,8 @@ _Tensor._fields_ = [
     ("op", ctypes.c_int),
     ("op_params", ctypes.c_int32 * 16),
     ("flags", ctypes.c_int32),
-    ("src", ctypes.POINTER(_Tensor) * 10),
-    ("view_src", ctypes.POINTER(_Tensor)),
+    ("src", ctypes.POINTER(Tensor) * 10),
+    ("view_src", ctypes.POINTER(Tensor)),
     ("view_offs", ctypes.c_size_t),
     ("data", ctypes.c_void_p),
     ("name", ctypes.c_char * 64),
@@ -42,7 +42,7 @@ _Tensor._fields_ = [
 
 
 @cache
-def _op_number(name: str) -> int:
+def op_number(name: str) -> int:
     """Number of a graph operation in the loaded library (the enumeration changes between versions)."""
     op_name = libggml.ggml_op_name
     op_name.argtypes, op_name.restype = [ctypes.c_int], ctypes.c_char_p
@@ -52,13 +52,27 @@ def _op_number(name: str) -> int:
     raise RuntimeError(f"this llama.cpp has no graph operation {name}")
 
 
-def _array(tensor: _Tensor) -> NDArray[np.generic]:
+def array(tensor: Tensor) -> NDArray[np.generic]:
     """The tensor's data as a strided view, slowest dimension first: shape (ne3, ne2, ne1, ne0)."""
     dtype = {_GGML_TYPE_F32: np.float32, _GGML_TYPE_I32: np.int32}[tensor.type]
     shape, strides = tuple(tensor.ne)[::-1], tuple(tensor.nb)[::-1]
     extent = sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) + np.dtype(dtype).itemsize
     buffer = (ctypes.c_char * extent).from_address(tensor.data)
     return np.ndarray(shape, dtype, buffer, strides=strides)
+
+
+def address(tensor: Tensor) -> int:
+    """Where the tensor's description lies, by which nodes of one graph are told apart."""
+    return ctypes.addressof(tensor)
+
+
+def sources(tensor: Tensor) -> list[int]:
+    """Addresses of what the tensor is computed from."""
+    return [ctypes.addressof(source.contents) for source in tensor.src if source]
+
+
+def is_float32(tensor: Tensor) -> bool:
+    return bool(tensor.type == _GGML_TYPE_F32)
 
 
 @dataclass(frozen=True)
@@ -88,11 +102,11 @@ def tensor_callback(observe: Callable[[str, NDArray[np.float32]], None], wanted:
     """
 
     def callback(pointer: int, ask: bool, _user_data: int | None) -> bool:
-        tensor = _Tensor.from_address(pointer)
+        tensor = Tensor.from_address(pointer)
         name = tensor.name.decode("utf-8", "replace")
         if ask:
             return bool(tensor.type == _GGML_TYPE_F32 and wanted(name))
-        observe(name, _array(tensor)[0, 0])
+        observe(name, array(tensor)[0, 0])
         return True
 
     return callback
@@ -104,10 +118,10 @@ def matmul_callback(observe: MatMulObserver, wanted: Callable[[str], bool], min_
     Products of fewer than `min_rows` rows and of activations that are not float32 are passed over, except those
     routed to experts, whose rows are spread over the experts.
     """
-    mul_mat, mul_mat_id = _op_number("MUL_MAT"), _op_number("MUL_MAT_ID")
+    mul_mat, mul_mat_id = op_number("MUL_MAT"), op_number("MUL_MAT_ID")
 
     def callback(pointer: int, ask: bool, _user_data: int | None) -> bool:
-        tensor = _Tensor.from_address(pointer)
+        tensor = Tensor.from_address(pointer)
         if tensor.op not in (mul_mat, mul_mat_id):
             return not ask
         routed = tensor.op == mul_mat_id
@@ -118,9 +132,9 @@ def matmul_callback(observe: MatMulObserver, wanted: Callable[[str], bool], min_
         if ask:
             enough = routed or activations.ne[1] >= min_rows
             return bool(enough and activations.type == _GGML_TYPE_F32 and wanted(name))
-        experts = _array(tensor.src[2].contents)[0, 0] if routed else None
+        experts = array(tensor.src[2].contents)[0, 0] if routed else None
         n_matrices = weight.ne[2] * weight.ne[3]
-        observe(MatMul(name, n_matrices, _array(activations), experts))  # type: ignore[arg-type]
+        observe(MatMul(name, n_matrices, array(activations), experts))  # type: ignore[arg-type]
         return True
 
     return callback
@@ -134,7 +148,7 @@ def source_callback(found: Callable[[str, int], None]) -> EvalCallback:
 
     def callback(pointer: int, ask: bool, _user_data: int | None) -> bool:
         if ask:
-            for source in _Tensor.from_address(pointer).src:
+            for source in Tensor.from_address(pointer).src:
                 if source:
                     found(source.contents.name.decode("utf-8", "replace"), source.contents.data)
         return not ask

@@ -35,7 +35,10 @@ _LAYER = re.compile(r"blk\.(\d+)\.")
 
 @dataclass(frozen=True)
 class Entry:
-    """sums: float32 (matrices, columns) of squared activations; counts: float32 (matrices,) rows that were summed."""
+    """sums: float32 (counts, columns) of squared activations; counts: float32 (counts,) rows that were summed.
+
+    There is a count for each expert. Other stacked matrices have one together, and their columns one after another.
+    """
 
     sums: NDArray[np.float32]
     counts: NDArray[np.float32]
@@ -110,7 +113,8 @@ def collect(
         columns = x.shape[-1]
         if product.weight not in sums:
             sums[product.weight] = np.zeros((product.n_matrices, columns))
-            counts[product.weight] = np.zeros(product.n_matrices)
+            # Stacked matrices that all tokens enter (of latent attention) share one count, as llama-imatrix writes them.
+            counts[product.weight] = np.zeros(1 if product.experts is None else product.n_matrices)
         total, seen = sums[product.weight], counts[product.weight]
         if product.experts is None:
             for i, group in enumerate(x.reshape(-1, *x.shape[-2:])):
@@ -147,7 +151,8 @@ def collect(
                 f"{model_path}: activations entering {name} are not finite; the model is broken or overflows in this precision"
             )
     return {
-        name: Entry(total.astype(np.float32), counts[name].astype(np.float32)) for name, total in sorted(sums.items())
+        name: Entry(total.reshape(len(counts[name]), -1).astype(np.float32), counts[name].astype(np.float32))
+        for name, total in sorted(sums.items())
     }
 
 

@@ -12,10 +12,19 @@ from tests.support.tiny import vocabulary
 WIDTH, FEED_FORWARD, HEADS, HEAD, LAYERS, CONTEXT = 256, 512, 4, 64, 4, 1024
 
 
-class _Writer:
+class Writer:
     """A GGUF of one architecture with what they all have."""
 
-    def __init__(self, path: Path, architecture: str, *, kv_heads: int, control: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        path: Path,
+        architecture: str,
+        *,
+        kv_heads: int,
+        heads: int = HEADS,
+        feed_forward: int = FEED_FORWARD,
+        control: tuple[str, ...] = (),
+    ) -> None:
         self.rng, self.path = np.random.default_rng(5), path
         self.file = gguf.GGUFWriter(path, architecture)
         tokens, scores, kinds = vocabulary(*control)
@@ -24,8 +33,8 @@ class _Writer:
         self.file.add_block_count(LAYERS)
         self.file.add_context_length(CONTEXT)
         self.file.add_embedding_length(WIDTH)
-        self.file.add_feed_forward_length(FEED_FORWARD)
-        self.file.add_head_count(HEADS)
+        self.file.add_feed_forward_length(feed_forward)
+        self.file.add_head_count(heads)
         self.file.add_head_count_kv(kv_heads)
         self.file.add_layer_norm_rms_eps(1e-5)
         self.file.add_layer_norm_eps(1e-5)
@@ -43,13 +52,17 @@ class _Writer:
         values = self.rng.standard_t(4, shape[::-1]) / np.sqrt(shape[0])
         self.file.add_tensor(f"{name}.weight", values.astype(np.float16))
 
-    def norm(self, name: str, *, bias: bool = False) -> None:
-        self.file.add_tensor(f"{name}.weight", self.rng.uniform(0.5, 1.5, WIDTH).astype(np.float32))
+    def norm(self, name: str, width: int = WIDTH, *, bias: bool = False) -> None:
+        self.file.add_tensor(f"{name}.weight", self.rng.uniform(0.5, 1.5, width).astype(np.float32))
         if bias:
             self.bias(name, WIDTH)
 
     def bias(self, name: str, n: int) -> None:
         self.file.add_tensor(f"{name}.bias", (0.1 * self.rng.standard_normal(n)).astype(np.float32))
+
+    def vector(self, name: str, *shape: int, scale: float = 1.0) -> None:
+        """A tensor that stays in float32. shape: slowest dimension first; name: whole."""
+        self.file.add_tensor(name, (scale * self.rng.standard_normal(shape)).astype(np.float32))
 
     def close(self) -> Path:
         self.file.write_header_to_file()
@@ -65,7 +78,7 @@ REFACT_TOKENS = ("<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<empty_output>
 
 def refact(path: Path) -> Path:
     """Refact: multi-query attention (one key and value head), ALiBi instead of rotary positions, gated feed-forward."""
-    w = _Writer(path, "refact", kv_heads=1, control=REFACT_TOKENS)
+    w = Writer(path, "refact", kv_heads=1, control=REFACT_TOKENS)
     w.norm("output_norm")
     w.matrix("output", WIDTH, w.n_vocab)
     for i in range(LAYERS):
@@ -83,7 +96,7 @@ def refact(path: Path) -> Path:
 
 def starcoder(path: Path) -> Path:
     """StarCoder: learned positions, layer norms with biases, query, key and value in one matrix, no gate."""
-    w = _Writer(path, "starcoder", kv_heads=1)
+    w = Writer(path, "starcoder", kv_heads=1)
     w.matrix("position_embd", WIDTH, CONTEXT)
     w.norm("output_norm", bias=True)
     w.matrix("output", WIDTH, w.n_vocab)
@@ -103,7 +116,7 @@ def starcoder(path: Path) -> Path:
 
 def mixture(path: Path) -> Path:
     """A llama with four experts of which two are used, as Mixtral has them."""
-    w = _Writer(path, "llama", kv_heads=2)
+    w = Writer(path, "llama", kv_heads=2)
     w.file.add_rope_dimension_count(HEAD)
     w.file.add_expert_count(4)
     w.file.add_expert_used_count(2)

@@ -15,9 +15,15 @@ PROPAGATION = Columns(
         Column("layer", "layer from 0"),
         Column("residual", "relative error of the residual stream after the layer", "ratio"),
         Column(
-            "attention", "the same of what the layer's attention adds; none in the first layer of some models", "ratio"
+            "attention",
+            "the same of what the layer's attention adds; none where the stream has no place between attention and network, and in the first layer of some models",
+            "ratio",
         ),
-        Column("feed_forward", "the same of what the layer's feed-forward network adds", "ratio"),
+        Column(
+            "feed_forward",
+            "the same of what the layer's feed-forward network adds; none where the stream has no such place",
+            "ratio",
+        ),
     ),
     index=("recipe", "window", "layer"),
 )

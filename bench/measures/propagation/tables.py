@@ -43,48 +43,57 @@ def quarter(n_layers: int) -> int:
     return max(math.ceil(n_layers / 4) - 1, 0)
 
 
-def growth(by_layer: NDArray[np.float64]) -> Estimate:
+def growth(by_layer: NDArray[np.float64], looks: int) -> Estimate:
     """Error after the last layer / error after the first quarter, the mean of windows' logarithms taken back."""
     first, last = by_layer[:, quarter(by_layer.shape[1])], by_layer[:, -1]
-    return mean_over_windows(np.log(last / first)).map(math.exp)
+    return mean_over_windows(np.log(last / first), looks=looks).map(math.exp)
+
+
+def _mean_of_known(by_layer: NDArray[np.float64]) -> str:
+    """Nothing where no layer has this part, as in a model without attention."""
+    known = by_layer[~np.isnan(by_layer)]
+    return f"{known.mean():.3f}" if known.size else ""
 
 
 def propagation_table(run: Run) -> pd.DataFrame:
     """Every recipe's error along the depth; empty without any."""
-    rows = []
+    rows, looks = [], len(run.identity.looks)
     for name in run.files:
         residual = errors(run, name)
         if not residual.size:
             continue
         n = residual.shape[1]
         marks = {"after 25 %": quarter(n), "50 %": n // 2 - 1, "75 %": n - quarter(n) - 2}
-        parts = {p: float(np.nanmean(errors(run, name, p))) for p in ("attention", "feed_forward")}
+        parts = {p: _mean_of_known(errors(run, name, p)) for p in ("attention", "feed_forward")}
         rows.append(
             {"Recipe": name}
             | {f"Error {where}": f"{residual[:, max(i, 0)].mean():.3f}" for where, i in marks.items()}
             | {
-                "Last layer [95 %]": with_interval(mean_over_windows(residual[:, -1], "logarithm"), "{:.3f}".format),
-                "Growth [95 %]": with_interval(growth(residual), "{:.2f}".format),
-                "Attention": f"{parts['attention']:.3f}",
-                "Feed-forward": f"{parts['feed_forward']:.3f}",
+                "Last layer [95 %]": with_interval(
+                    mean_over_windows(residual[:, -1], "logarithm", looks), "{:.3f}".format
+                ),
+                "Growth [95 %]": with_interval(growth(residual, looks), "{:.2f}".format),
+                "Attention": parts["attention"],
+                "Feed-forward": parts["feed_forward"],
             }
         )
     return pd.DataFrame(rows)
 
 
-def last_layer_change(std: NDArray[np.float64], mixed: NDArray[np.float64]) -> Estimate:
+def last_layer_change(std: NDArray[np.float64], mixed: NDArray[np.float64], looks: int) -> Estimate:
     """Relative change of the error after the last layer, paired by window, out of (windows, layers) errors of both."""
-    return mean_over_windows(np.log(mixed[:, -1] / std[:, -1])).map(lambda x: math.exp(x) - 1)
+    return mean_over_windows(np.log(mixed[:, -1] / std[:, -1]), looks=looks).map(lambda x: math.exp(x) - 1)
 
 
 def claim(run: Run) -> str:
     """What the method's author claims, where, and what this run measured of it; empty for a run that did not measure it."""
     found: dict[str, list[Estimate]] = {}
+    looks = len(run.identity.looks)
     for family in GATED:
         for pair in pairs(run, family):
             std, mixed = errors(run, pair.standard or ""), errors(run, pair.gated or "")
             if std.size and mixed.size and code_bits(pair.base) <= _CLAIMED_BITS:
-                found.setdefault(family, []).append(last_layer_change(std, mixed))
+                found.setdefault(family, []).append(last_layer_change(std, mixed, looks))
     if not found:
         return ""
     ranges = []
@@ -103,14 +112,16 @@ def claim(run: Run) -> str:
 
 def paired_propagation_table(run: Run) -> pd.DataFrame:
     """Mixed recipes against Standard of the same base: changes of the error and of its growth, paired by window."""
-    rows, lasts = [], []
+    rows, lasts, looks = [], [], len(run.identity.looks)
     for pair in mixed_pairs(run):
         std, gated = errors(run, pair.standard or ""), errors(run, pair.gated or "")
         if not (std.size and gated.size):
             continue
-        last = last_layer_change(std, gated)
+        last = last_layer_change(std, gated, looks)
         lasts.append(last)
-        mean = mean_over_windows(np.log(gated.mean(axis=1) / std.mean(axis=1))).map(lambda x: math.exp(x) - 1)
+        mean = mean_over_windows(np.log(gated.mean(axis=1) / std.mean(axis=1)), looks=looks).map(
+            lambda x: math.exp(x) - 1
+        )
         q = quarter(std.shape[1])
         ratio = np.log(gated[:, -1] / gated[:, q]) - np.log(std[:, -1] / std[:, q])
         rows.append(
@@ -120,7 +131,9 @@ def paired_propagation_table(run: Run) -> pd.DataFrame:
                 "Δ error, last layer [95 %]": with_interval(last, percent),
                 "Verdict": "",
                 "Δ error, mean of layers [95 %]": with_interval(mean, percent),
-                "Δ growth [95 %]": with_interval(mean_over_windows(ratio).map(lambda x: math.exp(x) - 1), percent),
+                "Δ growth [95 %]": with_interval(
+                    mean_over_windows(ratio, looks=looks).map(lambda x: math.exp(x) - 1), percent
+                ),
             }
         )
     return with_verdicts(rows, Verdict=verdicts(lasts, "smaller", "larger"))

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import gguf
 import numpy as np
 import pytest
 
@@ -19,6 +20,7 @@ from bench.measures.registry import load_run
 from bench.records.run import Record, Run
 from bench.texts.stream import TokenStream
 from tests.conftest import Outcome
+from tests.support import own_arithmetic
 from tests.support.held import Held
 from tests.support.records import file_record, run_of
 from tests.support.tiny import Shape, write_model
@@ -68,8 +70,6 @@ def test_a_model_is_no_error_away_from_itself(tmp_path: Path) -> None:
 
 def test_an_error_shows_from_the_layer_on_that_makes_it(tmp_path: Path) -> None:
     """The same weights with the third layer's feed-forward network scaled: nothing before it differs."""
-    import gguf
-
     model = write_model(tmp_path / "m.gguf", Shape(layers=4), weight_type="F32")
     changed = tmp_path / "changed.gguf"
     changed.write_bytes(model.read_bytes())
@@ -81,6 +81,24 @@ def test_an_error_shows_from_the_layer_on_that_makes_it(tmp_path: Path) -> None:
     assert found.residual[:2] == (0, 0) and found.residual[2] > 0.01 and found.residual[3] > 0.001
     assert found.attention[:3] == (0, 0, 0)
     assert found.feed_forward[2] == pytest.approx(0.5, rel=1e-4), "its own part is off by what it was scaled with"
+
+
+@pytest.mark.parametrize("write", own_arithmetic.ALL)
+def test_other_architectures(write: Callable[[Path], Path], tmp_path: Path) -> None:
+    """What goes into the third layer is the same, and its last matrix is not."""
+    model, changed = write(tmp_path / f"{write.__name__}.gguf"), tmp_path / "changed.gguf"
+    changed.write_bytes(model.read_bytes())
+    for tensor in gguf.GGUFReader(changed, "r+").tensors:
+        if tensor.name.startswith("blk.2.") and any(w in tensor.name for w in ("ffn_down", "ssm_out", "channel_mix_v")):
+            # not by a factor for all, which a norm after it would take out again
+            tensor.data[: len(tensor.data) // 2] *= 1.5
+    found = compare(model, changed, tmp_path)
+    assert found.residual[:2] == (0, 0) and min(found.residual[2:]) > 1e-4
+    if write is own_arithmetic.mamba:
+        assert found.attention == found.feed_forward == (None,) * 4
+    else:
+        assert found.attention == (0, 0, 0, pytest.approx(found.attention[3]))
+        assert found.feed_forward[:2] == (0, 0) and (found.feed_forward[2] or 0) > 0.01
 
 
 def run_with(factor: float) -> Run:
@@ -111,6 +129,14 @@ def test_the_claim_stands_beside_what_was_measured() -> None:
     assert "-39.0% for DynamicGate (1 type). A reduction beyond the claim is shown in 1 of 1." in claim(run_with(0.61))
     assert "-30.0% for DynamicGate (1 type). A reduction beyond the claim is shown in 0 of 1." in claim(run_with(0.7))
     assert claim(run_of([file_record("IQ1_S", "Standard", 1)])) == ""
+
+
+def test_a_model_without_attention_has_no_such_errors() -> None:
+    result = PropagationResult(window=0, residual=(0.1, 0.2), attention=(None, None), feed_forward=(None, None))
+    record = PropagationRecord(run="r", recipe="IQ1_S", sha256="IQ1_S", tokens=64, result=result)
+    records: list[Record] = [file_record("IQ1_S", "Standard", 10), record]
+    [row] = propagation_table(run_of(records, windows=1)).to_dict("records")
+    assert row["Error 50 %"] == "0.100" and row["Attention"] == row["Feed-forward"] == ""
 
 
 def test_as_a_part_of_the_sweep(
