@@ -44,6 +44,7 @@ def complete_or_absent(target: Path) -> Iterator[Path]:
         with partial.open("rb+") as f:
             os.fsync(f.fileno())
         os.replace(partial, target)
+        sync_directory(target.parent)
     except OSError as e:
         remedy = (
             "free some space or choose another directory"
@@ -54,6 +55,17 @@ def complete_or_absent(target: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # gone already, or its directory never was one
             partial.unlink()
+
+
+def sync_directory(directory: Path) -> None:
+    """Put the names of a directory's files on disk, which a power cut may take back otherwise. Raises OSError."""
+    if os.name != "posix":  # nothing else can open a directory
+        return
+    opened = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def short_hash(*parts: object) -> str:

@@ -11,6 +11,7 @@ from bench.measures.registry import all_measures
 from bench.records.record import FileRecord
 from bench.records.resolution import resolution
 from bench.records.run import Run
+from bench.records.store import damage
 
 #: Bits per weight this far above what a format's main type has are worth a note.
 _FAR_FROM_NAME = 0.25
@@ -18,8 +19,9 @@ _FAR_FROM_NAME = 0.25
 
 def notes(run: Run) -> list[str]:
     """What the reference cannot tell, replaced types, choices, and what every measure has to say of its figures: a sentence each."""
+    lost = f"Of the record file {damage(run.damaged)}: what was measured there counts for nothing" if run.damaged else ""
     return [
-        *filter(None, [resolution(run).sentence]),
+        *filter(None, [lost, resolution(run).sentence]),
         *_files(run),
         *_choices(run),
         *(n for m in all_measures() for n in m.notes(run)),

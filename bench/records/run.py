@@ -28,15 +28,27 @@ Held = TypeVar("Held", bound=OfFile)
 
 
 @dataclass(frozen=True)
+class Damaged:
+    """A line of a record file that cannot be used. number: from 1; reason: what is wrong with it, in words; line: without its end;
+    is_unknown: whether it is a record of a kind that another version of this program may know."""
+
+    number: int
+    reason: str
+    line: bytes = field(repr=False)
+    is_unknown: bool = False
+
+
+@dataclass(frozen=True)
 class Run:
     """A run as its records tell it. The last record of a thing counts. What a measure keeps is read through its own view.
 
-    directory: where it was read from, if it was.
+    directory: where it was read from, if it was; damaged: lines there that are no records any more, which count for nothing.
     """
 
     header: Header
     records: tuple[Record, ...]
     directory: Path | None = field(default=None, compare=False)
+    damaged: tuple[Damaged, ...] = field(default=(), compare=False)
     _views: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -93,26 +105,50 @@ class Run:
 
     @classmethod
     def load(cls, directory: Path, kinds: Mapping[str, type[Record]]) -> Self:
-        """Read a run. kinds: types of the records that measures keep, by their `kind`. A half-written last line is passed over. Raises BenchError for a file that is no record file."""
+        """Read a run. kinds: types of the records that measures keep, by their `kind`.
+
+        A half-written last line is passed over. Another line that is damaged costs its own record. Raises BenchError for a file that
+        is no record file, or that a later version of this program wrote.
+        """
         path = directory / FILE_NAME if directory.is_dir() else directory
         if not path.is_file():
             raise BenchError(f"{path}: no such record file; name the directory of a run")
-        *complete, _half_written = path.read_bytes().split(b"\n")
+        try:
+            *complete, _half_written = path.read_bytes().split(b"\n")
+        except OSError as e:
+            raise BenchError(f"{path}: cannot be read ({e.strerror}); check its permissions") from e
         types = {**_COMMON, **kinds}
-        parsed = [_parse(path, number, line, types) for number, line in enumerate(complete, 1)]
-        if not parsed or not isinstance(header := parsed[0], Header):
+        header = _parse(path, complete[0], types) if complete else None
+        if isinstance(header, str) and complete[0].startswith(b'{"kind":"run"'):
             raise BenchError(
-                f"{path}: does not start with the header of a run; it is not a record file of this program"
+                f"{path}:1: the header of the run is damaged ({header}); without it the records cannot be told apart from another "
+                "run's, so restore the first line from a copy"
+            )
+        if not isinstance(header, Header):
+            raise BenchError(
+                f"{path}: does not start with the header of a run{f' ({header})' if header else ''}; it is not a record file of this program"
             )
         records: list[Record] = []
-        for number, record in enumerate(parsed[1:], 2):
-            if isinstance(record, Header) or record.run != header.id:
-                raise BenchError(
-                    f"{path}:{number}: belongs to another run than the file's header; restore the file as it was written"
-                )
-            records.append(record)
-        return cls(header, tuple(records), path.parent)
+        damaged: list[Damaged] = []
+        for number, line in enumerate(complete[1:], 2):
+            record = _parse(path, line, types)
+            if isinstance(record, Header):
+                raise BenchError(f"{path}:{number}: another run begins here; restore the file as it was written")
+            if not isinstance(record, str) and record.run != header.id:
+                record = "belongs to another run than the header"
+            if isinstance(record, str):
+                damaged.append(Damaged(number, record, line, is_unknown=record.startswith(_UNKNOWN)))
+            else:
+                records.append(record)
+        if damaged and not records:
+            raise BenchError(
+                f"{path}: none of its records can be used (line {damaged[0].number}: {damaged[0].reason}); restore the file as it was written"
+            )
+        return cls(header, tuple(records), path.parent, tuple(damaged))
 
+
+#: What is wrong with a record of a later version of this program, perhaps.
+_UNKNOWN = "this version of the program does not know the kind"
 
 _COMMON: dict[str, type[Header | Record]] = {
     "run": Header,
@@ -123,27 +159,24 @@ _COMMON: dict[str, type[Header | Record]] = {
 }
 
 
-def _parse(path: Path, number: int, line: bytes, types: Mapping[str, type[Header | Record]]) -> Header | Record:
+def _parse(path: Path, line: bytes, types: Mapping[str, type[Header | Record]]) -> Header | Record | str:
+    """A line as a record, or what is wrong with it. Raises BenchError for one that a later version of this program wrote."""
     try:
         data = json.loads(line)
-    except ValueError as e:
-        raise BenchError(
-            f"{path}:{number}: is not JSON; it is not a record file of this program, or was edited by hand"
-        ) from e
+    except (ValueError, RecursionError):
+        return "is not JSON"
     if not isinstance(data, dict):
-        raise BenchError(f"{path}:{number}: is not a record of this program (record: it is no object)")
-    kind = str(data.get("kind"))
-    if kind == "run" and data.get("format", FORMAT) > FORMAT:
-        raise BenchError(
-            f"{path}: has record format {data['format']} and this program reads up to {FORMAT}; update the program"
-        )
-    if kind not in types:
-        raise BenchError(
-            f"{path}:{number}: is not a record of this program (kind: {kind!r} is none of {', '.join(types)}); update the program"
-        )
+        return "is no object"
+    kind = data.get("kind")
+    if kind == "run" and isinstance(form := data.get("format", FORMAT), int) and form > FORMAT:
+        raise BenchError(f"{path}: has record format {form} and this program reads up to {FORMAT}; update the program")
+    if not isinstance(kind, str) or kind not in types:
+        return f"{_UNKNOWN} {str(kind)[:40]!r}"
     try:
         return types[kind].model_validate(data)
-    except ValidationError as e:
+    except (ValidationError, RecursionError) as e:
+        if isinstance(e, RecursionError):
+            return "is nested too deeply"
         first = e.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "record"
-        raise BenchError(f"{path}:{number}: is not a record of this program ({where}: {first['msg']})") from e
+        where = ".".join(str(part)[:40] for part in first["loc"][:6]) or "record"
+        return f"{where}: {first['msg'][:200]}"

@@ -16,10 +16,11 @@ from bench.measures.problems.runs import problem_sets
 from bench.measures.problems.tables import problem_results
 from bench.measures.registry import load_run, record_types
 from bench.measures.windows.runs import windows_of
+from bench.present.notes import notes
 from bench.records.identity import FORMAT
 from bench.records.record import FailureRecord
 from bench.records.run import FILE_NAME
-from bench.records.store import RunStore
+from bench.records.store import DAMAGED, RunStore
 from tests.support.records import file_record, identity, run_of, window_record
 
 
@@ -108,8 +109,9 @@ def test_another_run_is_refused_with_both_values(tmp_path: Path) -> None:
     [
         ("hello\n", "is not JSON"),
         ("hello\nworld", "is not JSON"),
-        ('{"kind":"other"}\n', "not a record of this program"),
-        ('{"kind":"window","run":"x"}\n', "not a record of this program"),
+        ('{"kind":"other"}\n', "not a record file of this program"),
+        ('{"kind":"window","run":"x"}\n', "not a record file of this program"),
+        ("[" * 100_000 + "\n", "not a record file of this program"),
     ],
 )
 def test_foreign_files_are_refused_and_left_alone(tmp_path: Path, line: str, said: str) -> None:
@@ -155,12 +157,87 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
         load_run(tmp_path)
 
 
-def test_records_of_another_run_are_refused(tmp_path: Path) -> None:
+DAMAGES = {
+    "is not JSON": lambda line: line[:200] + line[300:],
+    "is not JSON ": lambda line: b"\0" * len(line),
+    "is no object": lambda line: b"[1]",
+    "belongs to another run": lambda line: line.replace(b'"run":"', b'"run":"x'),
+    "result.window": lambda line: line.replace(b'"window":0', b'"window":-1'),
+}
+
+
+@pytest.mark.parametrize("reason", DAMAGES)
+def test_a_damaged_line_costs_its_record_and_is_moved_aside(tmp_path: Path, reason: str) -> None:
     filled(tmp_path)
-    with (tmp_path / FILE_NAME).open("a") as f:
-        f.write(window_record("F16", 1, 9, 1, run="other").model_dump_json() + "\n")
-    with pytest.raises(BenchError, match=r"records\.jsonl:5: belongs to another run"):
-        load_run(tmp_path)
+    path = tmp_path / FILE_NAME
+    lines = path.read_bytes().splitlines()
+    damaged = DAMAGES[reason](lines[2])
+    path.write_bytes(b"\n".join([*lines[:2], damaged, *lines[3:]]) + b"\n")
+    before = path.read_bytes()
+
+    run = load_run(tmp_path)
+    assert list(windows_of(run).by_file["F16"]) == [1]
+    assert [(d.number, d.line) for d in run.damaged] == [(3, damaged)] and reason.strip() in run.damaged[0].reason
+    assert path.read_bytes() == before, "who only reads leaves the file alone"
+    assert any("line 3" in n and "damaged" in n for n in notes(run))
+
+    for _ in range(2):  # a second time there is nothing to move
+        with RunStore(tmp_path, identity(windows=2), {}, record_types()) as store:
+            told = store.repaired
+            store.append(window_record("F16", 0, 10, 1, run=run.header.id))
+        assert (tmp_path / DAMAGED).read_bytes() == damaged + b"\n"
+        assert told is None or ("line 3" in told and DAMAGED in told)
+    assert told is None
+    assert path.read_bytes().startswith(b"\n".join([*lines[:2], *lines[3:]]) + b"\n")
+    assert list(windows_of(load_run(tmp_path)).by_file["F16"]) == [0, 1] and not load_run(tmp_path).damaged
+
+
+def test_records_of_a_later_version_are_left_where_they_are(tmp_path: Path) -> None:
+    run = filled(tmp_path)
+    path = tmp_path / FILE_NAME
+    path.write_bytes(path.read_bytes() + f'{{"kind":"later","run":"{run}"}}\n'.encode())
+    before = path.read_bytes()
+    assert list(windows_of(load_run(tmp_path)).by_file["F16"]) == [0, 1]
+    with (
+        pytest.raises(BenchError, match=r"records\.jsonl:5: .*does not know the kind 'later'; update the program"),
+        RunStore(tmp_path, identity(windows=2), {}, record_types()),
+    ):
+        pass
+    assert path.read_bytes() == before
+
+
+def test_a_damaged_header_is_said_and_nothing_is_changed(tmp_path: Path) -> None:
+    filled(tmp_path)
+    path = tmp_path / FILE_NAME
+    path.write_bytes(path.read_bytes().replace(b'"windows":2', b'"windows":"', 1))
+    before = path.read_bytes()
+    for opened in (lambda: load_run(tmp_path), RunStore(tmp_path, identity(windows=2), {}, record_types()).__enter__):
+        with pytest.raises(BenchError, match=r"records\.jsonl:1: the header of the run is damaged .* restore the first line"):
+            opened()
+    assert path.read_bytes() == before
+
+
+def test_what_a_failed_append_left_behind_is_not_written_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk fails in the middle of a line, and then fails to take it back."""
+    run = filled(tmp_path)
+    before = (tmp_path / FILE_NAME).read_bytes()
+
+    def failing(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with RunStore(tmp_path, identity(windows=2), {}, record_types()) as store:
+        with monkeypatch.context() as disk:
+            write = os.write
+            disk.setattr(os, "write", lambda fd, data: write(fd, data[:50]) if len(data) > 50 else failing())
+            disk.setattr(os, "ftruncate", failing)
+            with pytest.raises(RecordsError):
+                store.append(window_record("F16", 1, 12, 1, run=run).model_copy(update={"cpu": "x"}))
+        store.append(window_record("F16", 1, 13, 1, run=run))
+    after = (tmp_path / FILE_NAME).read_bytes()
+    assert after.startswith(before) and after[len(before) :].count(b"\n") == 1
+    assert not load_run(tmp_path).damaged
 
 
 def test_a_full_disk_is_said(tmp_path: Path) -> None:
