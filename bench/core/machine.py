@@ -12,18 +12,20 @@ from pathlib import Path
 import psutil
 from pydantic import BaseModel, ConfigDict
 
+from bench.core.values import Amount, Count, Name
+
 
 class Machine(BaseModel):
     """What is recorded of a machine. It names no host and no user."""
 
     model_config = ConfigDict(frozen=True)
 
-    cpu: str
-    architecture: str
-    physical_cores: int
-    logical_cpus: int
-    memory_gib: int
-    system: str
+    cpu: Name
+    architecture: Name
+    physical_cores: Count
+    logical_cpus: Count
+    memory_gib: Count
+    system: Name
 
     def __str__(self) -> str:
         return f"{self.cpu} ({self.physical_cores} cores, {self.memory_gib} GiB), {self.system}"
@@ -118,9 +120,9 @@ class Activity(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    wall: float
-    own: float
-    others: float
+    wall: Amount
+    own: Amount
+    others: Amount
 
     def disturbed(self, threads: int) -> bool:
         """Whether other work took more than 5 % of the CPU time that the measurement could have used.

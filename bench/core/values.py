@@ -23,6 +23,8 @@ def _is_time(text: str) -> str:
 
 
 def _is_base64(text: str) -> str:
+    if not text or len(text) % 4:  # which the check of the library lets pass
+        raise ValueError("is no base64 (its length is wrong)")
     try:
         base64.b64decode(text, validate=True)
     except binascii.Error as e:

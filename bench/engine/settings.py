@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from bench.execute.job import Frozen
 
 
@@ -11,11 +15,11 @@ class Settings(Frozen):
     window, batch, ubatch, generate in tokens; generate: tokens generated in each timed round, 0 for none.
     """
 
-    window: int = 2048
-    batch: int = 2048
-    ubatch: int = 512
-    threads: int = 1
-    generate: int = 32
+    window: Annotated[int, Field(ge=1, le=2**31)] = 2048
+    batch: Annotated[int, Field(ge=1, le=2**31)] = 2048
+    ubatch: Annotated[int, Field(ge=1, le=2**31)] = 512
+    threads: Annotated[int, Field(ge=1, le=2**16)] = 1
+    generate: Annotated[int, Field(ge=0, le=2**31)] = 32
 
 
 class LibraryInfo(Frozen):

@@ -19,7 +19,9 @@ _FAR_FROM_NAME = 0.25
 
 def notes(run: Run) -> list[str]:
     """What the reference cannot tell, replaced types, choices, and what every measure has to say of its figures: a sentence each."""
-    lost = f"Of the record file {damage(run.damaged)}: what was measured there counts for nothing" if run.damaged else ""
+    lost = (
+        f"Of the record file {damage(run.damaged)}: what was measured there counts for nothing" if run.damaged else ""
+    )
     return [
         *filter(None, [lost, resolution(run).sentence]),
         *_files(run),

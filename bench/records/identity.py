@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from datetime import UTC, datetime
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from bench.core.errors import BenchError
 from bench.core.machine import Machine
+from bench.core.values import Count, Name, Some, Time
 from bench.engine.settings import LibraryInfo, Settings
 from bench.statistics.sequential import looks
 
@@ -26,26 +27,26 @@ def utc_now() -> str:
 
 
 class ModelIdentity(Kept):
-    name: str
-    sha256: str
-    architecture: str
-    n_layers: int
-    n_weights: int
+    name: Name
+    sha256: Name
+    architecture: Name
+    n_layers: Count
+    n_weights: Some
     description: str | None
 
 
 class TextIdentity(Kept):
-    name: str
-    sha256: str
+    name: Name
+    sha256: Name
 
 
 class ImportanceIdentity(Kept):
     """Where importance data comes from: collected from a calibration text, or a file of the user's, both by hash."""
 
     source: Literal["collected", "file"]
-    name: str
-    sha256: str
-    chunks: int | None
+    name: Name
+    sha256: Name
+    chunks: Count | None
 
 
 _FORM = re.compile(r"\s*(kl|ppl)\s*(?:±|\+/?-)?\s*(\d{1,3}(?:\.\d{1,6})?)\s*%\s*", re.IGNORECASE)
@@ -88,7 +89,7 @@ class Identity(Kept):
     model: ModelIdentity
     prompts: TextIdentity
     importance: ImportanceIdentity | None
-    windows: int
+    windows: Annotated[int, Field(ge=1, le=10**6)]
     settings: Settings
     library: LibraryInfo
     machine: Machine
@@ -99,6 +100,10 @@ class Identity(Kept):
         # a run that knows nothing of `until` keeps the id that it had before there was such a thing
         told = self.model_dump_json(exclude={"until"} if self.until is None else None)
         return hashlib.sha256(told.encode()).hexdigest()[:12]
+
+    def lacks(self, window: int) -> str | None:
+        """Says that there is no such window; None where there is."""
+        return f"there is no window {window}, only {self.windows} from 0" if window >= self.windows else None
 
     @property
     def looks(self) -> tuple[int, ...]:
@@ -128,7 +133,7 @@ FORMAT = 2
 class Header(Kept):
     kind: Literal["run"] = "run"
     format: int = FORMAT
-    id: str
+    id: Name
     identity: Identity
     versions: dict[str, str]
-    started: str = Field(default_factory=utc_now)
+    started: Time = Field(default_factory=utc_now)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from bench.core.values import Amount, Count, Name, Number, Some, Time
 from bench.engine.memory import ModelShape
 from bench.gguf_files.details import ModelDetails
-from bench.records.identity import Kept, utc_now
+from bench.records.identity import Identity, Kept, utc_now
 
 
 class Record(Kept):
@@ -18,8 +19,12 @@ class Record(Kept):
     """
 
     kind: str
-    run: str
-    time: str = Field(default_factory=utc_now)
+    run: Name
+    time: Time = Field(default_factory=utc_now)
+
+    def misfit(self, identity: Identity) -> str | None:
+        """Why the record cannot be of this run, as far as the header tells; None for one that fits."""
+        return None
 
     @property
     def settles(self) -> tuple[str, int | None] | None:
@@ -30,8 +35,8 @@ class Record(Kept):
 class OfFile(Record):
     """A record about a model file of the run. recipe: its name; sha256: its content, which the record holds for."""
 
-    recipe: str
-    sha256: str
+    recipe: Name
+    sha256: Name
 
 
 class ChoiceRecord(Kept):
@@ -40,14 +45,14 @@ class ChoiceRecord(Kept):
     at random: what its predictions were made with, predicted and measured mean KL divergence in nats, relative distance of
     the prediction from the optimum at most, number of assignments that were tried."""
 
-    limit: int
+    limit: Count
     against: str | None
     text: str = ""
     prediction: str | None = None
-    predicted_kl: float | None = None
-    calibration_kl: float | None = None
-    gap: float | None = None
-    tried: int = 0
+    predicted_kl: Number | None = None
+    calibration_kl: Number | None = None
+    gap: Number | None = None
+    tried: Count = 0
 
 
 class FileRecord(OfFile):
@@ -61,17 +66,17 @@ class FileRecord(OfFile):
     """
 
     kind: Literal["file"] = "file"
-    family: str
-    base: str
+    family: Name
+    base: Name
     description: str
-    n_bytes: int
-    bits_per_weight: float
-    weights_by_type: dict[str, int]
-    types: dict[str, str]
-    replaced: dict[str, tuple[str, str]]
+    n_bytes: Some
+    bits_per_weight: Annotated[Amount, Field(gt=0, le=1024)]
+    weights_by_type: dict[Name, Count]
+    types: dict[Name, Name]
+    replaced: dict[Name, tuple[Name, Name]]
     importance_sha256: str | None
-    build_seconds: float | None
-    build_memory_bytes: int | None
+    build_seconds: Amount | None
+    build_memory_bytes: Count | None
     rules: str | None = None
     choice: ChoiceRecord | None = None
     origin: str | None = None
@@ -89,8 +94,8 @@ class FailureRecord(Record):
     """A measurement that failed. window: None when the recipe's file could not be built."""
 
     kind: Literal["failure"] = "failure"
-    recipe: str
-    window: int | None
+    recipe: Name
+    window: Count | None
     reason: str
 
 
@@ -99,16 +104,16 @@ class LookRecord(Record):
     all of them are; widest: half the width of the widest, of its value, and whose it is. None where no file has one."""
 
     kind: Literal["look"] = "look"
-    windows: int
+    windows: Some
     narrow: bool
-    widest: float | None
-    recipe: str | None
+    widest: Amount | None
+    recipe: Name | None
 
 
 class StageRecord(Record):
     """A stage of a run began or ended. sitting: when the program was started that did it."""
 
     kind: Literal["stage"] = "stage"
-    stage: str
+    stage: Name
     event: Literal["began", "ended"]
-    sitting: str
+    sitting: Time

@@ -136,6 +136,8 @@ class Run:
                 raise BenchError(f"{path}:{number}: another run begins here; restore the file as it was written")
             if not isinstance(record, str) and record.run != header.id:
                 record = "belongs to another run than the header"
+            if not isinstance(record, str):
+                record = record.misfit(header.identity) or record
             if isinstance(record, str):
                 damaged.append(Damaged(number, record, line, is_unknown=record.startswith(_UNKNOWN)))
             else:

@@ -212,7 +212,9 @@ def test_a_damaged_header_is_said_and_nothing_is_changed(tmp_path: Path) -> None
     path.write_bytes(path.read_bytes().replace(b'"windows":2', b'"windows":"', 1))
     before = path.read_bytes()
     for opened in (lambda: load_run(tmp_path), RunStore(tmp_path, identity(windows=2), {}, record_types()).__enter__):
-        with pytest.raises(BenchError, match=r"records\.jsonl:1: the header of the run is damaged .* restore the first line"):
+        with pytest.raises(
+            BenchError, match=r"records\.jsonl:1: the header of the run is damaged .* restore the first line"
+        ):
             opened()
     assert path.read_bytes() == before
 

@@ -49,6 +49,8 @@ class Ended:
             return "process left behind"
         if any(c in said for c in ("\x1b]", "\x07", "\x1b[2J", "\x1b[?")):
             return "terminal escape"
+        if self.arguments[0] == "check" and self.code == 1 and self.out.strip():  # it tells what got worse
+            return None
         if self.code and "rror: " not in self.err:
             return "failure without an error"
         if self.code and len(self.err.strip().splitlines()) > _LINES and "Usage" not in self.err:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from bench.core.values import Count, Name, Number, Some
 from bench.execute.content import Content
 from bench.execute.job import Frozen, Job
 
@@ -76,13 +77,13 @@ class ProblemResult(Frozen):
     where it stops, expected: what was wanted; None where nothing was to be completed.
     """
 
-    name: str
-    group: str
-    tokens: int
-    nll: float
-    correct: int
-    kl: float | None = None
-    same_top: int | None = None
+    name: Name
+    group: Name
+    tokens: Some
+    nll: Number
+    correct: Count
+    kl: Number | None = None
+    same_top: Count | None = None
     completion: str | None = None
     expected: str | None = None
 

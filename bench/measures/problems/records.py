@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from bench.core.values import Count, Name, Some
 from bench.measures.problems.jobs import ProblemResult
 from bench.records.identity import Kept
 from bench.records.record import OfFile
@@ -12,11 +13,11 @@ from bench.records.record import OfFile
 class ProblemSetIdentity(Kept):
     """What figures of problems belong to. name, sha256: of the set; key: of the set as the model reads it, template and all."""
 
-    name: str
+    name: Name
     problem_kind: Literal["fim", "chat"]
-    sha256: str
+    sha256: Name
     assistant_only: bool
-    key: str
+    key: Name
 
 
 class ProblemRecord(OfFile):
@@ -24,6 +25,6 @@ class ProblemRecord(OfFile):
 
     kind: Literal["problems"] = "problems"
     problem_set: ProblemSetIdentity
-    batch: int
-    batches: int | None = None
+    batch: Count
+    batches: Some | None = None
     results: tuple[ProblemResult, ...]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from bench.core.values import Amount, Count
 from bench.engine.settings import Settings
 from bench.execute.content import Content
 from bench.execute.job import Frozen, Job
@@ -12,10 +13,10 @@ from bench.execute.job import Frozen, Job
 class PropagationResult(Frozen):
     """Relative errors by layer (see compute.py); None where a layer's input is not known. Empty for the reference."""
 
-    window: int
-    residual: tuple[float, ...]
-    attention: tuple[float | None, ...]
-    feed_forward: tuple[float | None, ...]
+    window: Count
+    residual: tuple[Amount, ...]
+    attention: tuple[Amount | None, ...]
+    feed_forward: tuple[Amount | None, ...]
 
 
 class PropagationJob(Job[PropagationResult]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from bench.core.values import Some
 from bench.measures.samples.jobs import Completion
 from bench.records.record import OfFile
 
@@ -13,5 +14,5 @@ class SampleRecord(OfFile):
 
     kind: Literal["sample"] = "sample"
     prompts: tuple[tuple[str, str], ...]
-    limit: int
+    limit: Some
     completions: tuple[Completion, ...]

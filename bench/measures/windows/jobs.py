@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from bench.core.machine import Activity
+from bench.core.values import Amount, Count, Name, Number, Packed, Seconds, Some
 from bench.engine.settings import LibraryInfo, Settings
 from bench.execute.content import Content
 from bench.execute.job import Frozen, Job
@@ -18,9 +19,9 @@ from bench.execute.job import Frozen, Job
 class KindSums(Frozen):
     """Sums over the scored tokens of one kind of prompt: their number, NLL in nats, squares of the NLL."""
 
-    tokens: int
-    nll: float
-    squares: float
+    tokens: Some
+    nll: Number
+    squares: Amount
 
 
 class TokenData(Frozen):
@@ -32,11 +33,27 @@ class TokenData(Frozen):
     """
 
     kind_names: tuple[str, ...]
-    kinds: str
-    nll: str
-    flags: str
-    kl: str | None = None
-    p_change: str | None = None
+    kinds: Packed
+    nll: Packed
+    flags: Packed
+    kl: Packed | None = None
+    p_change: Packed | None = None
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> Self:
+        arrays = {n: unpack(text, dtype) for n, dtype in _PACKED.items() if (text := getattr(self, n)) is not None}
+        if len({len(a) for a in arrays.values()}) != 1:
+            raise ValueError("its values are not of the same number of tokens")
+        if arrays["kinds"].max() >= len(self.kind_names):
+            raise ValueError("a kind has no name")
+        if not all(np.isfinite(a).all() for a in arrays.values()):
+            raise ValueError("its values are not finite")
+        return self
+
+
+_PACKED: dict[str, type[np.generic]] = {
+    "kinds": np.uint8, "flags": np.uint8, "nll": np.float32, "kl": np.float32, "p_change": np.float32,
+}  # fmt: skip
 
 
 TOP_IS_CORRECT, REFERENCE_TOP_IS_CORRECT, SAME_TOP = 1, 2, 4
@@ -59,16 +76,23 @@ class WindowResult(Frozen):
     reference's logits read or written. looks: how many looks the run of it has (statistics/sequential.py); no part of what is kept.
     """
 
-    window: int
-    by_kind: dict[str, KindSums]
+    window: Count
+    by_kind: Annotated[dict[Name, KindSums], Field(min_length=1, max_length=1000)]
     tokens: TokenData | None = None
-    seconds: float
+    seconds: Seconds
     activity: Activity
-    generate_seconds: float | None
-    load_seconds: float
-    peak_memory_bytes: int
-    scoring_seconds: float | None = None
+    generate_seconds: Seconds | None
+    load_seconds: Amount
+    peak_memory_bytes: Count
+    scoring_seconds: Amount | None = None
     looks: int = Field(default=1, exclude=True)
+
+    @model_validator(mode="after")
+    def _counts_agree(self) -> Self:
+        tokens = sum(s.tokens for s in self.by_kind.values())
+        if self.tokens is not None and len(unpack(self.tokens.kinds, np.uint8)) != tokens:
+            raise ValueError("sums and values are not of the same number of tokens")
+        return self
 
 
 class MeasureResult(Frozen):

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
+from bench.core.values import Amount, Count, Name, Some, Time
 from bench.measures.windows.jobs import WindowResult
-from bench.records.identity import Kept
+from bench.records.identity import Identity, Kept
 from bench.records.record import OfFile, Record
 
 
 class Rows(Kept):
     """Where the values of a window's tokens stand apart (apart.py): rows of a table, and what indices of kinds stand for."""
 
-    first: int
-    count: int
+    first: Count
+    count: Some
     kind_names: tuple[str, ...]
 
 
@@ -27,13 +28,16 @@ class WindowRecord(OfFile):
 
     kind: Literal["window"] = "window"
     result: WindowResult
-    isa: str
-    cpu: str
-    threads: int
+    isa: Name
+    cpu: Name
+    threads: Some
     cpus: tuple[int, ...]
-    load: float | None
-    sitting: str = ""
+    load: Amount | None
+    sitting: Time | Literal[""] = ""
     apart: Rows | None = None
+
+    def misfit(self, identity: Identity) -> str | None:
+        return identity.lacks(self.result.window)
 
     @property
     def settles(self) -> tuple[str, int | None]:
@@ -47,8 +51,8 @@ class FloorRecord(Record):
     """
 
     kind: Literal["floor"] = "floor"
-    threads: int
-    ubatch: int
+    threads: Some
+    ubatch: Some
     result: WindowResult
     apart: Rows | None = None
 
@@ -60,6 +64,6 @@ class ExcerptRecord(Record):
     """
 
     kind: Literal["excerpt"] = "excerpt"
-    window: int
+    window: Count
     pieces: tuple[str, ...]
-    kinds: tuple[tuple[str, int], ...]
+    kinds: tuple[tuple[Name, Some], ...]

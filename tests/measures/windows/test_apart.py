@@ -36,7 +36,8 @@ def tokens(seed: int, *, compared: bool) -> TokenData:
 def window(recipe: str, index: int, run: str) -> WindowRecord:
     record = window_record(recipe, index, 10 + index, 1).model_copy(update={"run": run})
     data = tokens(index + len(recipe), compared=recipe != "F16")
-    return record.model_copy(update={"result": record.result.model_copy(update={"tokens": data})})
+    sums = {kind: s.model_copy(update={"tokens": 40}) for kind, s in record.result.by_kind.items()}
+    return record.model_copy(update={"result": record.result.model_copy(update={"tokens": data, "by_kind": sums})})
 
 
 @pytest.fixture
