@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from bench.core.errors import BenchError
 from bench.core.files import file_sha256
 from bench.core.progress import Reporter
@@ -37,14 +35,9 @@ def files_of(run: Run, cache: Path) -> dict[str, Path]:
 
 
 def _built_files(cache: Path) -> Iterator[Built]:
-    """Notes of quantized files that are still as they were built."""
-    for note in sorted((cache / "quantized").glob("*.json")):
-        try:
-            built = Built.model_validate_json(note.read_bytes())
-            stat = built.path.stat()
-        except (OSError, ValidationError):
-            continue  # its file is gone, or it was made by another version of this program
-        if (stat.st_size, stat.st_mtime_ns) == (built.n_bytes, built.modified_ns):
+    """Quantized files that are as they were built, by their hashes; links are none."""
+    for path in sorted((cache / "quantized").glob("*.gguf")):
+        if (built := Built.noted(path, Reporter().warn)) is not None:
             yield built
 
 
@@ -53,7 +46,9 @@ def matrix_of(run: Run, cache: Path) -> Path | None:
     wanted = {run.files[recipe].importance_sha256 for recipe in file_names(run)} - {None}
     if len(wanted) != 1:
         return None
-    return next((p for p in sorted((cache / "imatrix").glob("*.gguf")) if file_sha256(p) in wanted), None)
+    return next(
+        (p for p in sorted((cache / "imatrix").glob("*.gguf")) if not p.is_symlink() and file_sha256(p) in wanted), None
+    )
 
 
 def given_matrix(run: Run, path: Path) -> Path:
@@ -72,6 +67,10 @@ def to_send(card_directory: Path, beside: Iterable[str], files: Mapping[str, Pat
     """{name in the repository: path} of what an upload sends: the card, what was written beside it, the files; nothing else."""
     found = {name: card_directory / name for name in (CARD, *beside)} | dict(files)
     for path in found.values():
+        if path.is_symlink() or path.parent.is_symlink():
+            raise BenchError(
+                f"{path}: is reached by a link, and what a link points to is not sent; put the file itself there"
+            )
         if not path.is_file():
             raise BenchError(f"{path}: no such file, so nothing is uploaded; write the card again")
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import shutil
 import socket
@@ -385,13 +386,12 @@ def keep(cache: Path, recipe: str, content: bytes) -> str:
         path=path,
         sha256=file_sha256(path),
         n_bytes=len(content),
-        modified_ns=path.stat().st_mtime_ns,
         bits_per_weight=2,
         weights_by_type={},
         importance_sha256=None,
         result=result,
     )
-    path.with_suffix(".json").write_text(built.model_dump_json())
+    built.write_note()
     return built.sha256
 
 
@@ -405,7 +405,10 @@ def test_files_are_found_by_the_hash_on_record(tmp_path: Path) -> None:
         "Tiny-model-IQ2_S_AUTO.gguf": b"auto@IQ2_S",
         "Tiny-model-IQ2_S.gguf": b"IQ2_S",
     }
-    found["Tiny-model-IQ2_S.gguf"].write_bytes(b"changed since")
+    path = found["Tiny-model-IQ2_S.gguf"]
+    stat = path.stat()
+    path.write_bytes(b"IQ2_T")  # as large, and of the same time
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     with pytest.raises(BenchError, match="the hash on record of IQ2_S; build with `bench run --recipes IQ2_S`"):
         files_of(run, tmp_path)
 
