@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bench.core.errors import BenchError
@@ -93,11 +93,12 @@ def send(
     *,
     private: bool,
     reporter: Reporter,
+    hashes: Mapping[str, str] | None = None,
 ) -> str:
     """Send a card, what was written beside it and the files ({name in the repository: path}) in one commit; returns the
     commit's address.
 
-    The hub checks the card before anything else; the repository is made where there is none. Raises BenchError without
+    hashes: SHA-256 on record by name; a file is hashed as it is opened for sending, and must have that. The hub checks the card before anything else; the repository is made where there is none. Raises BenchError without
     a token, without the right to write, when a private one is asked for and it is public, and when the network fails.
     """
     from huggingface_hub import CommitOperationAdd, HfApi, get_token
@@ -117,9 +118,18 @@ def send(
         # an existing repository keeps its visibility whatever is asked for
         if private and api.model_info(repo).private is False:
             raise BenchError(f"{repo}: exists and is public; make it private on the hub, or leave --private out")
-        operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=path) for name, path in sent.items()]
         message = f"Model card and {len(files)} quantized file{'' if len(files) == 1 else 's'}"
-        return str(api.create_commit(repo, operations, commit_message=message).commit_url)
+        with ExitStack() as opened:
+            operations = []
+            for name, path in sent.items():
+                file = opened.enter_context(open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb"))  # noqa: PTH123
+                operation = CommitOperationAdd(path_in_repo=name, path_or_fileobj=file)  # hashes what is open here
+                if (wanted := (hashes or {}).get(name)) and operation.upload_info.sha256.hex() != wanted:
+                    raise BenchError(
+                        f"{path}: has another hash than the one on record, so nothing is uploaded; run the same command again"
+                    )
+                operations.append(operation)
+            return str(api.create_commit(repo, operations, commit_message=message).commit_url)
 
 
 def _validate(endpoint: str, card: Path, token: str) -> None:

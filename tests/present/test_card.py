@@ -476,6 +476,22 @@ def test_upload_is_one_commit(
     send(*ready, "tester/tiny-GGUF", private=True, reporter=reporter)  # again, into the repository that is there
 
 
+def test_only_what_is_on_record_is_sent_and_no_link(
+    hub: HubServer,  # noqa: F811
+    ready: Ready,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_test")
+    with pytest.raises(BenchError, match="another hash than the one on record, so nothing is uploaded"):
+        send(*ready, "tester/a", private=False, reporter=Heard(), hashes={"Tiny-IQ2_S.gguf": "0" * 64})
+    plot = ready[0] / "plots" / "a.png"
+    plot.unlink()
+    plot.symlink_to(ready[0] / "private.txt")
+    with pytest.raises(BenchError, match="what a link points to is not sent"):
+        send(*ready, "tester/a", private=False, reporter=Heard())
+    assert not hub.committed and not hub.asked("PUT")
+
+
 def test_a_public_repository_is_not_taken_for_a_private_one(
     hub: HubServer,  # noqa: F811
     ready: Ready,
