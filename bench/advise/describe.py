@@ -17,8 +17,8 @@ _CONTEXT = 4096
 
 def describe_file(named: str, cache: Path, reporter: Reporter, context: int | None = None) -> dict[str, object]:
     """Facts by their names; sizes in bytes. context: tokens that memory is told for. Raises BenchError for what is no model."""
-    path = local_model(named, cache, reporter).path
-    found = describe(path, cache, reporter)
+    local = local_model(named, cache, reporter)
+    path, found = local.path, describe(local.path, cache, reporter, local.sha256)
     info, header = found.info, read_header(path)
     context = context or min(info.context_length or _CONTEXT, _CONTEXT)
     heads = {

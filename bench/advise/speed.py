@@ -17,9 +17,11 @@ from pathlib import Path
 import gguf
 from pydantic import BaseModel
 
+from bench.core.checked import read_checked, write_checked
 from bench.core.errors import BenchError
 from bench.core.files import complete_or_absent, short_hash
 from bench.core.machine import Machine, cpus_for, default_threads, this_machine
+from bench.core.progress import Reporter
 from bench.engine.jobs import Pace, PaceJob
 from bench.engine.settings import LibraryInfo
 from bench.execute.local import LocalExecutor
@@ -129,12 +131,11 @@ def limits_here(cache: Path, library: LibraryInfo, threads: int | None = None) -
 def _pace(cache: Path, library: LibraryInfo, threads: int) -> Pace:
     pace = LocalExecutor(cache, cpus_for(threads)).do(PaceJob(threads=threads))
     kept = cache / "pace" / f"{short_hash(this_machine().model_dump(), library.model_dump(), threads)}.json"
-    if kept.exists():
-        before = Pace.model_validate_json(kept.read_text(encoding="utf-8"))
+    before = read_checked(kept, Pace, Reporter().warn)
+    if before is not None:
         kernels = {t: max(rate, before.kernels.get(t, 0)) for t, rate in pace.kernels.items()}
         pace = Pace(threads=threads, bandwidth=max(pace.bandwidth, before.bandwidth), kernels=kernels)
-    with complete_or_absent(kept) as partial:
-        partial.write_text(pace.model_dump_json() + "\n", encoding="utf-8")
+    write_checked(kept, pace)
     return pace
 
 

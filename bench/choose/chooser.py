@@ -17,13 +17,14 @@ from functools import cached_property
 
 import gguf
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from bench.choose.jobs import Trial, TypeOption
 from bench.choose.prober import Prober
 from bench.choose.sensitivity import Sensitivity, measure, probe_types, usable
+from bench.core.checked import read_checked, write_checked
 from bench.core.errors import MeasurementError
-from bench.core.files import complete_or_absent, short_hash
+from bench.core.files import short_hash
 from bench.execute.content import Content
 from bench.gguf_files.header import align, read_header
 from bench.gguf_files.info import UNQUANTIZED, TensorInfo
@@ -97,13 +98,11 @@ class Chooser:
         key = short_hash(_VERSION, recipe.fingerprint, recipe.plain, limit, self.prober.key, self.refinements)
         stem = self.work.reference.path.stem
         path = self.work.executor.site.path(Content(name=f"sensitivity/{stem}-{recipe.name}-{key}.choice.json"))
-        try:
-            return Chosen.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError):
-            pass  # not chosen yet
+        kept = read_checked(path, Chosen, self.work.reporter.warn)
+        if kept is not None:
+            return kept
         chosen = self._choose(recipe, plan, limit)
-        with complete_or_absent(path) as partial:
-            partial.write_text(chosen.model_dump_json(indent=1), encoding="utf-8")
+        write_checked(path, chosen)
         return chosen
 
     def named(self, recipe: Recipe, chosen: Chosen) -> Recipe:

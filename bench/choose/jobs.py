@@ -42,9 +42,10 @@ class Probed(Frozen):
 
 
 class ProbeResult(Frozen):
-    """measured: number of assignments that were added to the log."""
+    """measured: number of assignments that were added to the log. damaged: as in QuantizeResult."""
 
     measured: int
+    damaged: tuple[str, ...] = ()
 
 
 class ProbeJob(Job[ProbeResult]):
@@ -87,11 +88,12 @@ class Trial(Frozen):
 
 
 class SearchResult(Frozen):
-    """The best assignment, by tensor, with its trial, and all trials in order."""
+    """The best assignment, by tensor, with its trial, and all trials in order. damaged: as in QuantizeResult."""
 
     types: dict[str, str]
     best: Trial
     trials: tuple[Trial, ...]
+    damaged: tuple[str, ...] = ()
 
 
 class SearchJob(Job[SearchResult]):

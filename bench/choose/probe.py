@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.choose.jobs import Probed, ProbeJob, ProbeResult, ProbeSetting, assignment_key
-from bench.choose.probe_log import read_log
+from bench.choose.probe_log import log_line, read_log
 from bench.core.errors import MeasurementError
 from bench.engine.llama import Context, Model
 from bench.engine.scoring import ReferenceLogits, score
@@ -34,6 +34,7 @@ class ProbedModel:
         self._stream = TokenStream.load(site.path(setting.stream))
         path, log = site.path(setting.model), site.path(setting.log)
         log.parent.mkdir(parents=True, exist_ok=True)
+        self._log_name = log.name
         self._cache, self._known = BlockCache.of(site, setting.origin), read_log(log)
         with ExitStack() as stack:
             model = stack.enter_context(Model(path, own_memory=True))
@@ -56,13 +57,18 @@ class ProbedModel:
         self._stack.close()
         self._cache.trim()
 
+    @property
+    def damaged(self) -> tuple[str, ...]:
+        """Tensors whose blocks in the cache were damaged and were made anew."""
+        return tuple(self._cache.damaged)
+
     def divergence(self, assignment: dict[str, str]) -> tuple[float, ...]:
         """Mean KL divergence by window, nats; empty where logits are not finite. What is on the log is not measured again."""
         key = assignment_key(assignment)
         if key not in self._known:
             self._live.assign(assignment)
             self._known[key] = Probed(key=key, kl=self._measured())
-            self._log.write(self._known[key].model_dump_json() + "\n")
+            self._log.write(log_line(self._log_name, self._known[key]))
             self._log.flush()
         return self._known[key].kl
 
@@ -92,4 +98,4 @@ def probe(job: ProbeJob, site: Site, progress: Share) -> ProbeResult:
         for i, assignment in enumerate(job.assignments):
             model.divergence(assignment)
             progress((i + 1) / len(job.assignments))
-    return ProbeResult(measured=len(job.assignments))
+        return ProbeResult(measured=len(job.assignments), damaged=model.damaged)

@@ -8,7 +8,6 @@ under a key of all it depends on, so that an interrupted measurement goes on whe
 from __future__ import annotations
 
 import atexit
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,12 +20,13 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from bench.choose.jobs import ProbeJob, ProbeSetting, SearchJob, SearchResult, TypeOption, assignment_key
-from bench.choose.probe_log import read_log
+from bench.choose.probe_log import mended_log, read_log
+from bench.core.checked import read_checked, write_checked
 from bench.core.errors import BenchError, MeasurementError
-from bench.core.files import complete_or_absent, short_hash
+from bench.core.files import short_hash
 from bench.engine.memory import machine_memory
 from bench.execute.content import Content
-from bench.quantize.jobs import WeightErrorJob
+from bench.quantize.jobs import WeightErrorJob, WeightErrorResult
 from bench.workbench.work import Work
 
 #: Tokens of a window that assignments are measured on, all of them scored.
@@ -144,10 +144,8 @@ class Prober:
             return self._errors(types, self._file("errors.json"))
 
     def _errors(self, types: dict[str, tuple[str, ...]], path: Path) -> dict[str, dict[str, float]]:
-        try:
-            known: dict[str, dict[str, float]] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            known = {}
+        kept = read_checked(path, WeightErrorResult, self.work.reporter.warn)
+        known = dict(kept.errors) if kept else {}
         missing = {n: tuple(t for t in wanted if t not in known.get(n, {})) for n, wanted in types.items()}
         missing = {n: wanted for n, wanted in missing.items() if wanted}
         if missing:
@@ -161,8 +159,7 @@ class Prober:
                 found = self.work.executor.do(job, steps.share).errors
             for name, of_types in found.items():
                 known.setdefault(name, {}).update(of_types)
-            with complete_or_absent(path) as partial:
-                partial.write_text(json.dumps(known), encoding="utf-8")
+            write_checked(path, WeightErrorResult(errors=known))
         return known
 
     def divergences(
@@ -173,14 +170,15 @@ class Prober:
         with self._alone():
             setting = self._setting(windows)
             log = self.work.executor.site.path(setting.log)
-            known = read_log(log)
+            known = mended_log(log, self.work.reporter.warn)
             keys = [assignment_key(a) for a in assignments]
             missing = {k: a for k, a in zip(keys, assignments, strict=True) if k not in known}
             if missing:
                 self._check_room(windows)
                 job, n = ProbeJob(setting=setting, assignments=tuple(missing.values())), len(missing)
                 with self.work.reporter.steps(label, n) as steps:
-                    self.work.executor.do(job, lambda share: steps.share(share * n))
+                    done = self.work.executor.do(job, lambda share: steps.share(share * n))
+                self.work.tell_damaged(done.damaged)
                 known = read_log(log)
         return [np.array(known[k].kl) for k in keys]
 
@@ -198,8 +196,10 @@ class Prober:
         """The assignment of least divergence on the trial windows (see search.py), found in one worker."""
         with self._alone():
             self._check_room(self.trial_windows)
+            setting = self._setting(self.trial_windows)
+            mended_log(self.work.executor.site.path(setting.log), self.work.reporter.warn)
             job = SearchJob(
-                setting=self._setting(self.trial_windows),
+                setting=setting,
                 prediction=prediction,
                 options=options,
                 budget=budget,
@@ -208,7 +208,9 @@ class Prober:
                 others=others,
             )
             with self.work.reporter.steps(label, 1) as steps:
-                return self.work.executor.do(job, steps.share)
+                found = self.work.executor.do(job, steps.share)
+            self.work.tell_damaged(found.damaged)
+            return found
 
     def _setting(self, windows: tuple[int, ...]) -> ProbeSetting:
         return ProbeSetting(

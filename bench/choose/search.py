@@ -67,7 +67,7 @@ def search(job: SearchJob, site: Site, progress: Share) -> SearchResult:
             trials.setdefault(tuple(types.items()), trial)
             if trial.kl < best.trial.kl:
                 best = _Found(trial, types, job.options)
-    return SearchResult(types=best.types, best=best.trial, trials=tuple(trials.values()))
+    return SearchResult(types=best.types, best=best.trial, trials=tuple(trials.values()), damaged=model.damaged)
 
 
 def _scaled(options: Options, tensors: tuple[str, ...], factor: float) -> Options:

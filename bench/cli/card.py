@@ -102,4 +102,6 @@ def card(
     if upload and repo:
         for line in listing(to_send(target, written.beside, files)):
             print(f"  {line}")
-        print(f"Sent: {send(target, written.beside, files, repo, private=private, reporter=reporter)}")
+        hashes = {name: found.files[recipe].sha256 for recipe, name in file_names(found).items()}
+        sent = send(target, written.beside, files, repo, private=private, reporter=reporter, hashes=hashes)
+        print(f"Sent: {sent}")

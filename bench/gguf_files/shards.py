@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.core.checked import Tell, made_file
 from bench.core.errors import BenchError
 from bench.core.files import complete_or_absent
 from bench.gguf_files.copy import copy_bytes, file_head, pad
@@ -43,8 +44,8 @@ def is_split(path: Path) -> bool:
     return _count(read_header(path)) > 1
 
 
-def joined(path: Path, cache: Path, progress: Callable[[float], None]) -> Path:
-    """The whole model that `path` is a part of, as one file in the cache.
+def joined(path: Path, cache: Path, progress: Callable[[float], None], tell: Tell) -> tuple[Path, str]:
+    """The whole model that `path` is a part of, as one file in the cache, and its SHA-256.
 
     Raises BenchError when parts are missing or belong to different models, or when there is no room for the copy.
     """
@@ -54,11 +55,13 @@ def joined(path: Path, cache: Path, progress: Callable[[float], None]) -> Path:
         repr([(str(p.resolve()), s.st_size, s.st_mtime_ns) for p, s in zip(parts, stats, strict=True)]).encode()
     )
     target = cache / "models" / f"{whole_stem(path.name)}-joined-{key.hexdigest()[:12]}.gguf"
-    if target.exists():
-        return target
+    return target, made_file(target, lambda: _make(path, parts, target, progress), tell)
+
+
+def _make(path: Path, parts: list[Path], target: Path, progress: Callable[[float], None]) -> None:
     headers = [read_header(p) for p in parts]
     _check(parts, headers)
-    needed = sum(s.st_size for s in stats)
+    needed = sum(p.stat().st_size for p in parts)
     target.parent.mkdir(parents=True, exist_ok=True)
     if (free := shutil.disk_usage(target.parent).free) < needed:
         raise BenchError(
@@ -67,7 +70,6 @@ def joined(path: Path, cache: Path, progress: Callable[[float], None]) -> Path:
         )
     with complete_or_absent(target) as partial:
         _join(parts, headers, partial, progress)
-    return target
 
 
 def _parts(path: Path) -> list[Path]:

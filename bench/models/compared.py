@@ -73,7 +73,7 @@ def compared_files(named: Sequence[str], reference: Reference, cache: Path, repo
 def _compared(
     model: LocalModel, reference: Reference, tokens: list[bytes], cache: Path, reporter: Reporter
 ) -> Compared:
-    file = describe(model.path, cache, reporter)
+    file = describe(model.path, cache, reporter, model.sha256)
     header = read_header(model.path)
     label = _label(model.name, [reference.info.name, reference.path.stem])
     return Compared(

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from bench.core.checked import made_file
 from bench.core.errors import BenchError
 from bench.core.files import complete_or_absent
 from bench.core.progress import Reporter
@@ -36,8 +37,10 @@ def is_checkpoint(directory: Path) -> bool:
     return (directory / "config.json").is_file() and any(directory.glob("*.safetensors"))
 
 
-def convert(checkpoint: Path, name: str, cache: Path, reporter: Reporter, *, key: str | None = None) -> Path:
-    """A checkpoint's GGUF in the cache, in the 16-bit type that the converter finds closest to its weights.
+def convert(
+    checkpoint: Path, name: str, cache: Path, reporter: Reporter, *, key: str | None = None
+) -> tuple[Path, str]:
+    """A checkpoint's GGUF in the cache, in the 16-bit type that the converter finds closest to its weights, and its SHA-256.
 
     name: of the model. key: what names the checkpoint's content, where that is known; its files' names, sizes and times otherwise.
     Raises BenchError with the converter's last words when it fails, and when there is no room.
@@ -46,8 +49,10 @@ def convert(checkpoint: Path, name: str, cache: Path, reporter: Reporter, *, key
     content = key or repr(sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files))
     digest = hashlib.sha256(f"{version(_ENGINE)} {content}".encode()).hexdigest()[:12]
     target = cache / "models" / f"{name}-{digest}.gguf"
-    if target.exists():
-        return target
+    return target, made_file(target, lambda: _make(checkpoint, name, target, cache, reporter), reporter.warn)
+
+
+def _make(checkpoint: Path, name: str, target: Path, cache: Path, reporter: Reporter) -> None:
     weights = sum(p.stat().st_size for p in checkpoint.glob("*.safetensors"))
     _check_room(cache, weights, f"{checkpoint} as GGUF")
     python, source = _environment(cache, reporter)
@@ -73,7 +78,6 @@ def convert(checkpoint: Path, name: str, cache: Path, reporter: Reporter, *, key
             raise BenchError(
                 f"{checkpoint}: llama.cpp's converter wrote no file; check that the checkpoint is complete"
             )
-    return target
 
 
 def _environment(cache: Path, reporter: Reporter) -> tuple[Path, Path]:

@@ -13,11 +13,12 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
+from bench.core.checked import FileNote, read_checked, write_checked
 from bench.core.errors import BenchError
-from bench.core.files import complete_or_absent, file_sha256
+from bench.core.files import file_sha256
 from bench.core.progress import Reporter
 from bench.models import hub
 from bench.models.hub import HubFile, HubRepo, endpoint, explained, hub_cache
@@ -176,8 +177,9 @@ def _intact(path: Path, file: HubFile, cache: Path, reporter: Reporter) -> bool:
         return False
     if not file.sha256:  # a small file
         return _git_name(path) == file.oid
-    with suppress(OSError):
-        return _note(path, cache).read_text(encoding="utf-8") == file.sha256
+    note = read_checked(_note(path, cache), FileNote, reporter.warn)
+    if note is not None:
+        return note.sha256 == file.sha256
     digest = _hash(path, reporter)
     _keep_note(path, cache, digest)
     return digest == file.sha256
@@ -195,8 +197,7 @@ def _hash(path: Path, reporter: Reporter) -> str:
 
 
 def _keep_note(path: Path, cache: Path, digest: str) -> None:
-    with complete_or_absent(_note(path, cache)) as partial:
-        partial.write_text(digest, encoding="utf-8")
+    write_checked(_note(path, cache), FileNote(sha256=digest))
 
 
 def _note(path: Path, cache: Path) -> Path:

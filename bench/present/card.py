@@ -191,7 +191,12 @@ def _copy_outputs(run: Run, directory: Path, out: Path) -> list[tuple[str, str]]
             write_report(run, source)
         write_report(run, source, out=out / REPORT)  # which links no files of the run: they do not lie beside the card
         for name, title in plot_titles().items():
-            if (plot := source / "plots" / f"{name}.png").is_file():
+            plot = source / "plots" / f"{name}.png"
+            if plot.is_symlink() or plot.parent.is_symlink():
+                raise BenchError(
+                    f"{plot}: is reached by a link, and a card copies none; remove it, and write the card again"
+                )
+            if plot.is_file():
                 with complete_or_absent(out / "plots" / plot.name) as partial:
                     shutil.copyfile(plot, partial)
                 return [(title, f"plots/{plot.name}")]

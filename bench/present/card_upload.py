@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-
-from pydantic import ValidationError
 
 from bench.core.errors import BenchError
 from bench.core.files import file_sha256
@@ -37,14 +35,9 @@ def files_of(run: Run, cache: Path) -> dict[str, Path]:
 
 
 def _built_files(cache: Path) -> Iterator[Built]:
-    """Notes of quantized files that are still as they were built."""
-    for note in sorted((cache / "quantized").glob("*.json")):
-        try:
-            built = Built.model_validate_json(note.read_bytes())
-            stat = built.path.stat()
-        except (OSError, ValidationError):
-            continue  # its file is gone, or it was made by another version of this program
-        if (stat.st_size, stat.st_mtime_ns) == (built.n_bytes, built.modified_ns):
+    """Quantized files that are as they were built, by their hashes; links are none."""
+    for path in sorted((cache / "quantized").glob("*.gguf")):
+        if (built := Built.noted(path, Reporter().warn)) is not None:
             yield built
 
 
@@ -53,7 +46,9 @@ def matrix_of(run: Run, cache: Path) -> Path | None:
     wanted = {run.files[recipe].importance_sha256 for recipe in file_names(run)} - {None}
     if len(wanted) != 1:
         return None
-    return next((p for p in sorted((cache / "imatrix").glob("*.gguf")) if file_sha256(p) in wanted), None)
+    return next(
+        (p for p in sorted((cache / "imatrix").glob("*.gguf")) if not p.is_symlink() and file_sha256(p) in wanted), None
+    )
 
 
 def given_matrix(run: Run, path: Path) -> Path:
@@ -72,6 +67,10 @@ def to_send(card_directory: Path, beside: Iterable[str], files: Mapping[str, Pat
     """{name in the repository: path} of what an upload sends: the card, what was written beside it, the files; nothing else."""
     found = {name: card_directory / name for name in (CARD, *beside)} | dict(files)
     for path in found.values():
+        if path.is_symlink() or path.parent.is_symlink():
+            raise BenchError(
+                f"{path}: is reached by a link, and what a link points to is not sent; put the file itself there"
+            )
         if not path.is_file():
             raise BenchError(f"{path}: no such file, so nothing is uploaded; write the card again")
     return found
@@ -94,11 +93,12 @@ def send(
     *,
     private: bool,
     reporter: Reporter,
+    hashes: Mapping[str, str] | None = None,
 ) -> str:
     """Send a card, what was written beside it and the files ({name in the repository: path}) in one commit; returns the
     commit's address.
 
-    The hub checks the card before anything else; the repository is made where there is none. Raises BenchError without
+    hashes: SHA-256 on record by name; a file is hashed as it is opened for sending, and must have that. The hub checks the card before anything else; the repository is made where there is none. Raises BenchError without
     a token, without the right to write, when a private one is asked for and it is public, and when the network fails.
     """
     from huggingface_hub import CommitOperationAdd, HfApi, get_token
@@ -118,9 +118,18 @@ def send(
         # an existing repository keeps its visibility whatever is asked for
         if private and api.model_info(repo).private is False:
             raise BenchError(f"{repo}: exists and is public; make it private on the hub, or leave --private out")
-        operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=path) for name, path in sent.items()]
         message = f"Model card and {len(files)} quantized file{'' if len(files) == 1 else 's'}"
-        return str(api.create_commit(repo, operations, commit_message=message).commit_url)
+        with ExitStack() as opened:
+            operations = []
+            for name, path in sent.items():
+                file = opened.enter_context(open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb"))  # noqa: PTH123
+                operation = CommitOperationAdd(path_in_repo=name, path_or_fileobj=file)  # hashes what is open here
+                if (wanted := (hashes or {}).get(name)) and operation.upload_info.sha256.hex() != wanted:
+                    raise BenchError(
+                        f"{path}: has another hash than the one on record, so nothing is uploaded; run the same command again"
+                    )
+                operations.append(operation)
+            return str(api.create_commit(repo, operations, commit_message=message).commit_url)
 
 
 def _validate(endpoint: str, card: Path, token: str) -> None:

@@ -25,6 +25,8 @@ DIRECTORY = "blocks"
 #: What the cache of blocks may hold: the pairs of a dozen recipes of an 8B model.
 DEFAULT_CACHE_BYTES = 32 * 10**9
 _DIGEST = hashlib.sha256().digest_size
+#: Part of folders' names: how blocks are kept. 2: the checksum covers where a block lies, so that no other can stand in for it.
+_FORM = 2
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class BlockCache:
         return cls(site.cache / DIRECTORY, origin)
 
     def __init__(self, directory: Path, origin: str, limit: int | None = None) -> None:
-        self._root, self._directory = directory, directory / origin
+        self._root, self._directory = directory, directory / f"{origin}-{_FORM}"
         self._limit = cache_limit() if limit is None else limit
         #: Tensors whose blocks were damaged, and were thrown away.
         self.damaged: list[str] = []
@@ -76,11 +78,13 @@ class BlockCache:
         return self._directory / f"{pair.tensor.name}.{pair.kind.name}"
 
     def has(self, pair: Pair) -> bool:
-        """Whether the blocks are there, by their size; `load` looks closer."""
-        try:
-            return self._path(pair).stat().st_size == _DIGEST + pair.n_bytes
-        except OSError:
-            return False
+        """Whether there are blocks; `load` looks whether they are as they were kept."""
+        return self._path(pair).is_file()
+
+    def _digest(self, pair: Pair, data: memoryview) -> bytes:
+        digest = hashlib.sha256(f"{self._directory.name}/{self._path(pair).name}\0".encode())
+        digest.update(data)
+        return digest.digest()
 
     def load(self, pair: Pair) -> NDArray[np.uint8] | None:
         """The blocks, or None when they are not there or damaged."""
@@ -90,7 +94,7 @@ class BlockCache:
             os.utime(path)  # used now
         except OSError:
             return None
-        if len(raw) != _DIGEST + pair.n_bytes or hashlib.sha256(raw[_DIGEST:]).digest() != raw[:_DIGEST]:
+        if len(raw) != _DIGEST + pair.n_bytes or self._digest(pair, memoryview(raw)[_DIGEST:]) != raw[:_DIGEST]:
             self.damaged.append(pair.tensor.name)
             path.unlink(missing_ok=True)
             return None
@@ -103,7 +107,7 @@ class BlockCache:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with partial.open("wb") as f:
-                f.write(hashlib.sha256(data.data).digest())
+                f.write(self._digest(pair, data.data))
                 f.write(data.data)
             partial.replace(path)
         except OSError:

@@ -20,10 +20,11 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from bench.core.checked import read_checked, tell_damage, write_checked
 from bench.core.errors import BenchError
-from bench.core.files import complete_or_absent
+from bench.core.files import complete_or_absent, file_sha256
 from bench.core.progress import Reporter
 from bench.texts.rows import BUILDERS, WIKITEXT, FileDataset, HubDataset, open_file, open_hub
 
@@ -49,14 +50,6 @@ class DatasetText(BaseModel):
     cut: bool = False
 
 
-class _Note(BaseModel):
-    """A text as it was written; it is made again when the size or time of its file are others."""
-
-    text: DatasetText
-    n_bytes: int
-    modified_ns: int
-
-
 def dataset_text(spec: str, cache: Path, *, limit_bytes: int | None, reporter: Reporter) -> DatasetText:
     """The text that `spec` names (see the module), from the cache where it is there: then the hub is not asked.
 
@@ -66,8 +59,13 @@ def dataset_text(spec: str, cache: Path, *, limit_bytes: int | None, reporter: R
     source = _parse(spec)
     texts = cache.absolute() / "texts"
     note = texts / f"{_key(source, _state(source), limit_bytes)}.json"
-    if (kept := _kept(note)) is not None:
-        return kept
+    kept = read_checked(note, DatasetText, reporter.warn)
+    if kept is not None:
+        path = texts / kept.path.name  # whatever folder the note was written in
+        if path.is_file() and not path.is_symlink():
+            if file_sha256(path) == kept.sha256:
+                return kept.model_copy(update={"path": path})
+            tell_damage(path, reporter.warn)
     reporter.say(f"Reading {spec}")
     # `datasets` leaves locks in its cache, and falls back to older copies of a dataset that it finds there.
     with tempfile.TemporaryDirectory() as scratch:
@@ -83,9 +81,7 @@ def dataset_text(spec: str, cache: Path, *, limit_bytes: int | None, reporter: R
             if not f.tell():
                 raise BenchError(f"{spec}: holds no text; name another dataset, split or column")
     text = DatasetText(name=opened.name, path=path, sha256=digest.hexdigest(), fingerprint=opened.fingerprint, cut=cut)
-    with complete_or_absent(note) as partial:
-        made = _Note(text=text, n_bytes=path.stat().st_size, modified_ns=path.stat().st_mtime_ns)
-        partial.write_text(made.model_dump_json(), encoding="utf-8")
+    write_checked(note, text)
     return text
 
 
@@ -139,12 +135,3 @@ def _state(source: HubDataset | FileDataset) -> object:
     if not stat.st_size:
         raise BenchError(f"{source.path}: is empty; give a file with a text of at least one window")
     return source.path.resolve(), stat.st_size, stat.st_mtime_ns
-
-
-def _kept(note: Path) -> DatasetText | None:
-    try:
-        made = _Note.model_validate_json(note.read_bytes())
-        stat = made.text.path.stat()
-        return made.text if (stat.st_size, stat.st_mtime_ns) == (made.n_bytes, made.modified_ns) else None
-    except (OSError, ValidationError):
-        return None  # not made yet, or by another version of this program

@@ -1,6 +1,7 @@
 """What a run needs and keeps in the cache: token streams, importance matrices, quantized files.
 
-Each is named by a hash of everything it depends on, made in a worker process, and there only when complete.
+Each is named by a hash of everything it depends on, made in a worker process, and there only when complete. A note beside it
+holds its checksum (core/checked.py).
 """
 
 from __future__ import annotations
@@ -9,10 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from bench.core.files import complete_or_absent, file_sha256, short_hash
-from bench.engine.jobs import TokenizeResult
+from bench.core.checked import FileNote, Progress, Tell, kept_file, note_of, write_checked
+from bench.core.files import file_sha256, short_hash
 from bench.execute.content import Content
 from bench.execute.job import Executor
 from bench.gguf_files.info import ModelInfo
@@ -45,18 +44,20 @@ class Stream:
         return Content(name=f"tokens/{self.key}.npz")
 
 
-def read_count(path: Path) -> int | None:
-    """The number of tokens of a stream that is kept at `path`; None where there is none."""
-    try:
-        count = TokenizeResult.model_validate_json(path.with_suffix(".json").read_bytes()).tokens
-        return count if path.is_file() else None
-    except (OSError, ValidationError):
-        return None  # not tokenized yet
+class StreamNote(FileNote):
+    """Of a stream that is kept. tokens: how many it has."""
+
+    tokens: int
 
 
-def write_count(path: Path, result: TokenizeResult) -> None:
-    with complete_or_absent(path.with_suffix(".json")) as partial:
-        partial.write_text(result.model_dump_json(), encoding="utf-8")
+def read_count(path: Path, tell: Tell) -> int | None:
+    """The number of tokens of a stream that is kept at `path`; None where there is none as it was kept."""
+    note = kept_file(path, StreamNote, tell)
+    return note.tokens if note else None
+
+
+def write_count(path: Path, tokens: int) -> None:
+    write_checked(note_of(path), StreamNote(sha256=file_sha256(path), tokens=tokens))
 
 
 @dataclass(frozen=True)
@@ -75,18 +76,14 @@ class Matrix:
         return cls(path, executor.hold(path, digest), digest)
 
 
-class Built(BaseModel):
-    """A quantized file as it was built.
+class Built(FileNote):
+    """A quantized file as it was built, which its note says; it is built again when its checksum is another.
 
-    n_bytes, modified_ns: of the file, which is built again when they are others.
+    path: where it was found, beside its note, whatever that says.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     path: Path
-    sha256: str
     n_bytes: int
-    modified_ns: int
     bits_per_weight: float
     weights_by_type: dict[str, int]
     importance_sha256: str | None
@@ -95,15 +92,10 @@ class Built(BaseModel):
     def write_note(self) -> None:
         """Note beside the file how it was built. What happened meanwhile is not told again."""
         told = self.model_copy(update={"result": self.result.model_copy(update={"damaged": ()})})
-        with complete_or_absent(self.path.with_suffix(".json")) as partial:
-            partial.write_text(told.model_dump_json(), encoding="utf-8")
+        write_checked(note_of(self.path), told)
 
     @classmethod
-    def noted(cls, path: Path) -> Self | None:
+    def noted(cls, path: Path, tell: Tell, progress: Progress = lambda share: None) -> Self | None:
         """What the note beside a file says, if the file is still there as it was built."""
-        try:
-            built = cls.model_validate_json(path.with_suffix(".json").read_bytes())
-            stat = built.path.stat()
-            return built if (stat.st_size, stat.st_mtime_ns) == (built.n_bytes, built.modified_ns) else None
-        except (OSError, ValidationError):
-            return None  # not built yet, or by another version of this program
+        built = kept_file(path, cls, tell, progress)
+        return built.model_copy(update={"path": path}) if built else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Self
 
+from bench.core.checked import FileNote, keep_file, kept_file
 from bench.core.files import file_sha256
 from bench.core.machine import cpus_for
 from bench.core.progress import Reporter
@@ -115,12 +116,11 @@ class Work:
         name, digest = prompts.identify(source)
         stream = Stream(name, key(info.vocabulary_sha256, digest, version("llama-cpp-python")))
         path = self.executor.site.path(stream.content)
-        count = read_count(path)
+        count = read_count(path, self.reporter.warn)
         if count is None:
             job = TokenizeJob(model=model_content, source=self._source(source), out=stream.content)
-            result = self.executor.do(job)
-            write_count(path, result)
-            count = result.tokens
+            count = self.executor.do(job).tokens
+            write_count(path, count)
         return Stream(stream.name, stream.key, count)
 
     def _source(self, source: Path | prompts.Part) -> Content | prompts.Part:
@@ -161,7 +161,8 @@ class Work:
         content = Content(name=f"imatrix/{reference.path.stem}-{named}.gguf")
         path = self.executor.site.path(content)
         with self.reporter.steps("Importance matrix", 1) as steps:
-            if not path.exists():
+            note = kept_file(path, FileNote, self.reporter.warn)
+            if note is None:
                 job = ImportanceJob(
                     model=self.model,
                     stream=calibration.content,
@@ -171,7 +172,8 @@ class Work:
                     out=content,
                 )
                 self.executor.do(job, steps.share)
-        return Matrix(path, content, file_sha256(path))
+                note = keep_file(path)
+        return Matrix(path, content, note.sha256)
 
     def origin(self, matrix: Matrix | None) -> str:
         """Names what quantized tensors depend on, beside tensor and type."""
@@ -189,7 +191,7 @@ class Work:
         name = f"{self.reference.path.stem}-{recipe.name}-{key(FILES, origin, recipe.fingerprint)}.gguf"
         content = Content(name=f"quantized/{name}")
         path = self.executor.site.path(content)
-        if (found := Built.noted(path)) is not None:
+        if (found := Built.noted(path, self.reporter.warn, share)) is not None:
             return found
         job = QuantizeJob(
             model=self.model,
@@ -205,13 +207,16 @@ class Work:
             path=path,
             sha256=file_sha256(path),
             n_bytes=info.n_bytes,
-            modified_ns=path.stat().st_mtime_ns,
             bits_per_weight=info.bits_per_weight,
             weights_by_type=info.weights_by_type,
             importance_sha256=matrix.sha256 if matrix else None,
             result=result,
         )
         built.write_note()
-        for tensor in result.damaged:
-            self.reporter.warn(f"{tensor}: its quantized data in the cache were damaged and have been made anew")
+        self.tell_damaged(result.damaged)
         return built
+
+    def tell_damaged(self, tensors: Iterable[str]) -> None:
+        """Tell of tensors whose blocks in the cache were damaged."""
+        for tensor in tensors:
+            self.reporter.warn(f"{tensor}: its quantized data in the cache were damaged and have been made anew")

@@ -20,6 +20,7 @@ from bench.advise.speed import (
     reach_of,
     reached,
 )
+from bench.core.checked import write_checked
 from bench.engine.jobs import LibraryJob, Pace, PaceJob
 from bench.execute.local import LocalExecutor
 from bench.measures.registry import load_run
@@ -79,7 +80,7 @@ def test_a_machine_is_measured_and_the_best_is_kept(tmp_path: Path) -> None:
     limits_here(tmp_path, library, 1)
     (kept,) = (tmp_path / "pace").iterdir()
     faster = Pace(threads=1, bandwidth=1e15, kernels={"F16": 1e15, "Q4_K": 1.0})
-    kept.write_text(faster.model_dump_json())
+    write_checked(kept, faster)
     again = limits_here(tmp_path, library, 1)
     assert (again.bandwidth, again.kernels["F16"]) == (1e15, 1e15) and again.kernels["Q4_K"] > 1e7
 

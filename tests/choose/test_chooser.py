@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bench.choose.chooser import Chooser
+from bench.choose.probe_log import mended_log
 from bench.choose.prober import WINDOW, Prober
 from bench.choose.sensitivity import measure, rank_correlation, usable
 from bench.core.errors import BenchError, MeasurementError
@@ -99,7 +100,13 @@ def test_what_was_probed_is_not_probed_again(prober: Prober, monkeypatch: pytest
     with log.open("a") as f:
         f.write('{"key": "cut o')  # as a power cut leaves it
     assert np.array_equal(first, prober.divergences(several, windows, "test"))
-    assert log.read_bytes().endswith(b"}\n")
+    whole = log.read_bytes()
+    assert whole.endswith(b"}]\n")
+    log.write_bytes(whole[:-6] + bytes([whole[-6] ^ 1]) + whole[-5:])  # a flipped bit of a figure
+    told: list[str] = []
+    assert len(mended_log(log, told.append)) == whole.count(b"\n") - 1
+    assert len(told) == 1 and "1 of its measurements is not as kept" in told[0]
+    assert whole.startswith(log.read_bytes())
 
 
 def test_a_quantized_model_has_no_weights_to_exchange(prober: Prober, tmp_path: Path) -> None:
@@ -213,4 +220,4 @@ def test_a_choice_is_made_once(chooser: Chooser, free_choice: Path, monkeypatch:
     monkeypatch.setattr("bench.execute.local.LocalExecutor.do", None)
     assert chooser.choose(find_recipe(str(free_choice))) == first
     [file] = chooser.prober.work.options.cache.glob("sensitivity/*-FREE-*.choice.json")
-    assert json.loads(file.read_text())["limit"] == first.limit
+    assert json.loads(file.read_text())["data"]["limit"] == first.limit

@@ -28,7 +28,7 @@ def parts(tmp_path: Path) -> list[Path]:
 
 
 def join(path: Path, cache: Path) -> Path:
-    return joined(path, cache, lambda share: None)
+    return joined(path, cache, lambda share: None, print)[0]
 
 
 def test_names() -> None:

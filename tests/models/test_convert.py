@@ -56,10 +56,10 @@ def test_its_file_is_kept_and_named_after_the_model(checkpoint: Path, installed:
     installed.write_text(
         "import sys, pathlib; pathlib.Path(sys.argv[sys.argv.index('--outfile') + 1]).write_bytes(b'GGUF of ' + sys.argv[1].encode())"
     )
-    first = convert(checkpoint, "My-Model", tmp_path / "cache", Reporter())
+    first, _ = convert(checkpoint, "My-Model", tmp_path / "cache", Reporter())
     assert first.name.startswith("My-Model-") and first.read_bytes() == b"GGUF of " + str(checkpoint).encode()
     installed.write_text("raise SystemExit(1)")  # it is not asked again
-    assert convert(checkpoint, "My-Model", tmp_path / "cache", Reporter()) == first
+    assert convert(checkpoint, "My-Model", tmp_path / "cache", Reporter())[0] == first
     (checkpoint / "model.safetensors").write_bytes(b"y" * 1001)
     with pytest.raises(BenchError):
         convert(checkpoint, "My-Model", tmp_path / "cache", Reporter())

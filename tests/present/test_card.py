@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import shutil
 import socket
@@ -385,13 +386,12 @@ def keep(cache: Path, recipe: str, content: bytes) -> str:
         path=path,
         sha256=file_sha256(path),
         n_bytes=len(content),
-        modified_ns=path.stat().st_mtime_ns,
         bits_per_weight=2,
         weights_by_type={},
         importance_sha256=None,
         result=result,
     )
-    path.with_suffix(".json").write_text(built.model_dump_json())
+    built.write_note()
     return built.sha256
 
 
@@ -405,7 +405,10 @@ def test_files_are_found_by_the_hash_on_record(tmp_path: Path) -> None:
         "Tiny-model-IQ2_S_AUTO.gguf": b"auto@IQ2_S",
         "Tiny-model-IQ2_S.gguf": b"IQ2_S",
     }
-    found["Tiny-model-IQ2_S.gguf"].write_bytes(b"changed since")
+    path = found["Tiny-model-IQ2_S.gguf"]
+    stat = path.stat()
+    path.write_bytes(b"IQ2_T")  # as large, and of the same time
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     with pytest.raises(BenchError, match="the hash on record of IQ2_S; build with `bench run --recipes IQ2_S`"):
         files_of(run, tmp_path)
 
@@ -471,6 +474,22 @@ def test_upload_is_one_commit(
     asked = [r.path for r in hub.requests]
     assert asked.index("/api/validate-yaml") < asked.index("/api/repos/create")
     send(*ready, "tester/tiny-GGUF", private=True, reporter=reporter)  # again, into the repository that is there
+
+
+def test_only_what_is_on_record_is_sent_and_no_link(
+    hub: HubServer,  # noqa: F811
+    ready: Ready,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_test")
+    with pytest.raises(BenchError, match="another hash than the one on record, so nothing is uploaded"):
+        send(*ready, "tester/a", private=False, reporter=Heard(), hashes={"Tiny-IQ2_S.gguf": "0" * 64})
+    plot = ready[0] / "plots" / "a.png"
+    plot.unlink()
+    plot.symlink_to(ready[0] / "private.txt")
+    with pytest.raises(BenchError, match="what a link points to is not sent"):
+        send(*ready, "tester/a", private=False, reporter=Heard())
+    assert not hub.committed and not hub.asked("PUT")
 
 
 def test_a_public_repository_is_not_taken_for_a_private_one(

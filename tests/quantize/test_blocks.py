@@ -154,7 +154,7 @@ def test_the_cache_is_bounded_and_the_least_recently_used_goes(tiny: Path, tmp_p
     cache = BlockCache(tmp_path, "o", 2 * (pairs[0].n_bytes + 32))
     for age, (pair, data) in enumerate(quantize_pairs(tiny, pairs, {}, 2)):
         cache.store(pair, data)
-        path = tmp_path / "o" / f"{pair.tensor.name}.Q8_0"
+        path = tmp_path / "o-2" / f"{pair.tensor.name}.Q8_0"
         os.utime(path, (age, age))
     assert cache.load(pairs[0]) is not None  # used now
     cache.trim()

@@ -16,7 +16,9 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
+from bench.core.checked import note_of, read_checked, write_checked
 from bench.core.errors import BenchError
+from bench.core.files import file_sha256
 from bench.measures.registry import load_run
 from bench.measures.windows.passes import Passes
 from bench.measures.windows.records import ExcerptRecord, WindowRecord
@@ -25,6 +27,7 @@ from bench.present.published_text import add_text
 from bench.records.describe import worked_minutes
 from bench.records.run import FILE_NAME, Run
 from bench.texts.prompts import EVALUATION, fixed_set
+from bench.workbench.kept import Built
 from tests.conftest import Outcome
 
 RECIPES = ("IQ2_XXS", "DG-FULL-IQ2_XXS")
@@ -251,11 +254,17 @@ def test_failures_of_the_model_are_recorded_and_the_sweep_goes_on(
     tensor = next(t for t in gguf.GGUFReader(built, "r+").tensors if t.name == "token_embd.weight")
     tensor.data[40, :2] = np.array([np.nan], np.float16).view(np.uint8)  # Q5_K: a block starts with its scale
     tensor.data.flush()
-    os.utime(built, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # or it would be seen and built again
+    note = Built.noted(built, print)
+    assert note is None, "or it would be used as it is"
+    told = read_checked(note_of(built), Built, print)
+    assert told is not None
+    written = note_of(built).read_bytes()
+    write_checked(note_of(built), told.model_copy(update={"sha256": file_sha256(built)}))  # or it would be built again
     try:
         broken = bench(*arguments, "--out", tmp_path / "second")
     finally:
         built.write_bytes(whole)
+        note_of(built).write_bytes(written)
         os.utime(built, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert broken.code == 1
     run = load_run(tmp_path / "second")
@@ -270,9 +279,16 @@ def test_a_cached_file_that_was_changed_is_built_again(
 ) -> None:
     assert bench(*arguments, "--out", tmp_path / "first").code == 0
     [built] = cache.glob("quantized/tiny-DG-FULL-IQ2_XXS-*.gguf")
+    [matrix], [stream, *_] = cache.glob("imatrix/*.gguf"), sorted(cache.glob("tokens/*.npz"))
     whole = built.read_bytes()
-    built.write_bytes(whole[:-1000] + bytes(1000))
-    assert bench(*arguments, "--out", tmp_path / "second").code == 0
+    for path in (built, matrix, stream):  # a flipped bit, with size and time kept
+        data, stat = bytearray(path.read_bytes()), path.stat()
+        data[-20] ^= 4
+        path.write_bytes(data)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    again = bench(*arguments, "--out", tmp_path / "second")
+    assert again.code == 0
+    assert all(f"{p}: is not as it was kept" in again.err for p in (built, matrix, stream))
     assert built.read_bytes() == whole
 
 

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
+from bench.core.checked import FileNote, read_checked, tell_damage, write_checked
 from bench.core.errors import BenchError, MeasurementError
-from bench.core.files import complete_or_absent, file_sha256, short_hash
+from bench.core.files import file_sha256, short_hash
 from bench.engine.memory import machine_memory
 from bench.engine.scoring import ReferenceLogits
 from bench.execute.content import Content
@@ -92,15 +91,20 @@ def encoded_sets(named: Sequence[str], work: Work, *, assistant_only: bool) -> l
 def _encoded(job: EncodeJob, work: Work) -> EncodeResult:
     out = work.executor.site.path(job.out)
     note = out.with_suffix(".note")
-    try:
-        if out.is_file():
-            return EncodeResult.model_validate_json(note.read_bytes())
-    except (OSError, ValidationError):
-        pass  # not encoded yet, or by another version of this program
+    kept = read_checked(note, _EncodedNote, work.reporter.warn)
+    if kept is not None and out.is_file():
+        if file_sha256(out) == kept.sha256:
+            return kept.result
+        tell_damage(out, work.reporter.warn)
     result = work.executor.do(job)
-    with complete_or_absent(note) as partial:
-        partial.write_text(result.model_dump_json(), encoding="utf-8")
+    write_checked(note, _EncodedNote(sha256=file_sha256(out), result=result))
     return result
+
+
+class _EncodedNote(FileNote):
+    """Of an encoded set that is kept."""
+
+    result: EncodeResult
 
 
 @dataclass(frozen=True)
