@@ -56,8 +56,9 @@ def share(value: float) -> str:
 
 
 def in_one_line(text: str) -> str:
-    """A text from elsewhere without its line breaks: for a line of a table, a page or a script."""
-    return " ".join(text.split())
+    """A text from elsewhere without its line breaks, and without characters that steer a terminal or turn the direction of writing: for
+    a line of a table, a page or a script."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def markdown(table: pd.DataFrame, *, text: str | None = None) -> str:

@@ -7,6 +7,7 @@ copy a model. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 from __future__ import annotations
 
 import hashlib
+import math
 import mmap
 import struct
 from dataclasses import dataclass, replace
@@ -15,6 +16,8 @@ from pathlib import Path
 import gguf
 
 from bench.core.errors import BenchError
+from bench.core.formats import in_one_line
+from bench.gguf_files.limits import MAX_DIMENSIONS, check_metadata, check_tensor
 
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 _STRING, _ARRAY = 8, 9
@@ -85,11 +88,10 @@ class _Cursor:
                 return [self.number(_SCALARS[item]) for _ in range(length)]
             self.at += length * struct.calcsize(_SCALARS[item])
             return ArrayLength(length)
+        if item != _STRING:
+            raise struct.error("an array of arrays, which llama.cpp does not read")
         for _ in range(length):
-            if item == _STRING:
-                self.at += 8 + struct.unpack_from("<Q", self.data, self.at)[0]
-            else:
-                self.value(item)
+            self.at += 8 + struct.unpack_from("<Q", self.data, self.at)[0]
         return ArrayLength(length)
 
 
@@ -113,9 +115,13 @@ def read_header(path: Path) -> Header:
                 header, end = _parse(_Cursor(data))
     except OSError as e:
         raise BenchError(f"{path}: cannot be read ({e.strerror}); check its permissions") from e
-    except (struct.error, ValueError, OverflowError) as e:
+    except (struct.error, OverflowError) as e:
         raise BenchError(
             f"{path}: its header is damaged or cut short ({size:,} bytes); download or convert it again"
+        ) from e
+    except ValueError as e:
+        raise BenchError(
+            f"{path}: its header is damaged ({in_one_line(str(e))[:200]}); download or convert it again"
         ) from e
     if size < end:
         raise BenchError(
@@ -131,9 +137,12 @@ def _parse(cursor: _Cursor) -> tuple[Header, int]:
     if version not in (2, 3):
         raise ValueError(f"GGUF version {version}")
     n_tensors, n_keys = cursor.number("<Q"), cursor.number("<Q")
-    metadata, keys, deciding = {}, {}, {}
+    metadata: dict[str, object] = {}
+    keys, deciding = {}, {}
     for _ in range(n_keys):
         start, key = cursor.at, cursor.string()
+        if key in metadata:
+            raise ValueError(f"the key {key!r:.80} comes twice")
         metadata[key] = cursor.value(cursor.number("<I"))
         keys[key] = (start, cursor.at)
         # llama.cpp looks at architecture and name too, to work around files whose vocabulary says too little
@@ -143,17 +152,21 @@ def _parse(cursor: _Cursor) -> tuple[Header, int]:
     metadata_end, tensors = cursor.at, []
     for _ in range(n_tensors):
         name = cursor.string()
-        shape = tuple(cursor.number("<Q") for _ in range(cursor.number("<I")))
+        n_dimensions = cursor.number("<I")
+        if n_dimensions > MAX_DIMENSIONS:
+            raise ValueError(f"a tensor of {n_dimensions} dimensions")
+        shape = tuple(cursor.number("<Q") for _ in range(n_dimensions))
         kind = gguf.GGMLQuantizationType(cursor.number("<I"))
         offset = cursor.number("<Q")
         block, block_bytes = gguf.GGML_QUANT_SIZES[kind]
-        n_weights = 1
-        for n in shape:
-            n_weights *= n
+        check_tensor(name, shape, block)
+        n_weights = math.prod(shape)
         tensors.append(HeaderTensor(name, shape, kind, n_weights // block * block_bytes, offset))
+    if len({t.name for t in tensors}) < len(tensors):
+        raise ValueError("two tensors have the same name")
+    check_metadata(metadata)
     alignment = metadata.get("general.alignment", gguf.GGUF_DEFAULT_ALIGNMENT)
-    if not isinstance(alignment, int) or alignment <= 0:
-        raise ValueError("no alignment")
+    assert isinstance(alignment, int)
     data = align(cursor.at, alignment)
     placed = tuple(replace(t, start=data + t.start) for t in tensors)
     header = Header(version, metadata, keys, placed, metadata_end, alignment, vocabulary.hexdigest())
@@ -177,8 +190,12 @@ def first_keys(data: bytes) -> dict[str, object]:
                 _, length = struct.unpack_from("<IQ", data, cursor.at)
                 found[key] = ArrayLength(length)
             found[key] = cursor.value(kind)
-    except (struct.error, ValueError, OverflowError, RecursionError):  # cut off here, or damaged
+    except (struct.error, ValueError, OverflowError):  # cut off here, or damaged
         pass
+    try:
+        check_metadata(found)
+    except ValueError:
+        return {}
     return found
 
 

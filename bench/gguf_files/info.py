@@ -19,6 +19,8 @@ from bench.gguf_files.header import ArrayLength, read_header
 
 #: Types a reference may have; any other is already quantized.
 UNQUANTIZED = frozenset({"F32", "F16", "BF16", "F64"})
+#: Characters of a model's name and of its description.
+_MAX_SHOWN, _MAX_TEXT = 120, 2000
 
 
 def type_bits(name: str) -> float:
@@ -113,7 +115,7 @@ def inspect(path: Path) -> ModelInfo:
         n_bytes=path.stat().st_size,
         architecture=architecture,
         # in one line: it goes into tables, pages and scripts
-        name=in_one_line(str(metadata.get("general.name", ""))) or path.stem,
+        name=in_one_line(str(metadata.get("general.name", "")))[:_MAX_SHOWN] or in_one_line(path.stem),
         description=_text(metadata.get("general.description")),
         n_layers=_number(metadata.get(f"{architecture}.block_count")),
         context_length=_number(metadata.get(f"{architecture}.context_length")),
@@ -127,13 +129,14 @@ def inspect(path: Path) -> ModelInfo:
 
 
 def _text(value: object) -> str | None:
-    return None if value is None else str(value)
+    """What a header says to people, in one line and not without end."""
+    return None if value is None else in_one_line(str(value))[:_MAX_TEXT]
 
 
 def _number(value: object) -> int:
     """A count from the metadata; some architectures state one per layer, of which the largest counts."""
     if isinstance(value, list):
-        return max(value, default=0)
+        return int(max(value, default=0))
     return int(value) if isinstance(value, int | float) else 0
 
 

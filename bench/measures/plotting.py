@@ -51,6 +51,8 @@ RC: dict[Any, Any] = {
     "grid.color": "#dddddd",
     "grid.linewidth": 0.6,
     "axes.axisbelow": True,
+    # names of models and recipes are no mathematics, whatever dollar signs are in them
+    "text.parse_math": False,
     # the same records give the same file, byte for byte
     "svg.hashsalt": "dynamicgate-bench",
     "svg.fonttype": "none",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from bench.measures.plotting import front_of, label_points, points, size_axis
+from bench.measures.plotting import front_of, label_points, points, save, size_axis
 from bench.measures.windows import plots, statistics
 from bench.records.run import Record, Run
 from tests.measures.windows.test_equal_size import compared
@@ -92,3 +94,16 @@ def test_names_hide_neither_points_nor_each_other() -> None:
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
     assert not any(box.contains(*place) for box in boxes for place in places)
     plt.close(figure)
+
+
+def test_names_are_no_mathematics(tmp_path: Path) -> None:
+    """A dollar sign would begin a formula, and a formula that is none would end all plots of a run."""
+    name = "auto@$x_{$"
+    records = [
+        file_record("F16", "Reference", 300),
+        file_record("Q8_0", "Standard", 200),
+        file_record(name, "Automatic", 100),
+    ]
+    windows = [window_record(r.recipe, w, 10 + i, 1) for i, r in enumerate(records) for w in range(6)]
+    save(plots.draw(run_of([*records, *windows], windows=6))["ppl-size"], tmp_path / "plot")
+    assert "$x_{$" in (tmp_path / "plot.svg").read_text(encoding="utf-8")

@@ -1,0 +1,63 @@
+"""What a GGUF header may state. It comes with a download: what is beyond these limits is refused where it is read, so that nothing
+behind has to ask again.
+
+The limits of names and dimensions are llama.cpp's own (GGML_MAX_NAME, GGML_MAX_DIMS); the others are far above any model.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+MAX_DIMENSIONS = 4
+_MAX_NAME = 63
+_MAX_WEIGHTS = 2**46
+_MAX_COUNT = 2**40
+_MAX_LAYERS = 100_000
+_MAX_ALIGNMENT = 2**20
+_ARCHITECTURE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+#: Keys of an architecture, and of a split file, that state how many there are of something.
+_COUNTS = (
+    "block_count", "context_length", "embedding_length", "feed_forward_length", "vocab_size", "expert_count", "expert_used_count",
+    "expert_feed_forward_length", "attention.head_count", "attention.head_count_kv", "attention.key_length", "attention.value_length",
+    "attention.kv_lora_rank", "attention.sliding_window", "rope.dimension_count", "ssm.inner_size", "ssm.state_size", "ssm.conv_kernel",
+)  # fmt: skip
+_SPLIT = ("split.count", "split.no", "split.tensors.count")
+
+
+def check_tensor(name: str, shape: tuple[int, ...], block: int) -> None:
+    """Raise ValueError for a tensor that llama.cpp would not take. block: weights of a block of its type."""
+    if not 1 <= len(name.encode()) <= _MAX_NAME or not name.isprintable():
+        raise ValueError(f"a tensor is called {name!r:.80}")
+    if not shape or min(shape) < 1 or math.prod(shape) > _MAX_WEIGHTS:
+        raise ValueError(f"{name} has the shape {shape}")
+    if shape[0] % block:
+        raise ValueError(f"rows of {name} have {shape[0]} weights, which are no whole blocks of {block}")
+
+
+def check_metadata(metadata: Mapping[str, object]) -> None:
+    """Raise ValueError for values of known keys that are none, and for numbers that are not finite anywhere."""
+    for key, value in metadata.items():
+        numbers = value if isinstance(value, list) else [value]
+        if not all(math.isfinite(n) for n in numbers if isinstance(n, int | float)):
+            raise ValueError(f"{key!r:.80} is not finite")
+    architecture = metadata.get("general.architecture", "")
+    if architecture and not (isinstance(architecture, str) and _ARCHITECTURE.fullmatch(architecture)):
+        raise ValueError(f"general.architecture is {architecture!r:.80}")
+    for key in (*_SPLIT, *(f"{architecture}.{name}" for name in _COUNTS)):
+        _check_count(key, metadata.get(key), _MAX_LAYERS if key.endswith(".block_count") else _MAX_COUNT)
+    alignment = metadata.get("general.alignment", 1)
+    if not _is_count(alignment, _MAX_ALIGNMENT) or alignment not in {2**n for n in range(21)}:
+        raise ValueError(f"general.alignment is {alignment!r:.80}")
+
+
+def _check_count(key: str, value: object, most: int) -> None:
+    """None is not stated; some architectures state a number for each layer, or write a whole one as a fraction."""
+    for number in value if isinstance(value, list) else [] if value is None else [value]:
+        if not _is_count(number, most):
+            raise ValueError(f"{key} is {number!r:.80}")
+
+
+def _is_count(value: object, most: int) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most and value == int(value)
