@@ -89,7 +89,7 @@ class Identity(Kept):
     model: ModelIdentity
     prompts: TextIdentity
     importance: ImportanceIdentity | None
-    windows: Annotated[int, Field(ge=1, le=10**6)]
+    windows: Annotated[int, Field(ge=0, le=10**6)]
     settings: Settings
     library: LibraryInfo
     machine: Machine
