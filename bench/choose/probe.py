@@ -17,7 +17,8 @@ from bench.choose.jobs import Probed, ProbeJob, ProbeResult, ProbeSetting, assig
 from bench.choose.probe_log import log_line, read_log
 from bench.core.errors import MeasurementError
 from bench.engine.llama import Context, Model
-from bench.engine.scoring import ReferenceLogits, score
+from bench.engine.reference_logits import ReferenceLogits
+from bench.engine.scoring import score
 from bench.execute.content import Site
 from bench.execute.job import Share
 from bench.quantize.block_cache import BlockCache
@@ -46,9 +47,9 @@ class ProbedModel:
             self._log = stack.enter_context(log.open("a", encoding="utf-8"))
             self._stack = stack.pop_all()
         self._references = {w: ReferenceLogits(site.path(setting.logits_of(w)), model.n_vocab) for w in setting.windows}
-        for window, reference in self._references.items():
-            if not reference.path.exists():
-                reference.write(self._logits(window))
+        self._damaged: list[str] = []
+        for window in self._references:
+            self._keep_reference(window)
 
     def __enter__(self) -> Self:
         return self
@@ -59,8 +60,8 @@ class ProbedModel:
 
     @property
     def damaged(self) -> tuple[str, ...]:
-        """Tensors whose blocks in the cache were damaged and were made anew."""
-        return tuple(self._cache.damaged)
+        """Tensors whose blocks in the cache were damaged, and logits of the reference that were: they were made anew."""
+        return (*self._cache.damaged, *self._damaged)
 
     def divergence(self, assignment: dict[str, str]) -> tuple[float, ...]:
         """Mean KL divergence by window, nats; empty where logits are not finite. What is on the log is not measured again."""
@@ -71,6 +72,15 @@ class ProbedModel:
             self._log.write(log_line(self._log_name, self._known[key]))
             self._log.flush()
         return self._known[key].kl
+
+    def _keep_reference(self, window: int) -> None:
+        """Have the logits of the model as it is, computed unless they lie there as they were kept."""
+        reference = self._references[window]
+        if reference.path.exists():
+            if reference.intact(self._setting.window - 1):
+                return
+            self._damaged.append(f"the reference's logits of window {window}")
+        reference.write(self._logits(window))
 
     def _measured(self) -> tuple[float, ...]:
         kl = []

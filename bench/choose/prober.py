@@ -25,7 +25,9 @@ from bench.core.checked import read_checked, write_checked
 from bench.core.errors import BenchError, MeasurementError
 from bench.core.files import short_hash
 from bench.engine.memory import machine_memory
+from bench.engine.reference_logits import ReferenceLogits
 from bench.execute.content import Content
+from bench.execute.job import Answer, Job, Share
 from bench.quantize.jobs import WeightErrorJob, WeightErrorResult
 from bench.workbench.work import Work
 
@@ -177,7 +179,7 @@ class Prober:
                 self._check_room(windows)
                 job, n = ProbeJob(setting=setting, assignments=tuple(missing.values())), len(missing)
                 with self.work.reporter.steps(label, n) as steps:
-                    done = self.work.executor.do(job, lambda share: steps.share(share * n))
+                    done = self._do(job, setting, lambda share: steps.share(share * n))
                 self.work.tell_damaged(done.damaged)
                 known = read_log(log)
         return [np.array(known[k].kl) for k in keys]
@@ -208,9 +210,21 @@ class Prober:
                 others=others,
             )
             with self.work.reporter.steps(label, 1) as steps:
-                found = self.work.executor.do(job, steps.share)
+                found = self._do(job, setting, steps.share)
             self.work.tell_damaged(found.damaged)
             return found
+
+    def _do(self, job: Job[Answer], setting: ProbeSetting, share: Share) -> Answer:
+        """Do a job; once more where logits of the reference were damaged meanwhile, which a worker makes again when it begins.
+        What was measured before is on the log."""
+        try:
+            return self.work.executor.do(job, share)
+        except BenchError:
+            vocabulary, site = self.work.reference.info.vocabulary, self.work.executor.site
+            kept = [ReferenceLogits(site.path(setting.logits_of(w)), vocabulary) for w in setting.windows]
+            if all(logits.intact() for logits in kept if logits.path.exists()):
+                raise
+        return self.work.executor.do(job, share)
 
     def _setting(self, windows: tuple[int, ...]) -> ProbeSetting:
         return ProbeSetting(

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.errors import BenchError, MeasurementError
+from bench.core.errors import MeasurementError
+from bench.engine.reference_logits import ReferenceLogits
 
 #: Rows of logits taken at a time: a block of a 128k vocabulary is 2 MiB, which stays in a core's cache.
 _ROWS = 4
@@ -43,38 +43,6 @@ class Divergence:
     p_change: NDArray[np.float64]
     same_top: NDArray[np.bool_]
     reference_correct: NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class ReferenceLogits:
-    """The reference's logits for the scored tokens of one window, in a file: float32 as computed, row by row.
-
-    Read by blocks and never mapped, so that they do not count as memory of the process that compares with them.
-    """
-
-    path: Path
-    vocabulary: int
-
-    @staticmethod
-    def n_bytes(tokens: int, vocabulary: int) -> int:
-        return 4 * tokens * vocabulary
-
-    def write(self, logits: NDArray[np.float32]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_suffix(".partial")
-        try:
-            with partial.open("wb") as f:
-                f.write(logits.data.cast("B"))
-        except OSError as e:
-            raise BenchError(
-                f"{self.path}: cannot be written ({e.strerror}); free some space or choose another directory with --cache"
-            ) from e
-        partial.replace(self.path)
-
-    def read(self, rows: slice) -> NDArray[np.float32]:
-        row = self.n_bytes(1, self.vocabulary)
-        count = (rows.stop - rows.start) * self.vocabulary
-        return np.fromfile(self.path, np.float32, count, offset=rows.start * row).reshape(-1, self.vocabulary)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -16,14 +16,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Self
 
-from bench.core.checked import FileNote, keep_file, kept_file
+from bench.core.checked import FileNote, keep_file, kept_file, tell_damage
+from bench.core.errors import BenchError
 from bench.core.files import file_sha256
 from bench.core.machine import cpus_for
 from bench.core.progress import Reporter
 from bench.engine.jobs import LibraryJob, TokenizeJob
+from bench.engine.reference_logits import ReferenceLogits
 from bench.engine.settings import LibraryInfo, Settings
 from bench.execute.content import Content
-from bench.execute.job import Executor, Share
+from bench.execute.job import Answer, Executor, Job, Share
 from bench.execute.local import LocalExecutor
 from bench.gguf_files.info import ModelInfo, inspect
 from bench.models.reference import Reference, reference
@@ -143,6 +145,25 @@ class Work:
         with scratch_folder(self.executor.site.path(self.scratch("any")).parent.parent):
             yield
 
+    def do_compared(
+        self, job: Job[Answer], logits: Content | None, again: Callable[[], object], share: Share | None = None
+    ) -> Answer:
+        """Do a job that compares with the reference's logits; once more where it fails because they are not as they were kept.
+
+        logits: None for a job that compares with none; again: makes them again. Raises what the job raises.
+        """
+        try:
+            return self.executor.do(job, share)
+        except BenchError:
+            if logits is None:
+                raise
+            kept = ReferenceLogits(self.executor.site.path(logits), self.reference.info.vocabulary)
+            if kept.intact():
+                raise
+            tell_damage(kept.path, self.reporter.warn)
+        again()
+        return self.executor.do(job, share)
+
     # --- what files are made with -------------------------------------------------------------------------------------
 
     @cached_property
@@ -216,7 +237,7 @@ class Work:
         self.tell_damaged(result.damaged)
         return built
 
-    def tell_damaged(self, tensors: Iterable[str]) -> None:
-        """Tell of tensors whose blocks in the cache were damaged."""
-        for tensor in tensors:
-            self.reporter.warn(f"{tensor}: its quantized data in the cache were damaged and have been made anew")
+    def tell_damaged(self, things: Iterable[str]) -> None:
+        """Tell of tensors whose blocks in the cache were damaged, and of other things a worker found so."""
+        for thing in things:
+            self.reporter.warn(f"{thing}: its data in the cache were damaged and have been made anew")

@@ -15,7 +15,7 @@ from bench.choose.prober import WINDOW, Prober
 from bench.choose.sensitivity import measure, rank_correlation, usable
 from bench.core.errors import BenchError, MeasurementError
 from bench.core.progress import Reporter
-from bench.engine.scoring import ReferenceLogits
+from bench.engine.reference_logits import ReferenceLogits
 from bench.engine.settings import Settings
 from bench.gguf_files.info import inspect
 from bench.measures.windows.jobs import MeasureJob

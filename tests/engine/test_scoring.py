@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from bench.core.errors import MeasurementError
-from bench.engine.scoring import Divergence, ReferenceLogits, TokenScores, score
+from bench.engine.reference_logits import ReferenceLogits
+from bench.engine.scoring import Divergence, TokenScores, score
 from bench.measures.windows.score import _sums_by_kind
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench.core.errors import BenchError
-from bench.measures.windows.jobs import TokenData, pack
+from bench.measures.windows.jobs import KindSums, TokenData, pack
 from bench.measures.windows.records import WindowRecord
 from bench.present.check import Report, check
 from bench.present.thresholds import Thresholds, read_thresholds
@@ -28,7 +28,8 @@ def window(recipe: str, index: int, ppl: float, seconds: float, kl: float | None
         {} if kl is None else {"kl": pack(np.array([0, 2 * kl]), np.float32), "p_change": pack(np.zeros(2), np.float32)}
     )
     tokens = TokenData(**two, nll=pack(np.full(2, np.log(ppl)), np.float32), **against)  # type: ignore[arg-type]
-    return record.model_copy(update={"result": record.result.model_copy(update={"tokens": tokens})})
+    sums = {"text": KindSums(tokens=2, nll=2 * np.log(ppl), squares=2 * np.log(ppl) ** 2 + 2)}
+    return record.model_copy(update={"result": record.result.model_copy(update={"tokens": tokens, "by_kind": sums})})
 
 
 def run(

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -19,7 +20,10 @@ import pytest
 from bench.core.checked import note_of, read_checked, write_checked
 from bench.core.errors import BenchError
 from bench.core.files import file_sha256
+from bench.execute.job import Job
+from bench.execute.local import LocalExecutor
 from bench.measures.registry import load_run
+from bench.measures.windows.jobs import MeasureJob
 from bench.measures.windows.passes import Passes
 from bench.measures.windows.records import ExcerptRecord, WindowRecord
 from bench.measures.windows.runs import windows_of
@@ -275,8 +279,9 @@ def test_failures_of_the_model_are_recorded_and_the_sweep_goes_on(
 
 
 def test_a_cached_file_that_was_changed_is_built_again(
-    bench: Callable[..., Outcome], arguments: list[str], tmp_path: Path, cache: Path
+    bench: Callable[..., Outcome], arguments: list[str], tmp_path: Path
 ) -> None:
+    arguments[arguments.index("--cache") + 1] = str(cache := tmp_path / "cache")
     assert bench(*arguments, "--out", tmp_path / "first").code == 0
     [built] = cache.glob("quantized/tiny-DG-FULL-IQ2_XXS-*.gguf")
     [matrix], [stream, *_] = cache.glob("imatrix/*.gguf"), sorted(cache.glob("tokens/*.npz"))
@@ -290,6 +295,39 @@ def test_a_cached_file_that_was_changed_is_built_again(
     assert again.code == 0
     assert all(f"{p}: is not as it was kept" in again.err for p in (built, matrix, stream))
     assert built.read_bytes() == whole
+
+
+def test_logits_of_the_reference_that_are_damaged_in_the_middle_of_a_pass_are_made_again(
+    bench: Callable[..., Outcome], arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert bench(*arguments, "--out", tmp_path / "whole").code == 0
+    do, flipped = LocalExecutor.do, []
+
+    def do_and_damage(self: LocalExecutor, job: Job[Any], progress: Any = None) -> Any:
+        answer = do(self, job, progress)
+        if (
+            isinstance(job, MeasureJob) and job.write_logits and len(flipped) < 2
+        ):  # the first, and when it is made again
+            path = self.site.path(job.write_logits)
+            data = bytearray(path.read_bytes())
+            data[5000] ^= 1
+            path.write_bytes(data)
+            flipped.append(path)
+        return answer
+
+    monkeypatch.setattr(LocalExecutor, "do", do_and_damage)
+    damaged = bench(*arguments, "--out", tmp_path / "damaged")
+    assert damaged.code == 1 and "window.logits: is not as it was kept in the cache" in damaged.err
+    assert "window 0: " in damaged.err and "run this again" in damaged.err, "one is made again, another is too much"
+    again = bench(*arguments, "--out", tmp_path / "damaged")
+    assert again.code == 0 and len(flipped) == 2
+    assert measured(tmp_path / "damaged") == measured(tmp_path / "whole")
+
+
+def measured(directory: Path) -> dict[tuple[str, int], object]:
+    """Scores of every window, by file."""
+    run = load_run(directory)
+    return {(r.recipe, r.result.window): r.result.tokens for r in run.of(WindowRecord)}
 
 
 def test_memory_that_is_not_there_is_refused_before_anything_is_built(

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from bench.core.errors import BenchError
 from bench.engine.greedy import greedy
 from bench.engine.llama import Context, Model
-from bench.engine.scoring import Divergence, ReferenceLogits, TokenScores, score
+from bench.engine.reference_logits import ReferenceLogits
+from bench.engine.scoring import Divergence, TokenScores, score
 from bench.execute.content import Site
 from bench.execute.job import Share
 from bench.measures.problems.jobs import EncodedProblem, EncodedSet, ProblemResult, SolveJob, SolveResult

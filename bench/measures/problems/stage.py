@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bench.core.checked import FileNote, read_checked, tell_damage, write_checked
 from bench.core.errors import BenchError, MeasurementError
 from bench.core.files import file_sha256, short_hash
 from bench.engine.memory import machine_memory
-from bench.engine.scoring import ReferenceLogits
+from bench.engine.reference_logits import ReferenceLogits
 from bench.execute.content import Content
 from bench.gguf_files.header import read_header
 from bench.measures.plan import File, Plan
@@ -162,8 +163,7 @@ class Problems:
                 "end other programs or give shorter ones"
             )
             return
-        kept = work.scratch("problems.logits")
-        logits = work.executor.site.path(kept)
+        logits = work.executor.site.path(self._logits)
         with work.scratch_files(), work.reporter.steps(wanted.label, sum(map(len, todo.values()))) as steps:
             for batch, names in todo.items():
                 logits.unlink(missing_ok=True)
@@ -171,16 +171,10 @@ class Problems:
                     steps.name(f"batch {batch + 1} of {wanted.batches}, {name}")
                     is_reference = name == plan.reference
                     compared = not is_reference and name not in plan.alone and logits.exists()
-                    job = SolveJob(
-                        model=files[name].content,
-                        problems=wanted.content,
-                        batch=batch,
-                        threads=work.threads,
-                        write_logits=kept if is_reference else None,
-                        reference_logits=kept if compared else None,
-                    )
+                    job = self._job(wanted, batch, files[name], write=is_reference, compare=compared)
                     try:
-                        solved = work.executor.do(job)
+                        again = partial(work.executor.do, self._job(wanted, batch, files[plan.reference], write=True))
+                        solved = work.do_compared(job, job.reference_logits, again)
                     except BenchError as e:
                         work.reporter.warn(f"{name}, {wanted.label.lower()}, batch {batch + 1}: {e}")
                     else:
@@ -188,6 +182,22 @@ class Problems:
                             store.append(_record(store.run, name, wanted, batch, solved))
                     if name in names:
                         steps.done()
+
+    def _job(self, wanted: Encoded, batch: int, file: File, *, write: bool = False, compare: bool = False) -> SolveJob:
+        """One batch of a file; its logits are kept, or compared with those that are."""
+        return SolveJob(
+            model=file.content,
+            problems=wanted.content,
+            batch=batch,
+            threads=self.plan.work.threads,
+            write_logits=self._logits if write else None,
+            reference_logits=self._logits if compare else None,
+        )
+
+    @property
+    def _logits(self) -> Content:
+        """The reference's logits of the batch that is under way."""
+        return self.plan.work.scratch("problems.logits")
 
 
 def _record(run: Run, name: str, wanted: Encoded, batch: int, solved: SolveResult) -> ProblemRecord:

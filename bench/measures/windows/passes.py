@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from bench.core.errors import BenchError, MeasurementError
 from bench.engine.memory import machine_memory
-from bench.engine.scoring import ReferenceLogits
+from bench.engine.reference_logits import ReferenceLogits
 from bench.execute.content import Content
 from bench.measures.plan import File, Plan
 from bench.measures.windows.excerpt import excerpt, wants_excerpt
@@ -91,7 +91,7 @@ class Passes:
                 for name in names:
                     if failures[name] < _FAILURES_TO_GIVE_UP:
                         steps.name(f"pass {window + 1} of {store.run.windows}, {name}")
-                        failures[name] += not self._measure(store, name, files[name], window)
+                        failures[name] += not self._measure(store, name, files, window)
                     steps.done()
                 if names and windows_of(store.run).floor is None and logits.exists():
                     self._measure_floor(store, files[plan.reference], window)
@@ -118,7 +118,7 @@ class Passes:
         recipes = [n for n in names if n != self.plan.reference]
         return [n for n in names if n == self.plan.reference] + (recipes[::-1] if window % 2 else recipes)
 
-    def _measure(self, store: RunStore, name: str, file: File, window: int) -> bool:
+    def _measure(self, store: RunStore, name: str, files: Mapping[str, File], window: int) -> bool:
         """Measure one window of one file and put it, or its failure, on record. Returns whether it went well."""
         plan, work = self.plan, self.plan.work
         is_reference = name == plan.reference
@@ -127,7 +127,7 @@ class Passes:
         # none when the reference failed: the recipe is scored all the same
         there = work.executor.site.path(self._logits).exists()
         job = MeasureJob(
-            model=file.content,
+            model=files[name].content,
             stream=plan.stream.content,
             windows=(window,),
             settings=work.settings,
@@ -136,7 +136,9 @@ class Passes:
         )
         run = store.run.header.id
         try:
-            measured = work.executor.do(job)
+            measured = work.do_compared(
+                job, job.reference_logits, lambda: self._reference_again(files[plan.reference], window)
+            )
             if measured.library != work.library:
                 raise MeasurementError("another build of the engine was installed during the run")
         except BenchError as e:  # of this file: another one may do
@@ -170,7 +172,7 @@ class Passes:
             reference_logits=self._logits,
         )
         try:
-            [result] = work.executor.do(job).windows
+            [result] = work.do_compared(job, self._logits, lambda: self._reference_again(file, window)).windows
         except MeasurementError as e:
             work.reporter.warn(f"the measurement floor was not measured: {e}")
         else:

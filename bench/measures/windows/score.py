@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from bench.core.errors import BenchError, MeasurementError
 from bench.core.machine import Activity, ActivityMeter, peak_memory
 from bench.engine.llama import Context, Model, library
-from bench.engine.scoring import Divergence, ReferenceLogits, TokenScores, score
+from bench.engine.reference_logits import ReferenceLogits
+from bench.engine.scoring import Divergence, TokenScores, score
 from bench.execute.content import Site
 from bench.execute.job import Share
 from bench.measures.windows.jobs import (

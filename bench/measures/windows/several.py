@@ -10,7 +10,7 @@ from bench.core.errors import BenchError
 from bench.core.files import told_apart
 from bench.core.formats import MISSING, divergence_text, percent, share, size
 from bench.core.machine import this_machine
-from bench.engine.scoring import ReferenceLogits
+from bench.engine.reference_logits import ReferenceLogits
 from bench.engine.settings import LibraryInfo
 from bench.measures.windows import statistics as stats
 from bench.measures.windows.agreement import Agreement, agreement

@@ -351,7 +351,7 @@ def test_a_text_is_marked_by_divergence(page: Page, with_text: Path) -> None:
     page.locator("#token-text").focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
-    page.locator("#tip").wait_for(state="visible")
+    page.locator("#tip", has_text="word1").wait_for(state="visible")  # it is moved with the next frame
     text = page.locator("#tip").inner_text()
     assert text.startswith('" word1": KL about ') and text.endswith("(prose)")
     assert float(text.split()[4]) == pytest.approx(kl[1], rel=0.1)
