@@ -29,6 +29,7 @@ def main() -> int:
         epilog=f"subjects:\n{about}\n  coverage     how often intervals hold, and verdicts of a table together (alone, with --tries)\n  until        how often the interval holds at which a run stops by --until (alone, with --tries)",
     )
     parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help="what to attack (default: all)")
+    parser.add_argument("--without", nargs="+", default=[], metavar="SUBJECT", help="what not to attack")
     parser.add_argument("--minutes", type=float, help="share this time evenly (default: until every goal is met)")
     parser.add_argument("--tries", type=int, help="so many of each subject (default: its goal)")
     parser.add_argument("--seed", type=int, default=1, help="of the random numbers (default: 1)")
@@ -38,7 +39,7 @@ def main() -> int:
     given = parser.parse_args()
     if len(given.subjects) == 1 and given.subjects[0] in SIMULATIONS:
         return simulate(given.subjects[0], given.tries, given.seed, publish=given.publish)
-    wanted = chosen(given.subjects)
+    wanted = chosen(given.subjects, given.without)
     keep = (given.keep or Path(tempfile.gettempdir()) / f"stress-{datetime.now(UTC):%Y%m%dT%H%M%S}").absolute()
     counts = {}
     for done, name in enumerate(wanted):

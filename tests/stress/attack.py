@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -94,9 +94,10 @@ def indices(first: int, goal: int | None) -> Iterator[int]:
         index += 1
 
 
-def chosen(wanted: Iterable[str]) -> list[str]:
+def chosen(wanted: Sequence[str], without: Sequence[str] = ()) -> list[str]:
+    """Names of the subjects that are asked for: all but some if none is. Ends the program for a name that is none."""
     known = names()
-    for name in wanted:
+    for name in (*wanted, *without):
         if name not in known:
             raise SystemExit(f"error: {name}: no such subject; there are {', '.join(known)}")
-    return list(wanted) or known
+    return [name for name in wanted or known if name not in without]

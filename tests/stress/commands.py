@@ -6,6 +6,7 @@ This process imports the program once and never runs a command itself: a fork of
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -21,6 +22,8 @@ import psutil
 _GRACE = 3.0
 #: Lines of an error at most: what is wrong, where, the remedy, and notes before it.
 _LINES = 12
+#: Lines that tell what goes on before it.
+_NOTES = re.compile(r"^(\d\d:\d\d:\d\d |warning: ).*\n", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Ended:
             return None
         if self.code and "rror: " not in self.err:
             return "failure without an error"
-        if self.code and len(self.err.strip().splitlines()) > _LINES and "Usage" not in self.err:
+        if self.code and len(_NOTES.sub("", self.err).split("\n")) > _LINES and "Usage" not in self.err:
             return "error of many lines"
         return None
 
