@@ -17,12 +17,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 import re
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email.message import Message
@@ -106,6 +108,10 @@ class Fault:
     reset: bool = False  # broken by a reset, not by an orderly end
     content: bytes | None = None  # another body, with a Content-Length of its own
     ignore_range: bool = False  # a whole body, as servers that do not know ranges send
+    change: Callable[[Any], Any] | None = None  # of what is answered as JSON
+    raw: bytes | None = None  # everything that is sent, the line with the status too; then the connection ends
+    repeat: bytes = b""  # is sent after it without end
+    drip: float = 0.0  # seconds after every byte of these
     skip: int = 0  # requests that it lets pass before
     times: int | None = None  # for so many requests, else for all
     used: int = 0
@@ -238,6 +244,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.hub.requests.append(self._logged)
             self.fault = self._next_fault()
         try:
+            if self.fault and self.fault.raw is not None:
+                self._send_raw(self.fault.raw, self.fault.repeat, self.fault.drip)
+                return
             if self.fault and self.fault.status:
                 f = self.fault
                 raise _RefusalError(f.status or 0, f.code, f.message or "", **f.headers)
@@ -565,7 +574,18 @@ class _Handler(BaseHTTPRequestHandler):
     # Answers
 
     def _json(self, value: object) -> None:
-        self._send(200, json.dumps(value).encode(), {})
+        if self.fault and self.fault.change:
+            value = self.fault.change(value)
+        self._send(200, json.dumps(value).encode("utf-8", "surrogatepass"), {})
+
+    def _send_raw(self, begin: bytes, repeat: bytes, drip: float) -> None:
+        """Until the client goes away, where something is repeated."""
+        self.close_connection = True
+        pieces = itertools.chain([begin], itertools.repeat(repeat) if repeat else ())
+        for piece in pieces:
+            for part in (piece[i : i + 1] for i in range(len(piece))) if drip else (piece,):
+                self.wfile.write(part)
+                time.sleep(drip)
 
     def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         with self.hub.lock:
