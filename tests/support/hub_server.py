@@ -22,6 +22,7 @@ import json
 import re
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -117,6 +118,15 @@ class Fault:
     used: int = 0
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Only mistakes of this module are told, not that a client went away."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
 class HubServer:
     """Listens on two ports of 127.0.0.1 from `with` on: the hub and the host that its large files come from."""
 
@@ -133,8 +143,7 @@ class HubServer:
     def __enter__(self) -> HubServer:
         for _ in range(2):
             handler = type("Handler", (_Handler,), {"hub": self})
-            server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-            server.daemon_threads = True
+            server = _Server(("127.0.0.1", 0), handler)
             self._servers.append(server)
             threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         return self
