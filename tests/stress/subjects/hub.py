@@ -24,7 +24,7 @@ _TEXT = ("--text", "TEXT", "--window", 64, "--windows", 1, "--cache", "CACHE")
 _ADVISE = ("advise", "REPO", "--memory", "8GB", "--bandwidth", "50GB")
 _INFO, _SPLIT = ("info", "ONE"), ("info", "SPLIT", "--json")
 _COMMANDS = (
-    *[(_INFO, _INFO), (_SPLIT, _SPLIT)] * 3, *[(_ADVISE, _ADVISE)] * 2, ((*_ADVISE, "--json"), _ADVISE),
+    *[(_INFO, _INFO), (_SPLIT, _SPLIT)] * 4, (_ADVISE, _INFO), ((*_ADVISE, "--json"), _INFO),
     (("recipe", "show", "Q4_K_M", "--model", "ONE"), _INFO), (("ppl", "ONE", *_TEXT), _INFO), (("ppl", "SPLIT", *_TEXT), _SPLIT),
     (("run", "--dry-run", "--model", "ONE", "--recipes", "Q4_K_M", *_TEXT), _INFO),
     (("run", "--dry-run", "--model", "WHOLE", "--compare", "ALL", "--recipes", "none", *_TEXT), _INFO),
