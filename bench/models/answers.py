@@ -48,12 +48,8 @@ def _is_path(text: str) -> str:
     return text
 
 
-def _text_or_none(value: Any) -> str | None:
-    """Texts that only decorate a table; cards state lists there too."""
-    return in_one_line(value)[:100] or None if isinstance(value, str) else None
-
-
 def _some_or_none(value: Any) -> int | None:
+    """A number that nothing depends on."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 2**53 else None
 
 
@@ -81,8 +77,6 @@ class HubRepo:
     repo: str
     revision: Sha1
     files: tuple[HubFile, ...]
-    license: str | None = None
-    gated: bool = False
     n_weights: Some | None = None
 
     @model_validator(mode="after")
@@ -108,10 +102,6 @@ class _Sibling(_Answer):
     lfs: _Lfs | None = None
 
 
-class _Card(_Answer):
-    license: Annotated[str | None, BeforeValidator(_text_or_none)] = None
-
-
 class _Gguf(_Answer):
     total: Annotated[int | None, BeforeValidator(_some_or_none)] = None
 
@@ -119,8 +109,6 @@ class _Gguf(_Answer):
 class _Model(_Answer):
     sha: Sha1
     siblings: Annotated[tuple[_Sibling, ...], Field(max_length=_MOST_FILES)] = ()
-    gated: bool | str = False
-    card: _Card | None = Field(None, validation_alias="cardData")
     gguf: _Gguf | None = None
 
 
@@ -151,8 +139,6 @@ def repository(repo: str, revision: str | None, answer: bytes) -> HubRepo:
                 HubFile(s.rfilename, s.lfs.size if s.lfs else s.size, s.lfs.sha256 if s.lfs else None, s.oid)  # type: ignore[arg-type]
                 for s in model.siblings
             ),
-            model.card.license if model.card else None,
-            bool(model.gated),
             model.gguf.total if model.gguf else None,
         )
     except ValidationError as e:

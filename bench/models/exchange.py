@@ -34,9 +34,9 @@ class Patience:
     slow: in which a download must bring FLOOR bytes."""
 
     silence: float = 10.0
-    answer: float = 20.0
+    answer: float = 15.0
     suggestion: float = 5.0
-    slow: float = 12.0
+    slow: float = 10.0
 
 
 #: A hub that does not answer is told within a minute, the tries of a download included.

@@ -113,7 +113,7 @@ def test_repository_with_sizes_and_hashes_in_one_request(hub: HubServer) -> None
     commit = hub.add_model("owner/model-GGUF", {"m.gguf": DATA, "README.md": b"about"}, license="apache-2.0")
     oid = hashlib.sha1(b"blob 5\0about").hexdigest()
     repo = find(NAME)
-    assert (repo.repo, repo.revision, repo.license, repo.gated) == ("owner/model-GGUF", commit, "apache-2.0", False)
+    assert (repo.repo, repo.revision) == ("owner/model-GGUF", commit)
     assert repo.files[0] == HubFile("README.md", 5, None, oid)
     assert repo.files[1].path == "m.gguf" and repo.files[1].n_bytes == 300_000
     assert repo.files[1].sha256 == hashlib.sha256(DATA).hexdigest()
@@ -453,7 +453,6 @@ def test_file_without_a_sha256_is_checked_by_its_name_in_git(hub: HubServer, cac
 def test_gated_repository(hub: HubServer, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.add_model("owner/model-GGUF", {"m.gguf": DATA}, gated=True)
     repo = find(NAME)  # anyone may look
-    assert repo.gated
     for token in ("", "hf_test"):  # without an account, and with one that was not let in
         monkeypatch.setenv("HF_TOKEN", token)
         said = failure(repo, cache)

@@ -31,9 +31,14 @@ OK = b"HTTP/1.1 200 OK\r\n"
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchange, "PATIENCE", exchange.Patience(0.4, 0.6, 0.3, 0.6))
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(downloading, "_PAUSE", 0.0)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For hubs that are slow; others get the time that they need on a machine with other work."""
+    monkeypatch.setattr(exchange, "PATIENCE", exchange.Patience(0.5, 0.6, 0.3, 0.6))
 
 
 def error(does: Callable[[], Any]) -> str:
@@ -41,7 +46,7 @@ def error(does: Callable[[], Any]) -> str:
     began = time.monotonic()
     with pytest.raises(BenchError) as e:
         does()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     text = str(e.value)
     assert text.startswith("hf:owner/m") and text.isprintable() and len(text) < 600
     return text
@@ -94,8 +99,6 @@ def _set(value: Any, *keys: Any) -> Callable[[Any], Any]:
         (("siblings", 1, "lfs", "sha256"), (5, "", "../../x", "A" * 64, "0" * 63)),
         (("siblings", 1, "blobId"), (None, "", "../../x")),
         (("siblings", 1, "lfs"), ("x", [], {}, 5)),
-        (("gated",), (None, [], 5)),
-        (("cardData",), ([], "x", 5)),
         (("gguf",), ([], "x", 5)),
     ],
 )  # fmt: skip
@@ -107,22 +110,14 @@ def test_answer_of_another_kind(hub: HubServer, keys: tuple[Any, ...], values: t
         assert "does not answer as a hub does" in error(lambda: find(NAME)), value
 
 
-def test_texts_that_only_decorate_may_be_of_any_kind(hub: HubServer) -> None:
+@pytest.mark.parametrize(
+    ("total", "n_weights"), [("many", None), (-5, None), (10**30, None), (True, None), (10**9, 10**9)]
+)
+def test_number_that_nothing_depends_on_may_be_of_any_kind(hub: HubServer, total: Any, n_weights: int | None) -> None:
     model(hub)
-    for license, n_weights in ((["mit", "x"], "many"), (7, -5), ({}, 10**30), (None, float("nan"))):
-        hub.faults.clear()
-        hub.fault(
-            "/api/models/owner/m",
-            change=lambda a, le=license, n=n_weights: a | {"cardData": {"license": le}, "gguf": {"total": n}},
-        )
-        found = find(NAME)
-        assert (found.license, found.n_weights, len(found.files)) == (None, None, 2)
-    hub.faults.clear()
-    hub.fault(
-        "/api/models/owner/m", change=lambda a: a | {"cardData": {"license": "m\x1b[2Jit"}, "gguf": {"total": 10**9}}
-    )
+    hub.fault("/api/models/owner/m", change=lambda a: a | {"gguf": {"total": total}, "cardData": 5, "gated": []})
     found = find(NAME)
-    assert (found.license, found.n_weights) == ("m [2Jit", 10**9)
+    assert (found.n_weights, len(found.files)) == (n_weights, 2)
 
 
 def test_other_commit_than_the_one_that_was_asked_for(hub: HubServer) -> None:
@@ -175,13 +170,25 @@ def test_a_hundred_thousand_parts_of_each_file() -> None:
 # On the wire
 
 
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    "what",
+    [
+        {"raw": OK + b"Content-Length: 99\r\n\r\n{}", "drip": 0.1},  # the head, byte by byte
+        {"raw": OK + b"\r\n", "repeat": b" ", "drip": 0.02},  # the body
+        {"raw": OK + b"Transfer-Encoding: chunked\r\n\r\n5;", "repeat": b"x", "drip": 0.02},
+        {"raw": b"", "repeat": b"HTTP/1.1 100 Continue\r\n\r\n"},
+    ],
+)  # fmt: skip
+def test_answers_without_end(hub: HubServer, what: dict[str, Any]) -> None:
+    model(hub)
+    hub.fault("*", **what)
+    assert "did not answer within 1 s; wait and run again" in error(lambda: find(NAME))
+
+
 @pytest.mark.parametrize(
     ("what", "part"),
     [
-        ({"raw": OK + b"Content-Length: 99\r\n\r\n{}", "drip": 0.1}, "did not answer within 1 s"),  # the head, byte by byte
-        ({"raw": OK + b"\r\n", "repeat": b" ", "drip": 0.02}, "did not answer within"),  # the body
-        ({"raw": OK + b"Transfer-Encoding: chunked\r\n\r\n5;", "repeat": b"x", "drip": 0.02}, "did not answer within"),
-        ({"raw": b"", "repeat": b"HTTP/1.1 100 Continue\r\n\r\n"}, "did not answer within"),
         ({"raw": OK, "repeat": b"X-Name: value\r\n" * 1000}, "cannot be reached"),
         ({"raw": OK + b"X-Name: ", "repeat": b"x" * 1000}, "cannot be reached"),
         ({"raw": OK + b"\r\n", "repeat": b"[" * 2**16}, "sends more than"),
@@ -209,11 +216,15 @@ def test_lies_on_the_wire(hub: HubServer, what: dict[str, Any], part: str) -> No
     assert part in error(lambda: find(NAME))
 
 
-def test_first_bytes_that_come_slowly_or_from_elsewhere(hub: HubServer) -> None:
+@pytest.mark.usefixtures("impatient")
+def test_first_bytes_that_come_slowly(hub: HubServer) -> None:
     repo = model(hub)
     hub.fault("/cdn/*", raw=OK + b"\r\n", repeat=b"x", drip=0.02)
     assert "did not answer within" in error(lambda: first_bytes(repo, repo.files[0], 1000))
-    hub.faults.clear()
+
+
+def test_first_bytes_from_elsewhere(hub: HubServer) -> None:
+    repo = model(hub)
     other = b"HTTP/1.1 206 Part\r\nContent-Range: bytes 5-9/300000\r\nContent-Length: 5\r\n\r\n12345"
     hub.fault("/cdn/*", raw=other)
     assert "another part of a file" in error(lambda: first_bytes(repo, repo.files[0], 1000))
@@ -223,6 +234,7 @@ def test_first_bytes_that_come_slowly_or_from_elsewhere(hub: HubServer) -> None:
 # Downloads
 
 
+@pytest.mark.usefixtures("impatient")
 def test_connection_slower_than_the_floor_is_broken_and_what_came_is_kept(hub: HubServer, tmp_path: Path) -> None:
     repo = model(hub)
     hub.fault("/cdn/*", cut_after=100_000, times=1)
@@ -239,6 +251,7 @@ def test_connection_slower_than_the_floor_is_broken_and_what_came_is_kept(hub: H
     assert name == f"{repo.files[0].sha256}.incomplete" and n_bytes >= 100_000
 
 
+@pytest.mark.usefixtures("impatient")
 def test_slow_download_above_the_floor_goes_on(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(downloading, "FLOOR", 20)
     data = DATA[:500]

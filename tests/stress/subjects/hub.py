@@ -29,6 +29,8 @@ _COMMANDS = (
     (("run", "--dry-run", "--model", "ONE", "--recipes", "Q4_K_M", *_TEXT), _INFO),
     (("run", "--dry-run", "--model", "WHOLE", "--compare", "ALL", "--recipes", "none", *_TEXT), _INFO),
 )  # fmt: skip
+#: When to give up, so that a try takes seconds.
+_SOON = exchange.Patience(silence=0.7, answer=1.2, suggestion=0.7, slow=0.7)
 #: What a try may leave in its folder.
 _OURS = {".out", ".err", ".asked", "hub", "cache", "run", "home"}
 
@@ -37,9 +39,6 @@ def prepare(folder: Path) -> Attack:
     import httpx2  # noqa: F401
     import huggingface_hub.utils  # noqa: F401  # for all forks
 
-    # This process runs no command itself, and those that are forked from it are to give up soon.
-    exchange.PATIENCE = exchange.Patience(silence=0.7, answer=1.2, suggestion=0.7, slow=0.7)
-    download._PAUSE = 0.02
     tiny = Shape(layers=1)
     whole = write_model(folder / "whole.gguf", tiny)
     text = write_text(folder / "words.txt", 300)
@@ -65,12 +64,12 @@ def prepare(folder: Path) -> Attack:
         structure = rng.random() < 0.5
         lie = of_structure(rng) if structure else on_the_wire(rng, path, files["tiny-F16.gguf"])
         with serving(files, [lie], scratch / ".asked") as hub:
-            lied = _run(command, scratch, hub, folder)
+            lied = _run(command, scratch, hub, folder, _SOON)
         faults = list(_wrong(scratch))
         kept = _kept(scratch, files)
         # What it lied about must not stay: an honest hub is served by the same cache.
         with serving(files, [], scratch / ".asked") as hub:
-            honest = _run(after, scratch, hub, folder)
+            honest = _run(after, scratch, hub, folder, exchange.Patience())
         faults += _wrong(scratch)
         if honest.code != 0:
             faults.append(Fault("fails with an honest hub after a lying one", f"{lie}\n{honest.err[-2000:]}"))
@@ -85,7 +84,8 @@ def prepare(folder: Path) -> Attack:
     return attack
 
 
-def _run(command: list[object], scratch: Path, hub: Hub, shared: Path) -> Ended:
+def _run(command: list[object], scratch: Path, hub: Hub, shared: Path, patience: exchange.Patience) -> Ended:
+    exchange.PATIENCE, download._PAUSE = patience, 0.02  # of what is forked from here; this process asks no hub
     home = scratch / "home"
     env = {"HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(scratch / "hub"), "HF_HOME": str(home), "HF_TOKEN": "", "NO_PROXY": "127.0.0.1",
            "HF_HUB_DISABLE_XET": "1", "XDG_CACHE_HOME": str(shared)}  # fmt: skip
