@@ -36,9 +36,9 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For hubs that are slow; others get the time that they need on a machine with other work."""
-    monkeypatch.setattr(exchange, "PATIENCE", exchange.Patience(0.5, 0.6, 0.3, 0.6))
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """To be called before a hub is slow; until then it gets the time that it needs on a machine with other work."""
+    return lambda: monkeypatch.setattr(exchange, "PATIENCE", exchange.Patience(0.5, 0.6, 0.3, 0.8))
 
 
 def error(does: Callable[[], Any]) -> str:
@@ -170,7 +170,6 @@ def test_a_hundred_thousand_parts_of_each_file() -> None:
 # On the wire
 
 
-@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(
     "what",
     [
@@ -180,8 +179,9 @@ def test_a_hundred_thousand_parts_of_each_file() -> None:
         {"raw": b"", "repeat": b"HTTP/1.1 100 Continue\r\n\r\n"},
     ],
 )  # fmt: skip
-def test_answers_without_end(hub: HubServer, what: dict[str, Any]) -> None:
+def test_answers_without_end(hub: HubServer, impatient: Callable[[], None], what: dict[str, Any]) -> None:
     model(hub)
+    impatient()
     hub.fault("*", **what)
     assert "did not answer within 1 s; wait and run again" in error(lambda: find(NAME))
 
@@ -216,9 +216,9 @@ def test_lies_on_the_wire(hub: HubServer, what: dict[str, Any], part: str) -> No
     assert part in error(lambda: find(NAME))
 
 
-@pytest.mark.usefixtures("impatient")
-def test_first_bytes_that_come_slowly(hub: HubServer) -> None:
+def test_first_bytes_that_come_slowly(hub: HubServer, impatient: Callable[[], None]) -> None:
     repo = model(hub)
+    impatient()
     hub.fault("/cdn/*", raw=OK + b"\r\n", repeat=b"x", drip=0.02)
     assert "did not answer within" in error(lambda: first_bytes(repo, repo.files[0], 1000))
 
@@ -234,9 +234,11 @@ def test_first_bytes_from_elsewhere(hub: HubServer) -> None:
 # Downloads
 
 
-@pytest.mark.usefixtures("impatient")
-def test_connection_slower_than_the_floor_is_broken_and_what_came_is_kept(hub: HubServer, tmp_path: Path) -> None:
+def test_connection_slower_than_the_floor_is_broken_and_what_came_is_kept(
+    hub: HubServer, impatient: Callable[[], None], tmp_path: Path
+) -> None:
     repo = model(hub)
+    impatient()
     hub.fault("/cdn/*", cut_after=100_000, times=1)
     hub.fault(
         "/cdn/*",
@@ -251,14 +253,17 @@ def test_connection_slower_than_the_floor_is_broken_and_what_came_is_kept(hub: H
     assert name == f"{repo.files[0].sha256}.incomplete" and n_bytes >= 100_000
 
 
-@pytest.mark.usefixtures("impatient")
-def test_slow_download_above_the_floor_goes_on(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_download_above_the_floor_goes_on(
+    hub: HubServer, impatient: Callable[[], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(downloading, "FLOOR", 20)
-    data = DATA[:500]
+    data = DATA[:700]
     hub.add_model("owner/m", {"m.gguf": data})
-    hub.fault("/cdn/*", raw=OK + b"Content-Length: 500\r\n\r\n" + data, drip=0.003)
+    hub.fault("/cdn/*", raw=OK + b"Content-Length: 700\r\n\r\n" + data, drip=0.003)
+    repo = find(FILE)
+    impatient()
     began = time.monotonic()
-    assert fetch(find(FILE), tmp_path).read_bytes() == data
+    assert fetch(repo, tmp_path).read_bytes() == data
     assert time.monotonic() - began > 2 * exchange.PATIENCE.slow
     assert len(hub.asked("GET", "/cdn/*")) == 1
 
