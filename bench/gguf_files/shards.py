@@ -18,7 +18,7 @@ from bench.gguf_files.copy import copy_bytes, file_head, pad
 from bench.gguf_files.header import Header, read_header
 
 #: How llama-gguf-split names the parts of a model.
-_NAME = re.compile(r"^(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf$")
+_NAME = re.compile(r"^(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>(?!00000)\d{5})\.gguf\Z", re.A)
 
 
 def shard_names(name: str) -> list[str]:
@@ -27,6 +27,12 @@ def shard_names(name: str) -> list[str]:
     if not found:
         return [name]
     return [f"{found['stem']}-{i:05}-of-{found['count']}.gguf" for i in range(1, int(found["count"]) + 1)]
+
+
+def first_shard(name: str) -> str:
+    """The first of shard_names, which may be a hundred thousand."""
+    found = _NAME.match(name)
+    return f"{found['stem']}-00001-of-{found['count']}.gguf" if found else name
 
 
 def whole_stem(name: str) -> str:

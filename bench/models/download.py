@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -20,13 +19,19 @@ from bench.core.checked import FileNote, read_checked, write_checked
 from bench.core.errors import BenchError
 from bench.core.files import file_sha256
 from bench.core.progress import Reporter
-from bench.models import hub
-from bench.models.hub import HubFile, HubRepo, endpoint, explained, hub_cache
+from bench.models import exchange
+from bench.models.answers import HubFile, HubRepo
+from bench.models.exchange import FLOOR, ExchangeError, RefusedError, TooSlowError, asked, first_of, within
+from bench.models.hub import address, broken, endpoint, explained, hub_cache
 
-_RETRIES = 3  # in a row without a new byte
+_RETRIES = 3  # in a row without bytes worth the name
 _PAUSE = 1.0  # seconds before each
 _PASSING = (408, 500, 502, 503, 504)
 _HTTP_LIMIT = 50 * 10**9  # bytes of a file that the hub serves without Xet
+
+
+class _OtherPartError(ExchangeError):
+    """Bytes of another place in the file than those that were asked for."""
 
 
 def is_here(repo: HubRepo, file: HubFile) -> bool:
@@ -44,31 +49,19 @@ def download(repo: HubRepo, file: HubFile, cache: Path, reporter: Reporter) -> P
     cache: keeps notes of what was verified, so that a file is hashed once for as long as its size and time stay the same.
     Raises BenchError when there is no room, when the hub cannot be reached, or when it twice sends something else.
     """
-    folder = _folder(repo.repo)
+    folder = hub_cache() / _folder(repo.repo)
     etag = file.sha256 or file.oid
-    pointer = hub_cache() / folder / "snapshots" / repo.revision / file.path
-    blob = hub_cache() / folder / "blobs" / etag
-    if (
-        not re.fullmatch(r"[0-9a-f]{40}", repo.revision)
-        or not re.fullmatch(r"[0-9a-f]{40,64}", etag)
-        or ".." in Path(file.path).parts
-        or Path(file.path).is_absolute()
-    ):
-        raise BenchError(
-            f"hf:{repo.repo}: names a file {file.path!r} at {repo.revision!r}, as no hub does; check HF_ENDPOINT"
-        )
+    pointer, blob = folder / "snapshots" / repo.revision / file.path, folder / "blobs" / etag
     with explained(repo.repo, repo.revision):
         if pointer.exists() and _intact(pointer.resolve(), file, cache, reporter):
             return pointer  # without a lock: the cache may be one that others keep
-        with _alone(hub_cache() / ".locks" / folder / f"{etag}.lock", file, reporter):
-            kept = pointer.resolve() if pointer.exists() else blob
-            if not kept.exists():
-                _fetch_verified(repo, file, kept, cache, reporter)
-            elif not _intact(kept, file, cache, reporter):
-                reporter.warn(f"{kept}: is not what the hub has; downloading it again")
-                _fetch_verified(repo, file, kept, cache, reporter)
-            if not pointer.exists():
-                _link(blob, pointer)
+        with _alone(hub_cache() / ".locks" / folder.name / f"{etag}.lock", file, reporter):
+            # Never into the file that the pointer leads to: that may be another one, under its own hash.
+            if not (blob.exists() and _intact(blob, file, cache, reporter)):
+                if blob.exists() or pointer.exists():
+                    reporter.warn(f"{pointer}: is not what the hub has; downloading it again")
+                _fetch_verified(repo, file, blob, cache, reporter)
+            _link(blob, pointer)
     return pointer
 
 
@@ -127,44 +120,79 @@ def _fetch_verified(repo: HubRepo, file: HubFile, target: Path, cache: Path, rep
 
 
 def _fetch(repo: HubRepo, file: HubFile, partial: Path, progress: Callable[[float], None]) -> None:
-    """Go on with the partial file until the server has no more, over broken connections and passing errors of it."""
-    import httpx2
-    from huggingface_hub import get_session, hf_hub_url
-    from huggingface_hub.errors import HfHubHTTPError
-    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
+    """Go on with the partial file until it is as long as it should be, or the server has no more.
 
-    url = hf_hub_url(repo.repo, file.path, revision=repo.revision, endpoint=endpoint())
+    Broken connections and passing errors are tried again. Raises BenchError when they go on, which says what is kept.
+    """
+    import httpx2
+
     partial.touch()
-    failures = 0
-    while (done := partial.stat().st_size) < file.n_bytes:
-        headers = build_hf_headers() | {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
-        start = done
+    failures, ranges = 0, True
+    while (before := partial.stat().st_size) < file.n_bytes:
         try:
-            with get_session().stream("GET", url, headers=headers, timeout=hub.TIMEOUT) as response:
-                hf_raise_for_status(response)
-                if response.status_code != 206:  # a server that does not know ranges sends all of it
-                    start = done = 0
-                with partial.open("ab" if done else "wb") as f:
-                    shown = 0.0
-                    for chunk in response.iter_bytes():
-                        f.write(chunk)
-                        done += len(chunk)
-                        if done / file.n_bytes - shown >= 0.002:
-                            progress(shown := done / file.n_bytes)
-            return
-        except (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError):
-            failures = 1 if done > start else failures + 1
-            if failures > _RETRIES:
+            if _fetch_once(repo, file, partial, before if ranges else 0, progress):
+                return
+            reason = f"{endpoint()} sends less than was asked for"
+        except (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError) as e:
+            reason = broken(e)
+        except TooSlowError as e:
+            reason = f"{endpoint()} sent less than {FLOOR // 1024} KiB in {e.seconds:.0f} s"
+        except _OtherPartError as e:
+            ranges, reason = False, f"{endpoint()} {e}"
+        except RefusedError as e:
+            if e.status == 416 and before and ranges:  # what is here is longer than the file that it has
+                ranges = False
+            elif e.status not in _PASSING or failures == _RETRIES:
                 raise
-        except HfHubHTTPError as e:
-            failures += 1
-            if e.response.status_code not in _PASSING or failures > _RETRIES:
-                raise
+            reason = f"status {e.status}"
+        # A connection that brings a byte and breaks is none that holds.
+        failures = 1 if partial.stat().st_size - before >= FLOOR else failures + 1
+        if failures > _RETRIES:
+            done = partial.stat().st_size / 1e6
+            raise BenchError(
+                f"hf:{repo.repo}:{file.path}: broke off {failures} times in a row ({reason}); check the network and run again, which goes "
+                f"on from the {done:.1f} of {file.n_bytes / 1e6:.1f} MB that are here"
+            )
         time.sleep(_PAUSE)
+
+
+def _fetch_once(repo: HubRepo, file: HubFile, partial: Path, start: int, progress: Callable[[float], None]) -> bool:
+    """Fetch what one connection brings, from the byte `start` on, and no more bytes than the file has.
+
+    Returns whether there is nothing more to come: all bytes are here, or the server says that it has no more.
+    """
+    with (
+        within(exchange.PATIENCE.slow) as watch,
+        asked(address(repo, file), watch, f"{start}-" if start else None) as response,
+    ):
+        part = response.status_code == 206
+        if part and (not start or first_of(response, file.n_bytes) != start):
+            raise _OtherPartError("sends another part of the file than was asked for")
+        if not part:  # a server that does not know ranges sends all of it
+            start = 0
+        done = counted = start
+        with partial.open("ab" if part else "wb") as f:
+            shown = 0.0
+            for chunk in response.iter_raw():
+                f.write(chunk[: file.n_bytes - done])
+                done += len(chunk)
+                if done - counted >= FLOOR:
+                    watch.more_time()
+                    counted = done
+                if min(done / file.n_bytes, 1) - shown >= 0.002:
+                    progress(shown := min(done / file.n_bytes, 1))
+                if done >= file.n_bytes:
+                    return True
+        sized = "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
+        return sized and not part  # without a length the end may be that of the connection
 
 
 def _link(blob: Path, pointer: Path) -> None:
     pointer.parent.mkdir(parents=True, exist_ok=True)
+    if pointer.is_symlink():
+        if pointer.resolve() == blob.resolve():
+            return
+        pointer.unlink()
     try:
         pointer.symlink_to(os.path.relpath(blob, pointer.parent))
     except OSError:  # a file system without links: there the library keeps the file itself in their place
@@ -187,8 +215,11 @@ def _intact(path: Path, file: HubFile, cache: Path, reporter: Reporter) -> bool:
 
 def _git_name(path: Path) -> str:
     """What git names a file's content by: of small files the hub tells that, and no SHA-256."""
-    data = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    with path.open("rb") as f:
+        while block := f.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _hash(path: Path, reporter: Reporter) -> str:

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from bench.core.errors import BenchError
 from bench.core.progress import Reporter
-from bench.gguf_files.shards import is_split, joined, shard_names, whole_stem
+from bench.gguf_files.shards import first_shard, is_split, joined, whole_stem
 from bench.models import hub
+from bench.models.answers import HubFile, HubRepo
 from bench.models.convert import convert, is_checkpoint
 from bench.models.download import download, is_here
 
@@ -81,7 +82,7 @@ def model_names(named: str) -> list[str]:
         return [_pinned(found, parts) for parts in models]
     path = Path(named)
     if any(c in named for c in "*?[") and not path.exists():
-        paths = sorted(p for p in path.parent.glob(path.name) if shard_names(p.name)[0] == p.name)
+        paths = sorted(p for p in path.parent.glob(path.name) if first_shard(p.name) == p.name)
         if not paths:
             raise BenchError(
                 f"{named}: matches no file; check the path, and that the shell has not changed the pattern"
@@ -117,23 +118,23 @@ def remote_models(named: str) -> dict[str, Remote]:
     return remote
 
 
-def gguf_models(files: Sequence[hub.HubFile]) -> list[list[hub.HubFile]]:
+def gguf_models(files: Sequence[HubFile]) -> list[list[HubFile]]:
     """The GGUF models among a repository's files, each as its parts; importance matrices and projectors are none."""
     by_path = {f.path: f for f in files if f.path.endswith(".gguf")}
-    models: dict[str, list[hub.HubFile]] = {}
+    models: dict[str, list[HubFile]] = {}
     for path, file in by_path.items():
         folder, _, name = path.rpartition("/")
         if len(by_path) == 1 or not _NO_MODEL.search(name.lower()):
-            models.setdefault(f"{folder}/{shard_names(name)[0]}", []).append(file)
+            models.setdefault(f"{folder}/{first_shard(name)}", []).append(file)
     return [sorted(parts, key=lambda f: f.path) for _, parts in sorted(models.items())]
 
 
-def _pinned(found: hub.HubRepo, parts: Sequence[hub.HubFile]) -> str:
+def _pinned(found: HubRepo, parts: Sequence[HubFile]) -> str:
     """The name of one model at the commit that was found, by its first part."""
     return f"{_HUB}{found.repo}@{found.revision}:{parts[0].path}"
 
 
-def _which(models: list[list[hub.HubFile]]) -> str:
+def _which(models: list[list[HubFile]]) -> str:
     if not models:
         return "has no GGUF model and no checkpoint with safetensors; name another repository or file"
     names = [parts[0].path for parts in models]
@@ -141,7 +142,7 @@ def _which(models: list[list[hub.HubFile]]) -> str:
     return f"matches {len(names)} models: {', '.join(names[:_NAMED])}{more}; name one of them after a colon"
 
 
-def _fetched(found: hub.HubRepo, parts: list[hub.HubFile], cache: Path, reporter: Reporter) -> LocalModel:
+def _fetched(found: HubRepo, parts: list[HubFile], cache: Path, reporter: Reporter) -> LocalModel:
     """Download a model: a file, or all the parts of one."""
     paths = [download(found, f, cache, reporter) for f in hub.shards(found, parts[0].path)]
     name = parts[0].path.rpartition("/")[2]
@@ -151,13 +152,13 @@ def _fetched(found: hub.HubRepo, parts: list[hub.HubFile], cache: Path, reporter
     )
 
 
-def _checkpoint(found: hub.HubRepo, cache: Path, reporter: Reporter) -> Path:
+def _checkpoint(found: HubRepo, cache: Path, reporter: Reporter) -> Path:
     """Download what a converter reads of a repository: configuration, vocabulary, weights. Returns their directory."""
     paths = [download(found, f, cache, reporter) for f in _of_checkpoint(found.files)]
     return paths[0].parent
 
 
-def _of_checkpoint(files: Sequence[hub.HubFile]) -> list[hub.HubFile]:
+def _of_checkpoint(files: Sequence[HubFile]) -> list[HubFile]:
     return [f for f in files if "/" not in f.path and f.path.endswith(_CHECKPOINT)]
 
 

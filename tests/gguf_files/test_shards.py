@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bench.core.errors import BenchError
-from bench.gguf_files.shards import is_split, joined, shard_names, whole_stem
+from bench.gguf_files.shards import first_shard, is_split, joined, shard_names, whole_stem
 from tests.conftest import Outcome
 from tests.support.tiny import Shape, write_model
 
@@ -34,6 +34,8 @@ def join(path: Path, cache: Path) -> Path:
 def test_names() -> None:
     assert shard_names("a/x-00002-of-00003.gguf") == [f"a/x-0000{i}-of-00003.gguf" for i in (1, 2, 3)]
     assert shard_names("x.gguf") == ["x.gguf"]
+    assert shard_names("x-00001-of-00000.gguf") == ["x-00001-of-00000.gguf"]  # a part of nothing is a file
+    assert first_shard("a/x-00002-of-00003.gguf") == "a/x-00001-of-00003.gguf" and first_shard("x.gguf") == "x.gguf"
     assert whole_stem("x-00002-of-00003.gguf") == whole_stem("x.gguf") == "x"
 
 

@@ -17,12 +17,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 import re
 import socket
 import struct
+import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email.message import Message
@@ -106,9 +109,22 @@ class Fault:
     reset: bool = False  # broken by a reset, not by an orderly end
     content: bytes | None = None  # another body, with a Content-Length of its own
     ignore_range: bool = False  # a whole body, as servers that do not know ranges send
+    change: Callable[[Any], Any] | None = None  # of what is answered as JSON
+    raw: bytes | None = None  # everything that is sent, the line with the status too; then the connection ends
+    repeat: bytes = b""  # is sent after it without end
+    drip: float = 0.0  # seconds after every byte of these
     skip: int = 0  # requests that it lets pass before
     times: int | None = None  # for so many requests, else for all
     used: int = 0
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Only mistakes of this module are told, not that a client went away."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
 
 class HubServer:
@@ -127,8 +143,7 @@ class HubServer:
     def __enter__(self) -> HubServer:
         for _ in range(2):
             handler = type("Handler", (_Handler,), {"hub": self})
-            server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-            server.daemon_threads = True
+            server = _Server(("127.0.0.1", 0), handler)
             self._servers.append(server)
             threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         return self
@@ -238,6 +253,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.hub.requests.append(self._logged)
             self.fault = self._next_fault()
         try:
+            if self.fault and self.fault.raw is not None:
+                self._send_raw(self.fault.raw, self.fault.repeat, self.fault.drip)
+                return
             if self.fault and self.fault.status:
                 f = self.fault
                 raise _RefusalError(f.status or 0, f.code, f.message or "", **f.headers)
@@ -565,7 +583,18 @@ class _Handler(BaseHTTPRequestHandler):
     # Answers
 
     def _json(self, value: object) -> None:
-        self._send(200, json.dumps(value).encode(), {})
+        if self.fault and self.fault.change:
+            value = self.fault.change(value)
+        self._send(200, json.dumps(value).encode("utf-8", "surrogatepass"), {})
+
+    def _send_raw(self, begin: bytes, repeat: bytes, drip: float) -> None:
+        """Until the client goes away, where something is repeated."""
+        self.close_connection = True
+        pieces = itertools.chain([begin], itertools.repeat(repeat) if repeat else ())
+        for piece in pieces:
+            for part in (piece[i : i + 1] for i in range(len(piece))) if drip else (piece,):
+                self.wfile.write(part)
+                time.sleep(drip)
 
     def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         with self.hub.lock:
