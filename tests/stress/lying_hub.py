@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -20,10 +21,12 @@ _OK = b"HTTP/1.1 200 OK\r\n"
 
 @dataclass
 class Hub:
-    """url: where it listens; requests: (path, Range) of each, known once it has ended."""
+    """url: where it listens; known once it has ended: requests: (path, Range) of each; received: {path: SHA-256} of what was sent
+    to it, whether a commit named it or not."""
 
     url: str
     requests: list[tuple[str, str | None]] = field(default_factory=list)
+    received: dict[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -46,7 +49,8 @@ def serving(files: dict[str, bytes], faults: Sequence[Fault], notes: Path) -> It
         os.close(end)
         os.waitpid(pid, 0)
     with suppress(FileNotFoundError):
-        hub.requests = [(path, part) for path, part in json.loads(notes.read_text())]
+        noted = json.loads(notes.read_text())
+        hub.requests, hub.received = [(path, part) for path, part in noted["requests"]], noted["received"]
         notes.unlink()
 
 
@@ -54,10 +58,18 @@ def _serve(files: dict[str, bytes], faults: Sequence[Fault], notes: Path, tell: 
     with HubServer() as server:
         server.add_model(REPO, dict(files), license="mit")
         server.faults += faults
+        there = set(server.objects)
         os.write(tell, f"{server.url}\n".encode())
         os.close(tell)
         os.read(ended, 1)  # until the other end is closed, or its process is gone
-        notes.write_text(json.dumps([(r.path, r.headers.get("range")) for r in server.requests]))
+        asked = [(r.path, r.headers.get("range")) for r in server.requests]
+        sent = {name: _sha256(data) for commit in server.committed for name, data in commit.files.items()}
+        loose = {digest: digest for digest in set(server.objects) - there - set(sent.values())}
+        notes.write_text(json.dumps({"requests": asked, "received": sent | loose}))
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def of_structure(rng: random.Random) -> Fault:
