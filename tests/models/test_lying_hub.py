@@ -167,6 +167,19 @@ def test_a_hundred_thousand_parts_of_each_file() -> None:
     assert time.monotonic() - began < 2
 
 
+def test_answers_of_millions_of_things(hub: HubServer) -> None:
+    model(hub)
+    for what in (b"{},", b"[],", b'"",'):
+        for key in (b'"siblings"', b'"else"'):
+            body = b'{"sha":"' + b"a" * 40 + b'",' + key + b":[" + what * 2_000_000 + b"1]}"
+            hub.faults.clear()
+            hub.fault("*", raw=OK + b"\r\n" + body)
+            if key == b'"else"':
+                assert find(NAME).files == ()
+            else:
+                assert "(siblings.0" in error(lambda: find(NAME))
+
+
 # On the wire
 
 
