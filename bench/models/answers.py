@@ -14,6 +14,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    FailFast,
     Field,
     TypeAdapter,
     ValidationError,
@@ -26,10 +27,10 @@ from bench.core.values import Count, Some
 from bench.models.exchange import NoHubError
 
 _STRICT = ConfigDict(strict=True, frozen=True)
-#: Files of a repository.
-_MOST_FILES = 100_000
-#: Names that are looked through for one that was meant.
-_MOST_NAMES = 1000
+#: Files of a repository. Lists are given up at their first mistake (FailFast): one for each of ten million files would take minutes.
+_MOST_FILES = 50_000
+#: Names of a list that is only a help.
+_MOST_NAMES = 2000
 #: Bytes of a name in a folder, as file systems have it; and characters of a path.
 _LONGEST_NAME, _LONGEST_PATH = 255, 1000
 #: Control characters, halves of characters, separators of lines and paragraphs; and what turns the direction of writing.
@@ -38,7 +39,10 @@ _TURNS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 
 def _is_path(text: str) -> str:
-    if any(unicodedata.category(c) in _NEVER or unicodedata.bidirectional(c) in _TURNS for c in text):
+    ascii_only = text.isascii() and text.isprintable()  # nearly all are, and there may be many
+    if not ascii_only and any(
+        unicodedata.category(c) in _NEVER or unicodedata.bidirectional(c) in _TURNS for c in text
+    ):
         raise ValueError("a name with control characters")
     parts = text.split("/")
     if any(part in ("", ".", "..") for part in parts):
@@ -56,7 +60,7 @@ def _some_or_none(value: Any) -> int | None:
 RepoPath = Annotated[str, Field(min_length=1, max_length=_LONGEST_PATH), AfterValidator(_is_path)]
 Sha1 = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-_Shown = Annotated[str, AfterValidator(lambda text: in_one_line(text)[:200])]
+_Shown = Annotated[str, AfterValidator(lambda text: in_one_line(text[:200]))]
 
 
 @dataclass(frozen=True, config=ConfigDict(strict=True))
@@ -108,7 +112,7 @@ class _Gguf(_Answer):
 
 class _Model(_Answer):
     sha: Sha1
-    siblings: Annotated[tuple[_Sibling, ...], Field(max_length=_MOST_FILES)] = ()
+    siblings: Annotated[tuple[_Sibling, ...], Field(max_length=_MOST_FILES), FailFast()] = ()
     gguf: _Gguf | None = None
 
 
@@ -117,15 +121,15 @@ class _Ref(_Answer):
 
 
 class _Refs(_Answer):
-    branches: tuple[_Ref, ...] = ()
-    tags: tuple[_Ref, ...] = ()
+    branches: Annotated[tuple[_Ref, ...], Field(max_length=_MOST_NAMES), FailFast()] = ()
+    tags: Annotated[tuple[_Ref, ...], Field(max_length=_MOST_NAMES), FailFast()] = ()
 
 
 class _Named(_Answer):
     id: _Shown
 
 
-_MODELS = TypeAdapter(tuple[_Named, ...])
+_MODELS = TypeAdapter(Annotated[tuple[_Named, ...], Field(max_length=_MOST_NAMES), FailFast()])
 
 
 def repository(repo: str, revision: str | None, answer: bytes) -> HubRepo:
@@ -154,7 +158,7 @@ def revisions(answer: bytes) -> list[str]:
         refs = _Refs.model_validate_json(answer)
     except ValidationError as e:
         raise NoHubError(_first(e)) from e
-    return [ref.name for ref in (*refs.branches, *refs.tags)][:_MOST_NAMES]
+    return [ref.name for ref in (*refs.branches, *refs.tags)]
 
 
 def repositories(answer: bytes) -> list[str]:
@@ -163,7 +167,7 @@ def repositories(answer: bytes) -> list[str]:
         found = _MODELS.validate_json(answer)
     except ValidationError as e:
         raise NoHubError(_first(e)) from e
-    return [model.id for model in found][:_MOST_NAMES]
+    return [model.id for model in found]
 
 
 def _first(error: ValidationError) -> str:

@@ -29,10 +29,10 @@ from bench.models.exchange import (
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 _FORM = "write hf:OWNER/REPO, hf:OWNER/REPO@REVISION or hf:OWNER/REPO:FILE"
-#: Bytes of an answer; a list of 100,000 files has some 300 for each.
-_MOST_BYTES = 2**25
-#: Names that are looked through for one that was meant.
-_MOST_NAMES = 1000
+#: Bytes of an answer; a list of 50,000 files has some 300 for each.
+_MOST_BYTES = 2**24
+#: Names that are looked through for one that was meant, which takes milliseconds for each in the worst case.
+_MOST_NAMES = 200
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,8 @@ def _matching(files: tuple[HubFile, ...], repo: str, wanted: str) -> tuple[HubFi
         f for f in files if fnmatchcase(f.path, wanted) or fnmatchcase(f.path.rpartition("/")[2], wanted)
     ]
     if not found:
-        paths = [f.path for f in files]
-        some = sorted(paths, key=lambda p: not p.endswith(".gguf"))[:5]
+        paths = sorted((f.path for f in files), key=lambda p: not p.endswith(".gguf"))
+        some = paths[:5]
         known = nearest(wanted.replace("*", ""), paths[:_MOST_NAMES]) or (
             f"; it has {', '.join(some)}" if some else "; it is empty"
         )

@@ -112,7 +112,7 @@ class Fault:
     change: Callable[[Any], Any] | None = None  # of what is answered as JSON
     raw: bytes | None = None  # everything that is sent, the line with the status too; then the connection ends
     repeat: bytes = b""  # is sent after it without end
-    drip: float = 0.0  # seconds after every byte of these
+    drip: float = 0.0  # seconds after every byte of these, or of the body where these are not given
     skip: int = 0  # requests that it lets pass before
     times: int | None = None  # for so many requests, else for all
     used: int = 0
@@ -592,9 +592,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         pieces = itertools.chain([begin], itertools.repeat(repeat) if repeat else ())
         for piece in pieces:
-            for part in (piece[i : i + 1] for i in range(len(piece))) if drip else (piece,):
-                self.wfile.write(part)
-                time.sleep(drip)
+            self._write(piece, drip)
+
+    def _write(self, data: bytes, drip: float) -> None:
+        for part in (data[i : i + 1] for i in range(len(data))) if drip else (data,):
+            self.wfile.write(part)
+            time.sleep(drip)
 
     def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         with self.hub.lock:
@@ -607,7 +610,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "HEAD":
             return
         cut = self.fault.cut_after if self.fault and status < 300 else None
-        self.wfile.write(body[:cut])
+        self._write(body[:cut], self.fault.drip if self.fault and status < 300 else 0.0)
         if cut is not None and cut < len(body):
             self.wfile.flush()
             self.close_connection = True
