@@ -118,7 +118,9 @@ def test_values_that_no_calibration_gives_are_refused(
     entry = Entry(np.array([sums], np.float32), np.array(counts, np.float32))
     path = tmp_path / "m.gguf"
     imatrix.write(ImportanceMatrix({"blk.0.x.weight": entry}, (), 1, 512), path)
-    with pytest.raises(BenchError, match=rf"m\.gguf: .*blk\.0\.x\.weight {said}.*; compute the importance matrix again"):
+    with pytest.raises(
+        BenchError, match=rf"m\.gguf: .*blk\.0\.x\.weight {said}.*; compute the importance matrix again"
+    ):
         imatrix.read(path)
 
 
