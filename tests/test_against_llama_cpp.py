@@ -23,9 +23,8 @@ import pytest
 from bench.core.files import file_sha256
 from bench.engine.llama import Model
 from bench.gguf_files.header import read_header
-from bench.quantize import imatrix
-from bench.quantize.collect import collect
 from bench.quantize.build import build
+from bench.quantize.collect import collect
 from bench.quantize.jobs import QuantizeJob
 from bench.recipes.recipe import find_recipe
 from tests.conftest import Outcome

@@ -11,8 +11,8 @@ from bench.core.errors import BenchError
 from bench.engine.quantizer import QuantizeRequest, plan
 from bench.gguf_files.info import inspect
 from bench.quantize import imatrix
-from bench.quantize.collect import collect
 from bench.quantize.build import build, planned_file
+from bench.quantize.collect import collect
 from bench.quantize.jobs import QuantizeJob
 from bench.recipes.kinds import kinds_of
 from bench.recipes.recipe import apply_rules, find_recipe, find_recipes, layer_boundary
