@@ -71,6 +71,11 @@ def no_markup(text: str) -> str:
     return _TAG_OR_LINK.sub(r"\1\\\2", in_one_line(text))
 
 
+def no_markup_in(lines: str) -> str:
+    """The same for sentences that stand below each other."""
+    return "\n".join(map(no_markup, lines.split("\n")))
+
+
 def _cell(text: str) -> str:
     return _BAR.sub(r"\1\\|", no_markup(text))
 

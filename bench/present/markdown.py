@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from bench.core.formats import markdown, no_markup
+from bench.core.formats import markdown, no_markup, no_markup_in
 from bench.measures.sections import Section, Table
 
 
@@ -34,4 +34,4 @@ def _parts(table: Table, *, folded: bool) -> Iterator[str]:
         frame = frame.assign(**{table.text: [re.sub(r"([|`<\\*_])", r"\\\1", str(x)) for x in frame[table.text]]})
     yield markdown(frame, text=table.text)
     if table.key:
-        yield table.key
+        yield no_markup_in(table.key)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.core.files import complete_or_absent
-from bench.core.formats import markdown, no_markup
+from bench.core.formats import markdown, no_markup, no_markup_in
 from bench.measures.registry import all_measures
 from bench.present.files import all_files, others
 from bench.present.markdown import headed, section_text
@@ -56,7 +56,7 @@ def summarize(run: Run) -> Summary:
             )
         )
     files = all_files(run, everywhere=True)
-    details = {"All files": f"{markdown(files.frame)}\n\n{files.key}"}
+    details = {"All files": f"{markdown(files.frame)}\n\n{no_markup_in(files.key)}"}
     if len(surprising) > len(few):
         details["Surprises"] = "\n".join(f"- {no_markup(s)}" for s in surprising)
     for section in (*(s for m in all_measures() for s in m.sections(run)), *others(run)):

@@ -88,9 +88,9 @@ def _toml(value: dict[str, Any]) -> str:
 
 
 def _inline(value: Any, depth: int = 0) -> str:
-    if depth < 50 and isinstance(value, dict):
+    if depth < 8 and isinstance(value, dict):
         return "{" + ", ".join(f"{json.dumps(k)} = {_inline(v, depth + 1)}" for k, v in value.items() if v is not None) + "}"
-    if depth < 50 and isinstance(value, list):
+    if depth < 8 and isinstance(value, list):
         return "[" + ", ".join(_inline(v, depth + 1) for v in value if v is not None) + "]"
     if isinstance(value, float):
         return str(value)
