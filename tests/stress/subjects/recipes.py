@@ -17,12 +17,12 @@ ABOUT = "recipe files and names of recipes that are none"
 UNIT = "recipes"
 GOAL = 800
 
+#: A short text to calibrate on, so that what a recipe leaves open is chosen in seconds.
+_MADE = ("--model", "MODEL", "--calibration", "CALIBRATION", "--cache", "CACHE")
 _READERS = (
-    ("recipe", "check", "RECIPE"), ("recipe", "show", "RECIPE", "--model", "MODEL", "--cache", "CACHE"),
-    ("recipe", "show", "RECIPE", "--model", "MODEL", "--cache", "CACHE", "--all"), ("recipe", "diff", "RECIPE", "DG-IQ2_XXS", "--model", "MODEL",
-     "--cache", "CACHE"), ("quantize", "RECIPE", "out.gguf", "--model", "MODEL", "--no-imatrix", "--cache", "CACHE", "--force"),
-    ("run", "--dry-run", "--model", "MODEL", "--no-imatrix", "--recipes", "RECIPE", "--text", "TEXT", "--window", 64, "--windows", 1,
-     "--cache", "CACHE"),
+    ("recipe", "check", "RECIPE"), ("recipe", "show", "RECIPE", *_MADE), ("recipe", "show", "RECIPE", *_MADE, "--all"),
+    ("recipe", "diff", "RECIPE", "DG-IQ2_XXS", *_MADE), ("quantize", "RECIPE", "out.gguf", "--force", *_MADE),
+    ("run", "--dry-run", "--recipes", "RECIPE", "--text", "TEXT", "--window", 64, "--windows", 1, *_MADE),
 )  # fmt: skip
 _WHOLE: tuple[dict[str, Any], ...] = (
     {"prefix": "MINE", "base": "Q4_K_M", "description": "{base} with better values",
@@ -36,13 +36,40 @@ _WORDS = (
     "(", "(a+)+$", "[", ".*", "^", "\\", "(?P<a>.)(?P=a)", "((((((((((a*)*)*)*)*)*)*)*)*)*b", "x{1000}{1000}", "IQ1_S", "Q8_K", "I32", "F64", "COPY", "+0%",
      "-50%", "+1e400%", "NaNbpw", "0.0001bpw", "9999bpw", "1e30MB", "0MB", "-1MB", "Q4_0", "IQ2_S", "{base}", "{0}", "{", "blk.*", "output",
 )  # fmt: skip
-_ENDS = ("@+4%", "@", "@NaNbpw", "@1e400bpw", "@-1MB", "@Q4_0#1", "#-1", "@2.5bpw#99999999999999999999", "-PLAIN", "-PLAIN-PLAIN", "-", "@@", "@+10%@+10%")
-_STARTS = ("DG-Q4_0", "Q4_K_M", "auto", "DG-FULL-IQ2_XXS", "Q4_0", "IQ2_S", "none", "all", "dynamicgate", "DG-DG-Q4_0", "DG-")
+_ENDS = (
+    "@+4%",
+    "@",
+    "@NaNbpw",
+    "@1e400bpw",
+    "@-1MB",
+    "@Q4_0#1",
+    "#-1",
+    "@2.5bpw#99999999999999999999",
+    "-PLAIN",
+    "-PLAIN-PLAIN",
+    "-",
+    "@@",
+    "@+10%@+10%",
+)
+_STARTS = (
+    "DG-Q4_0",
+    "Q4_K_M",
+    "auto",
+    "DG-FULL-IQ2_XXS",
+    "Q4_0",
+    "IQ2_S",
+    "none",
+    "all",
+    "dynamicgate",
+    "DG-DG-Q4_0",
+    "DG-",
+)
 
 
 def prepare(folder: Path) -> Attack:
     model, text = write_model(folder / "tiny.gguf", Shape(layers=2)), write_text(folder / "words.txt", 300)
-    places = {"MODEL": model, "TEXT": text, "CACHE": folder / "cache"}
+    calibration = write_text(folder / "calibration.txt", 1300, seed=2)
+    places = {"MODEL": model, "TEXT": text, "CALIBRATION": calibration, "CACHE": folder / "cache"}
 
     def attack(rng: random.Random, scratch: Path) -> Tried:
         if rng.random() < 0.2:
@@ -89,7 +116,11 @@ def _toml(value: dict[str, Any]) -> str:
 
 def _inline(value: Any, depth: int = 0) -> str:
     if depth < 8 and isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(k)} = {_inline(v, depth + 1)}" for k, v in value.items() if v is not None) + "}"
+        return (
+            "{"
+            + ", ".join(f"{json.dumps(k)} = {_inline(v, depth + 1)}" for k, v in value.items() if v is not None)
+            + "}"
+        )
     if depth < 8 and isinstance(value, list):
         return "[" + ", ".join(_inline(v, depth + 1) for v in value if v is not None) + "]"
     if isinstance(value, float):
