@@ -67,8 +67,8 @@ _TAG_OR_LINK = re.compile(r"(?<!\\)((?:\\\\)*)(<(?=[A-Za-z/!?])|\](?=\())")
 
 
 def no_markup(text: str) -> str:
-    """A sentence or name from elsewhere for Markdown: in one line, with no element of HTML and no link."""
-    return _TAG_OR_LINK.sub(r"\1\\\2", in_one_line(text))
+    """A sentence or name from elsewhere for Markdown: in one line, with no element of HTML and no link. Its spaces stay as they are."""
+    return _TAG_OR_LINK.sub(r"\1\\\2", "".join(c if c.isprintable() else " " for c in text))
 
 
 def no_markup_in(lines: str) -> str:
