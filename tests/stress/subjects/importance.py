@@ -86,12 +86,18 @@ def _change(rng: random.Random, entries: list[_Entry]) -> None:
     elif how == 1:
         entries[i] = replace(entry, counts=np.full(rng.choice((1, 1, 2, 7)), rng.choice((*_VALUES, 1, 2)), np.float32))
     elif how == 2:
-        entries[i] = replace(entry, name=rng.choice((*NAMES, entry.name + "\0", entry.name[:-1], "blk.99.attn_q.weight")))
+        entries[i] = replace(
+            entry, name=rng.choice((*NAMES, entry.name + "\0", entry.name[:-1], "blk.99.attn_q.weight"))
+        )
     elif how == 3:
         shape = rng.choice(((1, 1), (1, 64), (4, 64), (2, 256), (1, 512), (512, 1), (3, 100)))
-        entries[i] = replace(entry, sums=np.ones(shape, np.float32), counts=np.ones(rng.choice((1, shape[0])), np.float32))
+        entries[i] = replace(
+            entry, sums=np.ones(shape, np.float32), counts=np.ones(rng.choice((1, shape[0])), np.float32)
+        )
     elif how == 4:
-        entries[i] = replace(entry, repeated=rng.choice((0, -1, 2**31 - 1, -(2**31), entry.repeated + 1, entry.repeated - 1)))
+        entries[i] = replace(
+            entry, repeated=rng.choice((0, -1, 2**31 - 1, -(2**31), entry.repeated + 1, entry.repeated - 1))
+        )
     elif how == 5:
         del entries[i]
     elif how == 6:

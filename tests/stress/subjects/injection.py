@@ -25,16 +25,53 @@ _HTML = (
     "<injx>", '"><injx injattr=1>', "' injattr=1 '", '" injattr="1', "</script><injx>", "</style><injx>", "</title><injx>", "<!--injx", "</svg><injx>",
     "<![CDATA[<injx>]]>", "&lt;injx&gt;", "{{ 7*7 }}{% injx %}", "javascript:injx", "</textarea><injx>", "<injx/onload=injx()>", "${injx}`<injx>`",
 )  # fmt: skip
-_MARKDOWN = ("a|b", "|||", "a\n\n# injx\n", "a\r\n| x | y |", "[injx](javascript:injx)", "![injx](http://injx)", "`|`", "\\|", "**", "<injx>\n<injx>", "---")
+_MARKDOWN = (
+    "a|b",
+    "|||",
+    "a\n\n# injx\n",
+    "a\r\n| x | y |",
+    "[injx](javascript:injx)",
+    "![injx](http://injx)",
+    "`|`",
+    "\\|",
+    "**",
+    "<injx>\n<injx>",
+    "---",
+)
 _LATEX = ("\\injx{a}", "$x_{$", "a & b", "100%", "#1", "a_b^c~d", "}{", "\\", "$$\\injx$$", "\\\\ \\hline")
-_TERMINAL = ("\x1b[2J", "\x1b]0;injx\x07", "\x9b31m", "\u202einjx", "a\rb", "a\bb", "\x1b]8;;http://injx\x1b\\x", "\x00", "\x7f", "\u2028x", "[bold]injx[/bold]")
+_TERMINAL = (
+    "\x1b[2J",
+    "\x1b]0;injx\x07",
+    "\x9b31m",
+    "\u202einjx",
+    "a\rb",
+    "a\bb",
+    "\x1b]8;;http://injx\x1b\\x",
+    "\x00",
+    "\x7f",
+    "\u2028x",
+    "[bold]injx[/bold]",
+)
 _READERS = (
     ("tables", "RUN"), ("report", "RUN"), ("card", "RUN"), ("compare", "RUN", "RUN"), ("check", "RUN", "--against", "RUN"), ("history", "RUN"),
     ("advise", "--run", "RUN", "--memory", "8GB"), ("export", "RUN", "--table", "files", "--out", "t.tex"), ("export", "RUN", "--table", "files", "--out", "t.md"),
     ("export", "RUN", "--table", "samples", "--out", "t.tex"), ("export", "RUN", "--table", "files", "--format", "latex"),
 )  # fmt: skip
 #: Keys of records that hold a name or a text.
-_KEYS = ("name", "description", "recipe", "family", "base", "cpu", "system", "text", "group", "prompts", "architecture", "origin")
+_KEYS = (
+    "name",
+    "description",
+    "recipe",
+    "family",
+    "base",
+    "cpu",
+    "system",
+    "text",
+    "group",
+    "prompts",
+    "architecture",
+    "origin",
+)
 
 
 def prepare(folder: Path) -> Attack:
@@ -84,7 +121,10 @@ def _renamed(value: Any, taken: dict[str, str], key: str = "") -> Any:
 
 def _of_a_model(rng: random.Random, scratch: Path) -> Tried:
     """A model whose header and file are called so."""
-    keys = {k: _hostile(rng, "x").replace("\0", "") for k in ("general.description", "general.license", "general.quantized_by", "general.size_label")}
+    keys = {
+        k: _hostile(rng, "x").replace("\0", "")
+        for k in ("general.description", "general.license", "general.quantized_by", "general.size_label")
+    }
     name = re.sub(r"[/\0]", "", _hostile(rng, "m"))[:80] + ".gguf"
     path = write_model(scratch / "plain.gguf", Shape(layers=1), extra=keys).rename(scratch / name)
     commands = (("info", f"./{name}"), ("info", f"./{name}", "--json"), ("advise", f"./{name}", "--memory", "8GB"), ("info", f"./{name}x"),
@@ -100,7 +140,9 @@ def _shown(ended: list[Ended]) -> Iterator[Fault]:
         for said in (command.out, command.err):
             odd = {c for c in said if c not in "\n\t" and not c.isprintable() and unicodedata.category(c) != "Zs"}
             if odd:
-                yield Fault("control character shown", f"{' '.join(command.arguments)}: {sorted(odd)!r}\n{said!r:.3000}")
+                yield Fault(
+                    "control character shown", f"{' '.join(command.arguments)}: {sorted(odd)!r}\n{said!r:.3000}"
+                )
 
 
 def _written(scratch: Path) -> Iterator[Fault]:
@@ -119,7 +161,9 @@ class _Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         for name, value in attrs:
-            if name.startswith("injattr") or (name in ("href", "src") and (value or "").strip().startswith("javascript:")):
+            if name.startswith("injattr") or (
+                name in ("href", "src") and (value or "").strip().startswith("javascript:")
+            ):
                 self.found = f"{self.get_starttag_text()}"
         if tag.startswith("injx"):
             self.found = f"{self.get_starttag_text()}"
