@@ -23,8 +23,8 @@ import pytest
 from bench.core.files import file_sha256
 from bench.engine.llama import Model
 from bench.gguf_files.header import read_header
-from bench.quantize import imatrix
 from bench.quantize.build import build
+from bench.quantize.collect import collect
 from bench.quantize.jobs import QuantizeJob
 from bench.recipes.recipe import find_recipe
 from tests.conftest import Outcome
@@ -100,7 +100,7 @@ def test_perplexity_and_kl_statistics(
 def test_importance_matrix(tiny: Path, calibration: Path) -> None:
     with Model(tiny, vocab_only=True) as model:
         tokens = model.tokenize(calibration.read_text(encoding="utf-8"))
-    entries = imatrix.collect(tiny, tokens, threads=1, progress=lambda share: None)
+    entries = collect(tiny, tokens, threads=1, progress=lambda share: None)
     assert len(entries) == 28
     for name, (first, total) in IMATRIX.items():
         assert entries[name].counts.tolist() == [1024]

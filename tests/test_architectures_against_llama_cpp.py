@@ -18,6 +18,7 @@ from bench.core.files import file_sha256
 from bench.engine.llama import Model
 from bench.quantize import imatrix
 from bench.quantize.build import build
+from bench.quantize.collect import collect
 from bench.quantize.jobs import QuantizeJob
 from bench.recipes.recipe import find_recipe
 from tests.conftest import Outcome
@@ -64,7 +65,7 @@ def test_perplexity_and_kl_divergence(
 def test_importance_matrix(model: Path, calibration: Path, tmp_path: Path) -> None:
     with Model(model, vocab_only=True) as vocabulary:
         tokens = vocabulary.tokenize(calibration.read_text(encoding="utf-8"))
-    entries = imatrix.collect(model, tokens, threads=1, progress=quiet)
+    entries = collect(model, tokens, threads=1, progress=quiet)
     imatrix.write(imatrix.ImportanceMatrix(entries, ("calibration.txt",), 2, 512), tmp_path / "ours.gguf")
     ours, theirs = (
         {t.name: np.atleast_2d(t.data) for t in gguf.GGUFReader(p).tensors}

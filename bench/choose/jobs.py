@@ -60,6 +60,9 @@ class ProbeJob(Job[ProbeResult]):
     setting: ProbeSetting
     assignments: tuple[dict[str, str], ...]
 
+    def model_file(self) -> Content:
+        return self.setting.model
+
 
 class TypeOption(Frozen):
     """A type that a tensor may take. cost: predicted divergence, nats; n_bytes: what the tensor takes in the file."""
@@ -114,6 +117,9 @@ class SearchJob(Job[SearchResult]):
     groups: dict[str, tuple[str, ...]]
     refinements: int
     others: dict[str, dict[str, str]] = Field(default_factory=dict)
+
+    def model_file(self) -> Content:
+        return self.setting.model
 
 
 def assignment_key(assignment: dict[str, str]) -> str:

@@ -37,6 +37,7 @@ from bench.cli import (
 from bench.cli.help import WIDEST, Command
 from bench.cli.program import COMMAND, program
 from bench.core.errors import BenchError
+from bench.core.formats import in_one_line
 from bench.core.progress import be_quiet
 
 #: Options of the program itself, which may stand before a command or behind it.
@@ -118,12 +119,12 @@ def main() -> None:
     except TyperException as e:  # in one line, as any other error
         context = getattr(e, "ctx", None)
         where = f"; see {context.command_path} --help" if context else ""
-        print(f"error: {' '.join(e.format_message().split()).rstrip('.')}{where}", file=sys.stderr)
+        print(f"error: {in_one_line(e.format_message()).rstrip('.')}{where}", file=sys.stderr)
         sys.exit(2)
     except (BenchError, OSError) as e:
         if "--debug" in sys.argv:
             traceback.print_exc()
-        print(f"error: {' '.join(str(e).split())}", file=sys.stderr)
+        print(f"error: {in_one_line(str(e))}", file=sys.stderr)
         sys.exit(2)
     except _Interrupted:
         print("interrupted; what was measured is kept, the same command goes on from there", file=sys.stderr)

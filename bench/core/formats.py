@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -61,12 +62,32 @@ def in_one_line(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
+_BAR = re.compile(r"(?<!\\)((?:\\\\)*)\|")
+_TAG_OR_LINK = re.compile(r"(?<!\\)((?:\\\\)*)(<(?=[A-Za-z/!?])|\](?=\())")
+
+
+def no_markup(text: str) -> str:
+    """A sentence or name from elsewhere for Markdown: in one line, with no element of HTML and no link. Its spaces stay as they are."""
+    return _TAG_OR_LINK.sub(r"\1\\\2", "".join(c if c.isprintable() else " " for c in text))
+
+
+def no_markup_in(lines: str) -> str:
+    """The same for sentences that stand below each other."""
+    return "\n".join(map(no_markup, lines.split("\n")))
+
+
+def _cell(text: str) -> str:
+    return _BAR.sub(r"\1\\|", no_markup(text))
+
+
 def markdown(table: pd.DataFrame, *, text: str | None = None) -> str:
-    """A Markdown table whose columns also line up as plain text: first column left, others right.
+    """A Markdown table whose columns also line up as plain text: first column left, others right. Cells are text: a bar, an element of
+    HTML or a link in a name is escaped.
 
     text: a last column of long texts, which stands left and is not padded.
     """
-    cells = [list(table.columns), *table.astype(str).to_numpy().tolist()]
+    rows = [list(table.columns), *table.astype(str).to_numpy().tolist()]
+    cells = [[_cell(str(c)) for c in row] for row in rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(table.columns))]
     left = [i == 0 or c == text for i, c in enumerate(table.columns)]
     if text is not None:

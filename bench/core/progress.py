@@ -13,7 +13,7 @@ from typing import Protocol
 
 from rich.console import Console
 
-from bench.core.formats import duration, rough_duration
+from bench.core.formats import duration, in_one_line, rough_duration
 from bench.core.live import Screen
 from bench.core.pace import Expected, Pace, Stage
 
@@ -155,7 +155,7 @@ class Reporter:
             self._line(text)
 
     def warn(self, text: str) -> None:
-        self._console.print(f"warning: {text}", markup=False, soft_wrap=not self._terminal)
+        self._console.print(f"warning: {in_one_line(text)}", markup=False, soft_wrap=not self._terminal)
 
     def _line(self, text: str) -> None:
         """A line for people, with the time where it goes into a log."""

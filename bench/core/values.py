@@ -9,10 +9,16 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from bench.core.formats import in_one_line
+
 #: Nothing that is counted here comes near, and a double holds it exactly.
 _MOST = 2**53
 #: Seconds, squares, bytes for each second: beyond this a figure is none.
 _LARGE = 1e15
+
+
+def _in_one_line(text: str) -> str:
+    return in_one_line(text) or "?"
 
 
 def _is_time(text: str) -> str:
@@ -42,8 +48,10 @@ Number = Annotated[float, Field(ge=-_LARGE, le=_LARGE, allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0, le=_LARGE, allow_inf_nan=False)]
 #: Above zero: divided by.
 Seconds = Annotated[float, Field(gt=0, le=_LARGE, allow_inf_nan=False)]
-#: A name that is shown, and used as a key.
-Name = Annotated[str, Field(min_length=1, max_length=500)]
+#: A name that is shown, and used as a key: in one line, with nothing that steers a terminal.
+Name = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_in_one_line)]
+#: Sentences on something, which may be none.
+Words = Annotated[str, AfterValidator(in_one_line)]
 #: UTC time of a record.
 Time = Annotated[str, Field(max_length=40), AfterValidator(_is_time)]
 #: An array as base64.

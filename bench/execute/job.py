@@ -42,6 +42,11 @@ class Job(Frozen, Generic[Answer]):
         """Modules that are imported before the worker is forked, so that no job of the kind pays for them."""
         return (self.done_by.partition(":")[0],)
 
+    def model_file(self) -> Content | None:
+        """The model that the job is about, to name where llama.cpp aborts on it: its field `model`, if it has one."""
+        found = getattr(self, "model", None)
+        return found if isinstance(found, Content) else None
+
     def run(self, site: Site, progress: Share) -> Answer:
         """Do it, in a worker process."""
         answer: Answer = self.function()(self, site, progress)

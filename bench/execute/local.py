@@ -116,6 +116,9 @@ class _Pool:
             server.stop()
 
 
+#: Signals that native code ends itself with when it is given what it did not expect, a model's file as a rule.
+_ABORTS = frozenset({signal.SIGABRT, signal.SIGSEGV, signal.SIGFPE, signal.SIGBUS})
+
 #: Of this process: starting a server takes a second, so executors share those that wait.
 _pool = _Pool()
 atexit.register(_pool.stop)
@@ -146,8 +149,8 @@ class LocalExecutor:
     def do(self, job: Job[Answer], progress: Share | None = None) -> Answer:
         """Do a job in a fresh process; the calling thread sleeps on a pipe meanwhile.
 
-        Raises what the worker raised (BenchError, MeasurementError), and MeasurementError with the signal or exit code
-        when the worker died.
+        Raises what the worker raised (BenchError, MeasurementError), and MeasurementError when the worker died: with the model's
+        file where llama.cpp aborted, and the signal or exit code.
         """
         request = {
             "type": job.type_name(),
@@ -169,6 +172,13 @@ class LocalExecutor:
             return job.answer_type().model_validate(said["result"])
         if isinstance(error := said.get("error"), dict):
             raise (MeasurementError if error["measurement"] else BenchError)(error["text"])
+        model = job.model_file()
+        if model is not None and -code in _ABORTS:
+            name = signal.Signals(-code).name
+            raise MeasurementError(
+                f"{self.site.path(model)}: llama.cpp gave up on this model ({name}), which is damaged or of a kind that it does not "
+                "run; download or convert it again (--debug shows what llama.cpp said)"
+            ) from RuntimeError(f"the worker process {_ending(code)}{last_words}")
         raise MeasurementError(f"the worker process {_ending(code)}{last_words}")
 
 

@@ -17,7 +17,7 @@ import gguf
 
 from bench.core.errors import BenchError
 from bench.core.formats import in_one_line
-from bench.gguf_files.limits import MAX_DIMENSIONS, check_metadata, check_tensor
+from bench.gguf_files.limits import MAX_DIMENSIONS, check_metadata, check_tensor, check_vocabulary
 
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 _STRING, _ARRAY = 8, 9
@@ -27,9 +27,10 @@ _MAX_ARRAY = 4096
 
 @dataclass(frozen=True)
 class ArrayLength:
-    """Stands for an array that was not read."""
+    """Stands for an array that was not read. of_text: of strings, and not of numbers."""
 
     length: int
+    of_text: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class _Cursor:
             raise struct.error("an array of arrays, which llama.cpp does not read")
         for _ in range(length):
             self.at += 8 + struct.unpack_from("<Q", self.data, self.at)[0]
-        return ArrayLength(length)
+        return ArrayLength(length, of_text=True)
 
 
 def read_header(path: Path) -> Header:
@@ -165,12 +166,20 @@ def _parse(cursor: _Cursor) -> tuple[Header, int]:
     if len({t.name for t in tensors}) < len(tensors):
         raise ValueError("two tensors have the same name")
     check_metadata(metadata)
+    check_vocabulary({key: _array(value) for key, value in metadata.items()})
     alignment = metadata.get("general.alignment", gguf.GGUF_DEFAULT_ALIGNMENT)
     assert isinstance(alignment, int)
     data = align(cursor.at, alignment)
     placed = tuple(replace(t, start=data + t.start) for t in tensors)
     header = Header(version, metadata, keys, placed, metadata_end, alignment, vocabulary.hexdigest())
     return header, max((t.start + t.n_bytes for t in placed), default=data)
+
+
+def _array(value: object) -> tuple[int, bool] | None:
+    """Length of an array, and whether it is of text; None for what is no array."""
+    if isinstance(value, ArrayLength):
+        return value.length, value.of_text
+    return (len(value), False) if isinstance(value, list) else None
 
 
 def first_keys(data: bytes) -> dict[str, object]:
@@ -187,8 +196,8 @@ def first_keys(data: bytes) -> dict[str, object]:
         for _ in range(cursor.number("<Q")):
             key, kind = cursor.string(), cursor.number("<I")
             if kind == _ARRAY:
-                _, length = struct.unpack_from("<IQ", data, cursor.at)
-                found[key] = ArrayLength(length)
+                item, length = struct.unpack_from("<IQ", data, cursor.at)
+                found[key] = ArrayLength(length, of_text=item == _STRING)
             found[key] = cursor.value(kind)
     except (struct.error, ValueError, OverflowError):  # cut off here, or damaged
         pass
@@ -207,16 +216,15 @@ def align(position: int, alignment: int) -> int:
 def read_strings(path: Path, key: str) -> list[bytes]:
     """An array of strings out of a file's keys, which read_header only counts. Empty where there is none."""
     header = read_header(path)
-    if key not in header.keys:
+    found = header.metadata.get(key)
+    if not (isinstance(found, ArrayLength) and found.of_text):
         return []
     start, end = header.keys[key]
     with path.open("rb") as f:
         f.seek(start)
         data = f.read(end - start)
     at = 8 + len(key.encode()) + 4  # the key's length, the key, the value's type
-    item, length = struct.unpack_from("<IQ", data, at)
-    if item != _STRING:
-        return []
+    _, length = struct.unpack_from("<IQ", data, at)
     at += 12
     strings = []
     for _ in range(length):

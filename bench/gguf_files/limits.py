@@ -1,7 +1,8 @@
 """What a GGUF header may state. It comes with a download: what is beyond these limits is refused where it is read, so that nothing
 behind has to ask again.
 
-The limits of names and dimensions are llama.cpp's own (GGML_MAX_NAME, GGML_MAX_DIMS); the others are far above any model.
+The limits of names, dimensions, layers and experts are llama.cpp's own (GGML_MAX_NAME, GGML_MAX_DIMS, LLAMA_MAX_LAYERS,
+LLAMA_MAX_EXPERTS), and what it aborts on is told here; the others are far above any model.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ MAX_DIMENSIONS = 4
 _MAX_NAME = 63
 _MAX_WEIGHTS = 2**46
 _MAX_COUNT = 2**40
-_MAX_LAYERS = 100_000
+_MAX_LAYERS = _MAX_EXPERTS = 512
 _MAX_ALIGNMENT = 2**20
 _ARCHITECTURE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 #: Keys of an architecture, and of a split file, that state how many there are of something.
@@ -23,6 +24,8 @@ _COUNTS = (
     "expert_feed_forward_length", "attention.head_count", "attention.head_count_kv", "attention.key_length", "attention.value_length",
     "attention.kv_lora_rank", "attention.sliding_window", "rope.dimension_count", "ssm.inner_size", "ssm.state_size", "ssm.conv_kernel",
 )  # fmt: skip
+_LIMITS = {"block_count": _MAX_LAYERS, "expert_count": _MAX_EXPERTS}
+_TOKENS = "tokenizer.ggml.tokens"
 _SPLIT = ("split.count", "split.no", "split.tensors.count")
 
 
@@ -46,10 +49,45 @@ def check_metadata(metadata: Mapping[str, object]) -> None:
     if architecture and not (isinstance(architecture, str) and _ARCHITECTURE.fullmatch(architecture)):
         raise ValueError(f"general.architecture is {architecture!r:.80}")
     for key in (*_SPLIT, *(f"{architecture}.{name}" for name in _COUNTS)):
-        _check_count(key, metadata.get(key), _MAX_LAYERS if key.endswith(".block_count") else _MAX_COUNT)
+        _check_count(key, metadata.get(key), _LIMITS.get(key.removeprefix(f"{architecture}."), _MAX_COUNT))
+    _check_layers(metadata, architecture)
     alignment = metadata.get("general.alignment", 1)
     if not _is_count(alignment, _MAX_ALIGNMENT) or alignment not in {2**n for n in range(21)}:
         raise ValueError(f"general.alignment is {alignment!r:.80}")
+
+
+def _check_layers(metadata: Mapping[str, object], architecture: object) -> None:
+    """Raise ValueError for numbers of layers and experts that do not go together. They are counts, where they are stated."""
+    layers, nextn, experts, used, groups = (
+        metadata.get(f"{architecture}.{name}")
+        for name in ("block_count", "nextn_predict_layers", "expert_count", "expert_used_count", "expert_group_count")
+    )
+    if layers == 0:
+        raise ValueError(f"{architecture}.block_count is 0")
+    if _is_count(layers, _MAX_LAYERS) and nextn is not None and not _is_count(nextn, _most(layers) - 1):
+        raise ValueError(f"{architecture}.nextn_predict_layers is {nextn!r:.80} of {layers} layers")
+    if isinstance(experts, list) or isinstance(used, list):  # a number for each layer
+        return
+    n_experts = 0 if experts is None else _most(experts)
+    if not _is_count(0 if used is None else used, n_experts) or bool(used) != bool(n_experts):
+        raise ValueError(f"{architecture}.expert_used_count is {used!r:.80} of {n_experts} experts")
+    if _most(groups) > 1 and n_experts % _most(groups):
+        raise ValueError(f"{architecture}.expert_group_count is {groups!r:.80} of {n_experts} experts")
+
+
+def check_vocabulary(arrays: Mapping[str, tuple[int, bool] | None]) -> None:
+    """Raise ValueError for a vocabulary whose lists do not go together.
+
+    arrays: length of each key's array, and whether it is of text; None for a key that is no array.
+    """
+    if _TOKENS not in arrays:
+        return
+    tokens = arrays[_TOKENS]
+    if tokens is None or not tokens[1] or not tokens[0]:
+        raise ValueError(f"{_TOKENS} is no list of texts")
+    for key in ("tokenizer.ggml.scores", "tokenizer.ggml.token_type"):
+        if key in arrays and arrays[key] != (tokens[0], False):
+            raise ValueError(f"{key} is no list of {tokens[0]} numbers, one for each token")
 
 
 def _check_count(key: str, value: object, most: int) -> None:
@@ -61,3 +99,7 @@ def _check_count(key: str, value: object, most: int) -> None:
 
 def _is_count(value: object, most: int) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most and value == int(value)
+
+
+def _most(value: object) -> int:
+    return int(value) if isinstance(value, int | float) else 0

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.core.errors import BenchError
+from bench.core.formats import in_one_line
 from bench.core.progress import Reporter
 from bench.gguf_files.header import Header, read_header, read_strings
 from bench.models.reference import Reference, describe
@@ -75,12 +76,12 @@ def _compared(
 ) -> Compared:
     file = describe(model.path, cache, reporter, model.sha256)
     header = read_header(model.path)
-    label = _label(model.name, [reference.info.name, reference.path.stem])
+    label = _label(in_one_line(model.name), [reference.info.name, reference.path.stem])
     return Compared(
         name=f"{model.owner or 'file'}:{label}",
         base=_format(label, file),
         file=file,
-        origin=model.origin or model.path.name,
+        origin=model.origin or in_one_line(model.path.name),
         perplexity_only=_compare_vocabularies(model.path, tokens),
         told=told(header),
     )
@@ -89,7 +90,8 @@ def _compared(
 def _free(compared: Compared, model: LocalModel, taken: Collection[str]) -> str:
     """A name that no other compared file has: the short one, or that of the file, or one with its hash."""
     owner = compared.name.partition(":")[0]
-    names = [compared.name, f"{owner}:{model.name}", f"{owner}:{model.name}@{compared.file.sha256[:8]}"]
+    name = in_one_line(model.name)
+    names = [compared.name, f"{owner}:{name}", f"{owner}:{name}@{compared.file.sha256[:8]}"]
     return next(n for n in names if n not in taken)
 
 
@@ -144,5 +146,5 @@ def told(header: Header) -> dict[str, str]:
     for name, keys in _HEADER.items():
         value = next((header.metadata[k] for k in keys if header.metadata.get(k)), None)
         if value is not None:
-            found[name] = re.split(r"[/\\]", str(value))[-1]
+            found[name] = in_one_line(re.split(r"[/\\]", str(value))[-1])
     return found

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from bench.advise.by_memory import ForMemory, best_by_memory, files_with_memory, worth_their_size
 from bench.core.errors import BenchError
 from bench.core.files import complete_or_absent
-from bench.core.formats import MISSING, divergence_text, in_one_line, percent, perplexity_text, size
+from bench.core.formats import MISSING, divergence_text, no_markup, percent, perplexity_text, size
 from bench.gguf_files.details import ModelDetails
 from bench.gguf_files.info import ModelInfo
 from bench.measures.registry import all_measures
@@ -224,7 +224,7 @@ def _variables(
                 run.files[recipe].family, (_label_of(run, names[recipe]), run.files[recipe].description)
             )
     return {
-        "model": in_one_line(i.model.name),
+        "model": no_markup(i.model.name),
         "tag": model_label(run).lower(),
         "base_model": data.base_model,
         "quantized_by": data.get("quantized_by"),
@@ -260,7 +260,7 @@ def _variables(
         "script": SCRIPT,
         "repeat": command(run),
         "report": REPORT,
-        "facts": [line for line in about(run) if not line.startswith("Model:")],
+        "facts": [no_markup(line) for line in about(run) if not line.startswith("Model:")],
         "verdicts": [v for m in all_measures() for v in m.verdicts(run)][:3],
         "compared": any(f.family == COMPARED for f in run.files.values()),
     }

@@ -58,7 +58,7 @@ def export_table(run: Run, table: str, form: str, out: Path | None = None) -> st
     if form == "csv":
         text = frame.to_csv(index=False)
     elif form == "md":
-        text = markdown(frame.replace(r"\|", r"\\|", regex=True)) + "\n"
+        text = markdown(frame) + "\n"
     elif form == "latex":
         text = latex(frame, about=f"{run.identity.model.name}, {windows_text(run)} of {run.identity.prompts.name}")
     if out is None:

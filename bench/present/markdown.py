@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from bench.core.formats import markdown
+from bench.core.formats import markdown, no_markup, no_markup_in
 from bench.measures.sections import Section, Table
 
 
 def section_text(section: Section) -> str:
     """What stands under a section's heading: its sentences, then every table with its key."""
-    said = ["\n".join(f"- {s}" for s in section.said)] if section.said else []
+    said = ["\n".join(f"- {no_markup(s)}" for s in section.said)] if section.said else []
     return "\n\n".join([*said, *(p for t in section.tables for p in _parts(t, folded=section.folded))])
 
 
@@ -34,4 +34,4 @@ def _parts(table: Table, *, folded: bool) -> Iterator[str]:
         frame = frame.assign(**{table.text: [re.sub(r"([|`<\\*_])", r"\\\1", str(x)) for x in frame[table.text]]})
     yield markdown(frame, text=table.text)
     if table.key:
-        yield table.key
+        yield no_markup_in(table.key)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.core.files import complete_or_absent
-from bench.core.formats import markdown
+from bench.core.formats import markdown, no_markup, no_markup_in
 from bench.measures.registry import all_measures
 from bench.present.files import all_files, others
 from bench.present.markdown import headed, section_text
@@ -31,7 +31,7 @@ class Summary:
     def markdown(self) -> str:
         sections = dict(self.details)
         if self.notes:
-            sections["Notes"] = "\n".join(f"- {n}" for n in self.notes)
+            sections["Notes"] = "\n".join(f"- {no_markup(n)}" for n in self.notes)
         return (
             "\n\n".join([f"# {self.title}", self.headline, *(f"## {t}\n\n{text}" for t, text in sections.items())])
             + "\n"
@@ -40,7 +40,7 @@ class Summary:
 
 def summarize(run: Run) -> Summary:
     """All that the records of a run have to tell, as Markdown."""
-    headline = ["\n".join(f"- {line}" for line in about(run))]
+    headline = ["\n".join(f"- {no_markup(line)}" for line in about(run))]
     for section in (s for m in all_measures() for s in m.headline(run)):
         headline += [section_text(section)] if section.bare else [f"## {section.title}", section_text(section)]
     surprising = [s for m in all_measures() for s in m.surprises(run)]
@@ -48,7 +48,7 @@ def summarize(run: Run) -> Summary:
         rest = len(surprising) - len(few)
         headline.append(
             "\n".join(
-                f"- {s}"
+                f"- {no_markup(s)}"
                 for s in (
                     *few,
                     *([f"{rest} more findings of this kind are under Surprises in tables.md"] if rest else []),
@@ -56,12 +56,12 @@ def summarize(run: Run) -> Summary:
             )
         )
     files = all_files(run, everywhere=True)
-    details = {"All files": f"{markdown(files.frame)}\n\n{files.key}"}
+    details = {"All files": f"{markdown(files.frame)}\n\n{no_markup_in(files.key)}"}
     if len(surprising) > len(few):
-        details["Surprises"] = "\n".join(f"- {s}" for s in surprising)
+        details["Surprises"] = "\n".join(f"- {no_markup(s)}" for s in surprising)
     for section in (*(s for m in all_measures() for s in m.sections(run)), *others(run)):
         details |= dict(headed(section))
-    title = f"Quantizations of {run.identity.model.name}"
+    title = f"Quantizations of {no_markup(run.identity.model.name)}"
     return Summary(title, "\n\n".join(headline), details, tuple(notes(run)))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.core.errors import BenchError, nearest
+from bench.core.parsed import toml_table
 
 DEFAULT = Path(__file__).with_name("thresholds.toml")
 
@@ -30,8 +31,8 @@ def read_thresholds(path: Path | None = None) -> Thresholds:
     if path is None:
         return Thresholds(**packaged)
     try:
-        own = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as e:
+        own = toml_table(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as e:
         raise BenchError(f"{path}: cannot be read as TOML ({e}); {DEFAULT.name} in the package is an example") from e
     for key in own:
         if key not in packaged:
@@ -41,4 +42,4 @@ def read_thresholds(path: Path | None = None) -> Thresholds:
         return Thresholds(**packaged | own)
     except ValidationError as e:
         first = e.errors()[0]
-        raise BenchError(f"{path}: {first['loc'][0]}: {first['msg']} (it is {first['input']!r})") from e
+        raise BenchError(f"{path}: {first['loc'][0]}: {first['msg']} (it is {first['input']!r:.80})") from e

@@ -1,21 +1,18 @@
-"""Importance matrices: the mean of squared activations of every input column, by weight tensor.
+"""Importance matrices: the mean of squared activations of every input column, by weight tensor, and the files that hold them.
 
-Definition as llama-imatrix has it: over all tokens of the calibration text, cut into chunks (512 tokens unless told),
-each with its own empty context, every token's row of the activations that enter a product with a `blk.*` weight is
-squared and summed; the quantizer gets sum / number of rows. Expert tensors keep a sum and a count for each expert.
-
-Two file formats hold one: the current GGUF format (raw sums `NAME.in_sum2` and counts `NAME.counts`) and the older
-binary one. Both are read; the GGUF format is written.
+Two file formats hold one: the current GGUF format of llama-imatrix (raw sums `NAME.in_sum2` and numbers of rows `NAME.counts`)
+and its older binary one. Both are read; the GGUF format is written. The quantizer gets sum / number of rows. A file comes from
+anywhere, and llama.cpp's quantizer aborts on values that no calibration gives: they are refused where they are read.
 """
 
 from __future__ import annotations
 
 import re
 import struct
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import gguf
 import numpy as np
@@ -23,14 +20,21 @@ from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
 from bench.core.files import complete_or_absent
-from bench.execute.content import Site
-from bench.execute.job import Share
-from bench.gguf_files.info import ModelInfo, open_gguf
-from bench.quantize.jobs import ImportanceJob, ImportanceResult
-from bench.texts.stream import TokenStream
+from bench.core.formats import in_one_line
+from bench.gguf_files.header import ArrayLength, read_header, read_strings
+from bench.gguf_files.info import ModelInfo
+from bench.gguf_files.limits import check_tensor
 
-CHUNK_TOKENS = 512
 _LAYER = re.compile(r"blk\.(\d+)\.")
+_SUMS, _COUNTS = ".in_sum2", ".counts"
+#: Mean squares of activations beyond this are none: those of models are below 10^12, and products of larger ones overflow in the
+#: quantizer, which then aborts.
+_MAX_MEAN = 1e15
+#: Numbers of rows, of chunks and of tokens in one.
+_MAX_COUNT = 2**40
+_MAX_ENTRIES = 1_000_000
+#: Names of calibration texts that are kept, and characters of one.
+_MAX_DATASETS, _MAX_NAME = 100, 500
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class ImportanceMatrix:
             if name not in shapes:
                 continue
             columns, matrices = shapes[name][0], int(np.prod(shapes[name][2:], dtype=np.int64))
-            if entry.sums.size not in (columns, columns * matrices):
+            if entry.sums.size not in (columns, columns * matrices) or entry.sums.shape[1] % columns:
                 raise BenchError(
                     f"{path}: {name} has {entry.sums.shape[1]} columns here and {columns} in {model.path.name}; "
                     "it belongs to another model, leave --imatrix out to compute one"
@@ -87,85 +91,6 @@ class ImportanceMatrix:
             sums = entry.sums.reshape(-1, columns)
             entries[name] = Entry(sums, np.resize(entry.counts, len(sums)))
         return replace(self, entries=entries)
-
-
-def collect(
-    model_path: Path, tokens: NDArray[np.int32], *, threads: int, progress: Callable[[float], None]
-) -> dict[str, Entry]:
-    """Run the calibration tokens through the model and sum its squared activations.
-
-    tokens: at least one chunk; what is left after the last whole chunk is not used. Raises BenchError when there is
-    less than a chunk or an activation is not finite.
-    """
-    from bench.engine.graph import MatMul, matmul_callback
-    from bench.engine.llama import Context, Model  # loads the native library: only in a worker
-
-    n_chunks = len(tokens) // CHUNK_TOKENS
-    if n_chunks == 0:
-        raise BenchError(
-            f"the calibration text has {len(tokens)} tokens, fewer than one chunk of {CHUNK_TOKENS}; give a longer --calibration text"
-        )
-    sums: dict[str, NDArray[np.float64]] = {}
-    counts: dict[str, NDArray[np.float64]] = {}
-
-    def observe(product: MatMul) -> None:
-        x = product.activations
-        columns = x.shape[-1]
-        if product.weight not in sums:
-            sums[product.weight] = np.zeros((product.n_matrices, columns))
-            # Stacked matrices that all tokens enter (of latent attention) share one count, as llama-imatrix writes them.
-            counts[product.weight] = np.zeros(1 if product.experts is None else product.n_matrices)
-        total, seen = sums[product.weight], counts[product.weight]
-        if product.experts is None:
-            for i, group in enumerate(x.reshape(-1, *x.shape[-2:])):
-                total[i % product.n_matrices] += np.einsum("rc,rc->c", group, group)
-            seen += x.size // columns // product.n_matrices
-        else:
-            # activations (1, tokens, experts used or 1, columns); experts (tokens, experts used)
-            for slot in range(product.experts.shape[1]):
-                rows = x[0, :, slot % x.shape[2]]
-                for expert in np.unique(product.experts[:, slot]):
-                    chosen = rows[product.experts[:, slot] == expert]
-                    total[expert] += np.einsum("rc,rc->c", chosen, chosen)
-                    seen[expert] += len(chosen)
-
-    callback = matmul_callback(observe, lambda name: name.startswith("blk."), min_rows=16)
-    with (
-        Model(model_path) as model,
-        Context(
-            model, n_ctx=CHUNK_TOKENS, n_batch=CHUNK_TOKENS, n_ubatch=CHUNK_TOKENS, threads=threads, callback=callback
-        ) as context,
-    ):
-        for i in range(n_chunks):
-            chunk = tokens[i * CHUNK_TOKENS : (i + 1) * CHUNK_TOKENS].copy()
-            if model.bos is not None:
-                chunk[0] = model.bos
-            context.clear()
-            # Logits for every token: llama.cpp computes the last layer only for tokens whose logits are wanted.
-            context.prepare(chunk, 0)
-            context.decode()
-            progress((i + 1) / n_chunks)
-    for name, total in sums.items():
-        if not np.isfinite(total).all():
-            raise BenchError(
-                f"{model_path}: activations entering {name} are not finite; the model is broken or overflows in this precision"
-            )
-    return {
-        name: Entry(total.reshape(len(counts[name]), -1).astype(np.float32), counts[name].astype(np.float32))
-        for name, total in sorted(sums.items())
-    }
-
-
-def importance(job: ImportanceJob, site: Site, progress: Share) -> ImportanceResult:
-    """Collect the matrix that the job asks for and write it."""
-    started = time.perf_counter()
-    tokens = TokenStream.load(site.path(job.stream)).tokens
-    chunks = len(tokens) // CHUNK_TOKENS
-    chunks = min(chunks, job.chunks) if job.chunks else chunks
-    tokens = tokens[: max(chunks, 1) * CHUNK_TOKENS]
-    entries = collect(site.path(job.model), tokens, threads=job.threads, progress=progress)
-    write(ImportanceMatrix(entries, (job.dataset,), chunks, CHUNK_TOKENS), site.path(job.out))
-    return ImportanceResult(chunks=chunks, seconds=time.perf_counter() - started)
 
 
 def check_fits(path: Path, model: ModelInfo) -> None:
@@ -197,8 +122,8 @@ def write(matrix: ImportanceMatrix, path: Path) -> None:
     writer.add_uint32("imatrix.chunk_count", matrix.chunks)
     writer.add_uint32("imatrix.chunk_size", matrix.chunk_tokens)
     for name, entry in matrix.entries.items():
-        writer.add_tensor(f"{name}.in_sum2", entry.sums)
-        writer.add_tensor(f"{name}.counts", entry.counts.reshape(-1, 1))
+        writer.add_tensor(f"{name}{_SUMS}", entry.sums)
+        writer.add_tensor(f"{name}{_COUNTS}", entry.counts.reshape(-1, 1))
     with complete_or_absent(path) as partial:
         writer.write_header_to_file(partial)
         writer.write_kv_data_to_file()
@@ -207,74 +132,108 @@ def write(matrix: ImportanceMatrix, path: Path) -> None:
 
 
 def read(path: Path) -> ImportanceMatrix:
-    """Read either format. Raises BenchError for a file that is neither."""
+    """Read either format. Raises BenchError for a file that is neither, is damaged, or holds what is no mean of squares."""
     if not path.is_file():
         raise BenchError(f"{path}: no such importance matrix; leave --imatrix out to compute one")
     with path.open("rb") as f:
         is_gguf = f.read(4) == b"GGUF"
-    matrix = _read_gguf(path) if is_gguf else _read_legacy(path)
-    if not matrix.entries:
-        raise BenchError(f"{path}: holds no importance data; leave --imatrix out to compute one")
-    for name, entry in matrix.entries.items():
-        if not (np.isfinite(entry.sums).all() and np.isfinite(entry.counts).all()):
-            raise BenchError(f"{path}: {name} holds values that are not finite; compute the importance matrix again")
+    try:
+        matrix = _read_gguf(path) if is_gguf else _read_legacy(path)
+        if not matrix.entries:
+            raise BenchError(f"{path}: holds no importance data; leave --imatrix out to compute one")
+        for name, entry in matrix.entries.items():
+            _check(name, entry)
+    except ValueError as e:
+        raise BenchError(f"{path}: is no usable importance matrix ({e}); compute the importance matrix again") from e
     return matrix
 
 
+def _check(name: str, entry: Entry) -> None:
+    """Raise ValueError for values that no calibration gives."""
+    check_tensor(name, entry.sums.shape[::-1], 1)
+    sums, counts = entry.sums, entry.counts
+    if not (np.isfinite(sums).all() and np.isfinite(counts).all()):
+        raise ValueError(f"{name} holds values that are not finite")
+    if sums.min() < 0:
+        raise ValueError(f"{name} holds negative means of squares")
+    if (wrong := counts[(counts != 0) & ~((counts >= 1) & (counts <= _MAX_COUNT))]).size:
+        raise ValueError(f"{name} is of {wrong[0]:.3g} rows")
+    if sums[counts == 0].any():
+        raise ValueError(f"{name} holds sums of no rows")
+    if (means := entry.means()).max() > _MAX_MEAN:
+        raise ValueError(f"{name} holds a mean square of {means.max():.3g}")
+
+
 def _read_gguf(path: Path) -> ImportanceMatrix:
-    reader = open_gguf(path)
-    suffixes = (".in_sum2", ".counts")
-    data = {t.name: np.array(t.data, np.float32) for t in reader.tensors if t.name.endswith(suffixes)}
-
-    def value(key: str, default: object) -> object:
-        field = reader.get_field(key)
-        return field.contents() if field else default
-
+    """Raises ValueError for a complete GGUF file whose tensors are no importance data."""
+    header = read_header(path)
+    data = {}
+    for t in header.tensors:
+        if t.name.endswith((_SUMS, _COUNTS)):
+            if t.type != gguf.GGMLQuantizationType.F32:
+                raise ValueError(f"{t.name} has the type {t.type.name}")
+            data[t.name] = np.fromfile(path, "<f4", t.n_bytes // 4, offset=t.start).reshape(-1, t.shape[0])
     entries = {}
-    for name, sums in data.items():
-        if name.endswith(".in_sum2"):
-            stem = name.removesuffix(".in_sum2")
-            matrices = sums.reshape(-1, sums.shape[-1])
-            counts = data.get(f"{stem}.counts", np.empty(0)).ravel()
-            if len(counts) not in (1, len(matrices)):
-                raise BenchError(
-                    f"{path}: {stem} has {len(matrices)} rows of sums and {len(counts)} counts; "
-                    "the file is damaged, compute the importance matrix again"
-                )
-            entries[stem] = Entry(matrices, np.resize(counts, len(matrices)))  # one count may stand for all
-    datasets = value("imatrix.datasets", [])
+    for stem in dict.fromkeys(name.removesuffix(_SUMS).removesuffix(_COUNTS) for name in data):
+        sums, counts = (data.get(stem + suffix, np.empty((0, 1), np.float32)) for suffix in (_SUMS, _COUNTS))
+        if not len(sums) or counts.size not in (1, len(sums)):
+            raise ValueError(f"{stem} has {len(sums)} rows of sums and {counts.size} counts")
+        entries[stem] = Entry(sums, np.resize(counts, len(sums)))  # one count may stand for all
+    datasets = header.metadata.get("imatrix.datasets", [])
+    names = read_strings(path, "imatrix.datasets") if isinstance(datasets, ArrayLength) else []
     return ImportanceMatrix(
         entries,
-        tuple(str(d) for d in datasets) if isinstance(datasets, list) else (str(datasets),),
-        int(str(value("imatrix.chunk_count", 0))),
-        int(str(value("imatrix.chunk_size", 0))),
+        tuple(map(_dataset, names[:_MAX_DATASETS])),
+        _count("imatrix.chunk_count", header.metadata.get("imatrix.chunk_count", 0)),
+        _count("imatrix.chunk_size", header.metadata.get("imatrix.chunk_size", 0)),
     )
 
 
 def _read_legacy(path: Path) -> ImportanceMatrix:
     """The binary format: entries of (name, calls, values), the values being means times calls."""
-    raw = path.read_bytes()
-    position = 0
+    with path.open("rb") as f:
+        found = _Binary(f, path.stat().st_size)
+        n_entries = found.count()
+        if not 0 < n_entries < _MAX_ENTRIES:
+            raise ValueError(f"it would hold {n_entries:,} tensors")
+        entries: dict[str, Entry] = {}
+        for _ in range(n_entries):
+            name = found.take(found.count()).decode("utf-8", "replace")
+            calls, values = found.count(), np.frombuffer(found.take(4 * found.count()), "<f4")
+            check_tensor(name, values.shape, 1)
+            if name in entries:
+                raise ValueError(f"{name} comes twice")
+            entries[name] = Entry(values.reshape(1, -1), np.array([max(calls, 1)], np.float32))
+        chunks = found.count() if found.left else 0
+        dataset = found.take(found.count()) if found.left else b""
+    return ImportanceMatrix(entries, (_dataset(dataset),) if dataset else (), chunks, 0)
 
-    def take(n: int) -> bytes:
-        nonlocal position
-        if n < 0 or position + n > len(raw):
-            raise BenchError(f"{path}: is neither a GGUF nor a complete binary importance matrix; compute it again")
-        position += n
-        return raw[position - n : position]
 
-    def integer() -> int:
-        return int(struct.unpack("<i", take(4))[0])
+class _Binary:
+    """Reads the binary format. left: bytes that have not been read."""
 
-    entries = {}
-    n_entries = integer()
-    if not 0 < n_entries < 1_000_000:
-        raise BenchError(f"{path}: is no importance matrix; give a file that llama-imatrix wrote")
-    for _ in range(n_entries):
-        name = take(integer()).decode("utf-8", "replace")
-        calls = integer()
-        values = np.frombuffer(take(4 * integer()), "<f4")
-        entries[name] = Entry(values.reshape(1, -1), np.array([max(calls, 1)], np.float32))
-    chunks = integer() if position < len(raw) else 0
-    dataset = take(integer()).decode("utf-8", "replace") if position < len(raw) else ""
-    return ImportanceMatrix(entries, (dataset,) if dataset else (), chunks, 0)
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file, self.left = file, size
+
+    def take(self, n: int) -> bytes:
+        """Raises ValueError where there are fewer."""
+        if n > self.left:
+            raise ValueError(f"{n:,} bytes should follow where {self.left:,} do")
+        self.left -= n
+        return self._file.read(n)
+
+    def count(self) -> int:
+        (n,) = struct.unpack("<i", self.take(4))
+        if n < 0:
+            raise ValueError(f"there are {n} of something")
+        return int(n)
+
+
+def _count(key: str, value: object) -> int:
+    if not isinstance(value, int) or not 0 <= value < 2**32:
+        raise ValueError(f"{key} is {value!r:.80}")
+    return value
+
+
+def _dataset(name: bytes) -> str:
+    return in_one_line(name.decode("utf-8", "replace"))[:_MAX_NAME]

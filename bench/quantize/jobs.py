@@ -17,7 +17,7 @@ class ImportanceResult(Frozen):
 class ImportanceJob(Job[ImportanceResult]):
     """Collect an importance matrix over a token stream. chunks: how many at most, 0 for all."""
 
-    done_by: ClassVar[str] = "bench.quantize.imatrix:importance"
+    done_by: ClassVar[str] = "bench.quantize.collect:importance"
     pinned: ClassVar[bool] = True
 
     model: Content

@@ -23,7 +23,6 @@ may = ["IQ4_XS", "IQ3_S"]        # instead of type: what these tensors may take 
 from __future__ import annotations
 
 import re
-import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Self
@@ -32,6 +31,7 @@ import gguf
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bench.core.errors import BenchError, nearest
+from bench.core.parsed import toml_table
 from bench.recipes.sizes import parse_size
 
 #: Types a tensor can be stored in: without integers, and without those that only exist while llama.cpp computes.
@@ -132,22 +132,22 @@ class RecipeFile(_Strict):
 def read_recipe_file(path: Path) -> RecipeFile:
     """Read and check a recipe file. Raises BenchError that names file, key and what would do."""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = toml_table(path.read_text(encoding="utf-8"))
     except FileNotFoundError as e:
         raise BenchError(f"{path}: no such recipe file; check the path") from e
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as e:
-        raise BenchError(f"{path}: is no TOML file ({e})") from e
+    except (ValueError, OSError) as e:
+        raise BenchError(f"{path}: is no TOML file ({e}); correct it") from e
     if "path" in data:  # a field of ours that no file may set
         raise BenchError(f"{path}: path: unknown key")
     try:
         return RecipeFile.model_validate({"path": path} | data)
     except ValidationError as e:
         first = e.errors()[0]
-        where = ".".join(str(part + 1) if isinstance(part, int) else part for part in first["loc"])
+        where = ".".join(str(part + 1) if isinstance(part, int) else part[:80] for part in first["loc"])
         if first["type"] == "extra_forbidden":
             known = [k for k in (RuleFile if "rules" in first["loc"] else RecipeFile).model_fields if k != "path"]
             raise BenchError(f"{path}: {where}: unknown key{nearest(str(first['loc'][-1]), known)}") from e
-        said = first["msg"].removeprefix("Value error, ")
+        said = first["msg"].removeprefix("Value error, ")[:500]
         raise BenchError(f"{path}: {where}: {said}") from e
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bench.core.errors import BenchError
 from bench.core.machine import Machine
-from bench.core.values import Count, Name, Some, Time
+from bench.core.values import Count, Name, Some, Time, Words
 from bench.engine.settings import LibraryInfo, Settings
 from bench.statistics.sequential import looks
 
@@ -32,7 +32,7 @@ class ModelIdentity(Kept):
     architecture: Name
     n_layers: Count
     n_weights: Some
-    description: str | None
+    description: Words | None
 
 
 class TextIdentity(Kept):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from bench.core.values import Amount, Count, Name, Number, Some, Time
+from bench.core.values import Amount, Count, Name, Number, Some, Time, Words
 from bench.engine.memory import ModelShape
 from bench.gguf_files.details import ModelDetails
 from bench.records.identity import Identity, Kept, utc_now
@@ -68,7 +68,7 @@ class FileRecord(OfFile):
     kind: Literal["file"] = "file"
     family: Name
     base: Name
-    description: str
+    description: Words
     n_bytes: Some
     bits_per_weight: Annotated[Amount, Field(gt=0, le=1024)]
     weights_by_type: dict[Name, Count]
@@ -79,7 +79,7 @@ class FileRecord(OfFile):
     build_memory_bytes: Count | None
     rules: str | None = None
     choice: ChoiceRecord | None = None
-    origin: str | None = None
+    origin: Words | None = None
     told: dict[str, str] = Field(default_factory=dict)
     perplexity_only: str | None = None
     details: ModelDetails | None = None
@@ -96,7 +96,7 @@ class FailureRecord(Record):
     kind: Literal["failure"] = "failure"
     recipe: Name
     window: Count | None
-    reason: str
+    reason: Words
 
 
 class LookRecord(Record):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import json
 import logging
@@ -14,10 +15,13 @@ from typing import Any
 
 from bench.core.errors import BenchError, nearest
 from bench.core.files import file_sha256
+from bench.core.parsed import json_value
 from bench.texts import prompts
 
 #: How `datasets` reads a file, by its ending; a text is read as it is.
 BUILDERS = {".txt": "", ".md": "", ".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
+#: Brackets in a line from which on its depth is looked at.
+_MANY = 500
 _SPLITS = ("test", "validation", "train")
 WIKITEXT = "Salesforce/wikitext"
 
@@ -57,6 +61,8 @@ def open_file(asked: FileDataset, scratch: str) -> Opened:
     from datasets import Features, Value, load_dataset
 
     _quiet()
+    if builder == "json":
+        _check_lines(path)
     reason = _file_reason(path)
     options: dict[str, Any] = {"data_files": glob.escape(str(path.resolve())), "cache_dir": scratch}
     with _told(str(path), reason):
@@ -69,6 +75,22 @@ def open_file(asked: FileDataset, scratch: str) -> Opened:
         chosen = _text_column(stream, column, str(path))
         name = f"{path.name}:{column}" if column else path.name
         return Opened(name, file_sha256(path), _texts(stream, chosen, str(path), reason))
+
+
+def _check_lines(path: Path) -> None:
+    """Raise BenchError for lines that the library's reader crashes on: values that are no object, such as null, and deep ones."""
+    with path.open("rb") as f:
+        for number, line in enumerate(f, 1):
+            start = line.removeprefix(codecs.BOM_UTF8).strip()
+            if number == 1 and path.suffix.lower() == ".json" and (start[:1] == b"[" or start in (b"{", b"")):
+                return  # one value over many lines
+            if start and start[:1] != b"{":
+                raise BenchError(f'{path}: line {number} is no JSON object; each line is a row, {{"text": "…"}}')
+            if line.count(b"{") + line.count(b"[") > _MANY:
+                try:
+                    json_value(line.decode("utf-8", "replace"))
+                except ValueError as e:
+                    raise BenchError(f"{path}: line {number} cannot be read ({e}); correct or remove it") from e
 
 
 def open_hub(asked: HubDataset, scratch: str) -> Opened:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import pkgutil
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -65,6 +67,37 @@ def test_progress_and_errors_come_back(tmp_path: Path) -> None:
     assert not isinstance(impossible.value, MeasurementError)
     with pytest.raises(MeasurementError, match="of this one"):
         executor.do(Sleep(seconds=0, fail="measurement"))
+
+
+class Abort(Job[Slept]):
+    """End as native code does that finds what it did not expect."""
+
+    done_by: ClassVar[str] = f"{__name__}:abort"
+    model: Content
+    signal: int
+
+
+def abort(job: Abort, site: Site, progress: Share) -> Slept:
+    print("ggml.c:1: GGML_ASSERT(x) failed", flush=True)
+    os.kill(os.getpid(), job.signal)
+    raise AssertionError("is ended")
+
+
+@pytest.mark.parametrize("number", [signal.SIGABRT, signal.SIGFPE])
+def test_what_llama_cpp_aborts_on_is_named_with_its_file(tmp_path: Path, number: int) -> None:
+    executor = LocalExecutor(tmp_path)
+    (tmp_path / "m.gguf").write_bytes(b"")
+    job = Abort(model=executor.hold(tmp_path / "m.gguf"), signal=number)
+    with pytest.raises(MeasurementError, match=r"m\.gguf: llama\.cpp gave up .* download or convert it again") as told:
+        executor.do(job)
+    assert "GGML_ASSERT" not in str(told.value) and "GGML_ASSERT(x)" in str(told.value.__cause__), "--debug shows it"
+
+
+def test_other_ends_of_a_worker_are_told_as_they_are(tmp_path: Path) -> None:
+    executor = LocalExecutor(tmp_path)
+    (tmp_path / "m.gguf").write_bytes(b"")
+    with pytest.raises(MeasurementError, match=r"ended by SIGKILL \(out of memory\?\)"):
+        executor.do(Abort(model=executor.hold(tmp_path / "m.gguf"), signal=signal.SIGKILL))
 
 
 def test_an_interrupted_job_leaves_the_next_one_a_worker(tmp_path: Path) -> None:

@@ -48,7 +48,10 @@ def test_a_small_file_is_read(tmp_path: Path) -> None:
         key("split.count", 9, struct.pack("<IQ", 6, 1) + _NAN), key("llama.block_count", 8, string("3")),
         key("llama.block_count", 5, struct.pack("<i", -1)), key("llama.block_count", 4, struct.pack("<I", 2**31)),
         key("llama.context_length", 10, struct.pack("<Q", 2**63)), key("x", 9, _NESTED), key("general.alignment", 4, struct.pack("<I", 3)),
-        key("general.architecture", 8, string("\x1b[2J")), key("x", 9, struct.pack("<IQ", 8, 2**62)), key("x", 13, b""),
+        key("llama.block_count", 4, struct.pack("<I", 0)), key("llama.block_count", 4, struct.pack("<I", 513)),
+        key("llama.expert_count", 4, struct.pack("<I", 8)), key("llama.expert_used_count", 4, struct.pack("<I", 1)),
+        key("tokenizer.ggml.tokens", 4, struct.pack("<I", 3)), key("tokenizer.ggml.tokens", 9, struct.pack("<IQ", 8, 0)),
+        key("tokenizer.ggml.tokens", 9, struct.pack("<IQI", 4, 1, 7)), key("general.architecture", 8, string("\x1b[2J")), key("x", 9, struct.pack("<IQ", 8, 2**62)), key("x", 13, b""),
     ],
 )  # fmt: skip
 def test_values_that_are_none_are_refused(tmp_path: Path, found: bytes) -> None:
@@ -77,3 +80,32 @@ def test_what_comes_twice_is_refused(tmp_path: Path) -> None:
     again = key("x", 4, struct.pack("<I", 1))
     with pytest.raises(BenchError, match="the key 'x' comes twice"):
         inspect(written(tmp_path / "m.gguf", [again, again], [tensor()]))
+
+
+@pytest.mark.parametrize("name", ["scores", "token_type"])
+def test_a_vocabulary_has_a_number_for_each_token(tmp_path: Path, name: str) -> None:
+    tokens = key("tokenizer.ggml.tokens", 9, struct.pack("<IQ", 8, 2) + string("a") + string("b"))
+    for n in (1, 2):
+        numbers = key(f"tokenizer.ggml.{name}", 9, struct.pack(f"<IQ{n}i", 5, n, *range(n)))
+        path = written(tmp_path / f"{n}.gguf", [tokens, numbers], [tensor()])
+        if n == 2:
+            assert inspect(path).vocabulary == 2
+            continue
+        with pytest.raises(BenchError, match=rf"{name} is no list of 2 numbers, one for each token"):
+            inspect(path)
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ({"expert_count": 8, "expert_used_count": 9}, "9 of 8 experts"),
+        ({"expert_count": 8, "expert_used_count": 2, "expert_group_count": 3}, "expert_group_count is 3 of 8 experts"),
+        ({"block_count": 3, "nextn_predict_layers": 3}, "nextn_predict_layers is 3 of 3 layers"),
+    ],
+)
+def test_layers_and_experts_that_do_not_go_together_are_refused(
+    tmp_path: Path, counts: dict[str, int], said: str
+) -> None:
+    keys = [key(f"llama.{name}", 4, struct.pack("<I", n)) for name, n in counts.items()]
+    with pytest.raises(BenchError, match=said):
+        inspect(written(tmp_path / "m.gguf", keys, [tensor()]))

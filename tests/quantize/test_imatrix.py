@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from bench.core.errors import BenchError
 from bench.gguf_files.info import TensorInfo, inspect
 from bench.quantize import imatrix
+from bench.quantize.collect import collect
 from bench.quantize.imatrix import Entry, ImportanceMatrix
 
 
@@ -19,7 +21,7 @@ def test_first_layer_equals_its_definition(tiny: Path) -> None:
     """What enters layer 0's attention is the normalized embedding of the tokens: worked out with numpy alone."""
     rng = np.random.default_rng(3)
     tokens = rng.integers(3, 250, 1100).astype(np.int32)
-    entries = imatrix.collect(tiny, tokens, threads=1, progress=lambda share: None)
+    entries = collect(tiny, tokens, threads=1, progress=lambda share: None)
     used = tokens[:1024].copy()
     used[[0, 512]] = 1  # BOS at the start of each chunk
     data = {t.name: t for t in gguf.GGUFReader(tiny).tensors}
@@ -31,7 +33,7 @@ def test_first_layer_equals_its_definition(tiny: Path) -> None:
 
 
 def test_every_weight_of_the_layers_is_there(tiny: Path) -> None:
-    entries = imatrix.collect(tiny, np.arange(3, 515, dtype=np.int32) % 250 + 3, threads=2, progress=lambda share: None)
+    entries = collect(tiny, np.arange(3, 515, dtype=np.int32) % 250 + 3, threads=2, progress=lambda share: None)
     matrices = {t.name: t.shape[0] for t in inspect(tiny).tensors if t.name.startswith("blk.") and len(t.shape) == 2}
     assert {name: e.sums.shape[1] for name, e in entries.items()} == matrices
     # the last layer too, which llama.cpp computes only for tokens whose logits are wanted
@@ -40,7 +42,7 @@ def test_every_weight_of_the_layers_is_there(tiny: Path) -> None:
 
 def test_less_than_a_chunk_is_refused(tiny: Path) -> None:
     with pytest.raises(BenchError, match="fewer than one chunk of 512"):
-        imatrix.collect(tiny, np.arange(511, dtype=np.int32), threads=1, progress=lambda share: None)
+        collect(tiny, np.arange(511, dtype=np.int32), threads=1, progress=lambda share: None)
 
 
 def test_gguf_round_trip(tmp_path: Path) -> None:
@@ -76,24 +78,75 @@ def test_a_flat_entry_of_stacked_experts_is_split_as_the_model_has_it(tiny: Path
     assert entry.sums.tolist() == [[2, 4], [6, 8]] and entry.means().tolist() == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("content", [b"\0\0", b"hello, world, this is text", legacy(b"blk.0.x", 4, [8, 2])[:20]])
-def test_damaged_files_are_refused(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "bad.dat").write_bytes(content)
-    with pytest.raises(BenchError, match=r"bad\.dat"):
-        imatrix.read(tmp_path / "bad.dat")
+def several(*entries: bytes) -> bytes:
+    """Entries of the binary format as one file, each written by `legacy`."""
+    return struct.pack("<i", len(entries)) + b"".join(e[4:-13] for e in entries)
 
 
-def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "nan.dat").write_bytes(legacy(b"blk.0.x.weight", 4, [float("nan"), 2]))
-    with pytest.raises(BenchError, match="not finite"):
-        imatrix.read(tmp_path / "nan.dat")
+ONE = legacy(b"blk.0.x.weight", 4, [8, 2])
 
 
 @pytest.mark.parametrize(
-    ("name", "columns", "said"),
-    [("blk.9.other.weight", 256, "none of its tensors"), ("blk.0.attn_q.weight", 64, "has 64 columns here and 256")],
+    ("content", "said"),
+    [
+        (b"\0\0", "4 bytes should follow where 2 do"), (b"hello, world, this is text", "it would hold 1,819,043,176 tensors"),
+        (ONE[:20], "14 bytes should follow where 12 do"), (b"GGUF\0", "header is damaged or cut short"), (several(ONE, ONE), "blk.0.x.weight comes twice"),
+        (legacy(b"", 4, [8]), "a tensor is called ''"), (legacy(b"a\x1b[2J", 4, [8]), r"a tensor is called 'a\\x1b\[2J'"),
+        (legacy(b"x" * 64, 4, [8]), "a tensor is called"), (legacy(b"x", -1, [8]), "there are -1 of something"), (legacy(b"x", 1, []), "x has the shape"),
+        (ONE[:26] + struct.pack("<i", 2**30) + ONE[30:], "4,294,967,296 bytes should follow"),
+    ],
+)  # fmt: skip
+def test_damaged_files_are_refused(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "bad.dat").write_bytes(content)
+    with pytest.raises(BenchError, match=rf"bad\.dat: .*{said}") as refused:
+        imatrix.read(tmp_path / "bad.dat")
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("sums", "counts", "said"),
+    [
+        ([math.nan, 2], [4], "holds values that are not finite"), ([2, math.inf], [4], "holds values that are not finite"),
+        ([1, 2], [math.nan], "holds values that are not finite"), ([1, -2], [4], "holds negative means of squares"), ([1, 2], [-4], "is of -4 rows"),
+        ([1, 2], [1e-30], "is of 1e-30 rows"), ([1, 2], [1e30], r"is of 1e\+30 rows"), ([1, 2], [0], "holds sums of no rows"),
+        ([1, 1e30], [4], r"holds a mean square of 2.5e\+29"), ([1, 2], [1, 1], "has 1 rows of sums and 2 counts"),
+    ],
+)  # fmt: skip
+def test_values_that_no_calibration_gives_are_refused(
+    tmp_path: Path, sums: list[float], counts: list[float], said: str
+) -> None:
+    entry = Entry(np.array([sums], np.float32), np.array(counts, np.float32))
+    path = tmp_path / "m.gguf"
+    imatrix.write(ImportanceMatrix({"blk.0.x.weight": entry}, (), 1, 512), path)
+    with pytest.raises(
+        BenchError, match=rf"m\.gguf: .*blk\.0\.x\.weight {said}.*; compute the importance matrix again"
+    ):
+        imatrix.read(path)
+
+
+def test_sums_of_another_type_and_counts_that_are_missing_are_refused(tmp_path: Path) -> None:
+    for kind, suffixes, said in ((np.float16, (".in_sum2", ".counts"), "has the type F16"), (np.float32, (".in_sum2",), "0 counts"),
+                                 (np.float32, (".counts",), "0 rows of sums and 1 counts")):  # fmt: skip
+        writer = gguf.GGUFWriter(tmp_path / "m.gguf", "imatrix")
+        for suffix in suffixes:
+            writer.add_tensor(f"blk.0.x.weight{suffix}", np.ones((1, 1), kind))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        with pytest.raises(BenchError, match=said):
+            imatrix.read(tmp_path / "m.gguf")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "said"),
+    [
+        ("blk.9.other.weight", (1, 256), "none of its tensors"),
+        ("blk.0.attn_q.weight", (1, 64), "has 64 columns here and 256"),
+        ("blk.0.attn_q.weight", (4, 64), "has 64 columns here and 256"),
+    ],
 )
-def test_another_models_matrix_is_refused(tiny: Path, name: str, columns: int, said: str) -> None:
-    entry = Entry(np.ones((1, columns), np.float32), np.ones(1, np.float32))
+def test_another_models_matrix_is_refused(tiny: Path, name: str, shape: tuple[int, int], said: str) -> None:
+    entry = Entry(np.ones(shape, np.float32), np.ones(shape[0], np.float32))
     with pytest.raises(BenchError, match=said):
         ImportanceMatrix({name: entry}, (), 1, 512).fitted(inspect(tiny), Path("m.gguf"))

@@ -7,19 +7,22 @@ manifest. A user's own are JSON lines, each with `prefix`, `suffix` and `middle`
 from __future__ import annotations
 
 import hashlib
-import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from bench.core.errors import BenchError
+from bench.core.formats import in_one_line
+from bench.core.parsed import json_value
 from bench.texts import prompts
 
 FIM: Literal["fim"] = "fim"
 CHAT: Literal["chat"] = "chat"
 KINDS = (FIM, CHAT)
 _OPEN, _CLOSE = "⟪", "⟫"
+#: Characters of a group's name, which stands in tables.
+_MAX_GROUP = 100
 _ROLES = ("system", "user", "assistant", "tool")
 
 
@@ -89,7 +92,7 @@ def _json_lines(path: Path) -> ProblemSet:
         if not line.strip():
             continue
         try:
-            data = json.loads(line)
+            data = json_value(line)
         except ValueError as e:
             raise BenchError(f"{where}: is not JSON ({e}); each line holds one problem") from e
         found.append(_from_json(data, f"{path.stem}-{number}", where))
@@ -105,13 +108,13 @@ def _json_lines(path: Path) -> ProblemSet:
 
 def _from_json(data: Any, name: str, where: str) -> Infill | Conversation:
     if isinstance(data, dict) and "messages" in data:
-        return _conversation(name, str(data.get("group", "")), data["messages"], where)
+        return _conversation(name, in_one_line(str(data.get("group", "")))[:_MAX_GROUP], data["messages"], where)
     parts = [data.get(key) for key in ("prefix", "middle", "suffix")] if isinstance(data, dict) else [None]
     if not all(isinstance(p, str) for p in parts) or not parts[1]:
         raise BenchError(
             f"{where}: needs texts `prefix`, `suffix` and a `middle` that is not empty, or a list `messages`"
         )
-    return Infill(name, str(data.get("language", data.get("group", ""))), *parts)
+    return Infill(name, in_one_line(str(data.get("language", data.get("group", ""))))[:_MAX_GROUP], *parts)
 
 
 def _conversation(name: str, group: str, messages: Any, where: str) -> Conversation:
