@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Hashable
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -10,6 +11,15 @@ from bench.core.values import Amount, Count, Name, Number, Some, Time, Words
 from bench.engine.memory import ModelShape
 from bench.gguf_files.details import ModelDetails
 from bench.records.identity import Identity, Kept, utc_now
+
+
+class Basis(NamedTuple):
+    """Tokens that a record holds a value for each of. part: of the text; tokens: their kinds, the same for the same tokens; compared:
+    whether their values are held against the reference's, which must then be of the same tokens."""
+
+    part: int
+    tokens: Hashable
+    compared: bool
 
 
 class Record(Kept):
@@ -24,6 +34,11 @@ class Record(Kept):
 
     def misfit(self, identity: Identity) -> str | None:
         """Why the record cannot be of this run, as far as the header tells; None for one that fits."""
+        return None
+
+    @property
+    def basis(self) -> Basis | None:
+        """Which tokens it scores, token by token; None for other records."""
         return None
 
     @property

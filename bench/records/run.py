@@ -8,7 +8,7 @@ better statistic can be computed from an old run. Tables and plots read records 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -128,7 +128,7 @@ class Run:
             raise BenchError(
                 f"{path}: does not start with the header of a run{f' ({header})' if header else ''}; it is not a record file of this program"
             )
-        records: list[Record] = []
+        records: dict[int, Record] = {}
         damaged: list[Damaged] = []
         for number, line in enumerate(complete[1:], 2):
             record = _parse(path, line, types)
@@ -141,12 +141,31 @@ class Run:
             if isinstance(record, str):
                 damaged.append(Damaged(number, record, line, is_unknown=record.startswith(_UNKNOWN)))
             else:
-                records.append(record)
+                records[number] = record
+        for number, reason in _contradictions(records):
+            del records[number]
+            damaged.append(Damaged(number, reason, complete[number - 1]))
+        damaged.sort(key=lambda d: d.number)
         if damaged and not records:
             raise BenchError(
                 f"{path}: none of its records can be used (line {damaged[0].number}: {damaged[0].reason}); restore the file as it was written"
             )
-        return cls(header, tuple(records), path.parent, tuple(damaged))
+        return cls(header, tuple(records.values()), path.parent, tuple(damaged))
+
+
+def _contradictions(records: Mapping[int, Record]) -> list[tuple[int, str]]:
+    """(line, what is wrong) of records whose tokens are not the reference's, though their values are held against each other."""
+    of_reference = {r.recipe for r in records.values() if isinstance(r, FileRecord) and r.family == "Reference"}
+    known: dict[int, Hashable] = {}
+    for r in records.values():
+        if isinstance(r, OfFile) and r.recipe in of_reference and (basis := r.basis):
+            known[basis.part] = basis.tokens
+    found = []
+    for number, r in records.items():
+        basis = r.basis
+        if basis and basis.compared and known.get(basis.part, basis.tokens) != basis.tokens:
+            found.append((number, f"its tokens of window {basis.part} are not those of the reference"))
+    return found
 
 
 #: What is wrong with a record of a later version of this program, perhaps.

@@ -17,7 +17,7 @@ import numpy as np
 
 from bench.core.errors import BenchError
 from bench.core.files import complete_or_absent
-from bench.measures.windows.jobs import TokenData, pack, unpack
+from bench.measures.windows.jobs import TokenData, WindowResult, pack, unpack
 from bench.measures.windows.records import FloorRecord, Rows, WindowRecord
 from bench.records.identity import FORMAT, Header
 from bench.records.record import Record
@@ -60,6 +60,13 @@ class Apart:
             raise BenchError(
                 f"{self.path}: holds the tokens of another run than {FILE_NAME}; restore both as they were published"
             )
+        lacking = [
+            name for name, kind in _columns().items() if name not in table.column_names or table[name].type != kind
+        ]
+        if lacking:
+            raise BenchError(
+                f"{self.path}: lacks {', '.join(lacking)} as this program writes them; restore it as it was published"
+            )
         return table
 
     def filled(self, record: Scored) -> Scored:
@@ -76,14 +83,28 @@ class Apart:
             )
         index = {name: i for i, name in enumerate(rows.kind_names)}
         values: dict[str, Any] = {name: _packed(part, name) for name in _FLOATS}
-        data = TokenData(
-            kind_names=rows.kind_names,
-            kinds=pack(np.array([index[k] for k in part["kind"].to_pylist()]), np.uint8),
-            flags=pack(part["flags"].to_numpy(), np.uint8),
-            **values,
-        )
-        result = record.result.model_copy(update={"tokens": data})
+        try:
+            data = TokenData(
+                kind_names=rows.kind_names,
+                kinds=pack(np.array([index[k] for k in part["kind"].to_pylist()]), np.uint8),
+                flags=pack(part["flags"].to_numpy(), np.uint8),
+                **values,
+            )
+            result = WindowResult(**{**dict(record.result), "tokens": data})
+        except (KeyError, ValueError) as e:  # another kind of prompt; what does not go together
+            raise BenchError(
+                f"{self.path}: the tokens of {whose['recipe']}, window {whose['window']}, do not go with their record; restore both "
+                "files as they were published"
+            ) from e
         return record.model_copy(update={"result": result, "apart": None})
+
+
+def _columns() -> dict[str, pa.DataType]:
+    """Columns of the file, with their types."""
+    import pyarrow as pa
+
+    whose = {"recipe": pa.string(), "window": pa.int32(), "kind": pa.string(), "flags": pa.uint8()}
+    return whose | dict.fromkeys(_FLOATS, pa.float32())
 
 
 def _recipe(record: WindowRecord | FloorRecord) -> str:
@@ -144,7 +165,7 @@ def _split(records: Sequence[Record]) -> tuple[pa.Table, list[Record]]:
     """All values of tokens as one table, and the records that refer to it."""
     import pyarrow as pa
 
-    columns: dict[str, list[Any]] = {n: [] for n in ("recipe", "window", "kind", "flags", *_FLOATS)}
+    columns: dict[str, list[Any]] = {name: [] for name in _columns()}
     kept: list[Record] = []
     first = 0
     for r in records:

@@ -89,9 +89,11 @@ class WindowResult(Frozen):
 
     @model_validator(mode="after")
     def _counts_agree(self) -> Self:
-        tokens = sum(s.tokens for s in self.by_kind.values())
-        if self.tokens is not None and len(unpack(self.tokens.kinds, np.uint8)) != tokens:
-            raise ValueError("sums and values are not of the same number of tokens")
+        if self.tokens is not None:
+            counts = np.bincount(unpack(self.tokens.kinds, np.uint8))
+            of_values = {self.tokens.kind_names[i]: int(n) for i, n in enumerate(counts) if n}
+            if of_values != {kind: s.tokens for kind, s in self.by_kind.items()}:
+                raise ValueError("sums and values are not of the same tokens")
         return self
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 from bench.core.values import Amount, Count, Name, Some, Time
 from bench.measures.windows.jobs import WindowResult
 from bench.records.identity import Identity, Kept
-from bench.records.record import OfFile, Record
+from bench.records.record import Basis, OfFile, Record
 
 
 class Rows(Kept):
@@ -38,6 +38,13 @@ class WindowRecord(OfFile):
 
     def misfit(self, identity: Identity) -> str | None:
         return identity.lacks(self.result.window)
+
+    @property
+    def basis(self) -> Basis | None:
+        tokens = self.result.tokens
+        if tokens is None:
+            return None
+        return Basis(self.result.window, (tokens.kind_names, tokens.kinds), compared=tokens.kl is not None)
 
     @property
     def settles(self) -> tuple[str, int | None]:

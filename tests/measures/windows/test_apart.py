@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from bench.core.errors import BenchError
@@ -19,13 +22,18 @@ from bench.records.store import RunStore
 from tests.support.records import file_record, identity, window_record
 
 
-def tokens(seed: int, *, compared: bool) -> TokenData:
+def kinds(index: int) -> np.ndarray:
+    """Of the tokens of a window: the same in every file."""
+    return np.random.default_rng(index).integers(0, 2, 40)
+
+
+def tokens(seed: int, index: int, *, compared: bool) -> TokenData:
     rng = np.random.default_rng(seed)
     n = 40
     kl = pack(rng.gamma(0.3, 0.1, n), np.float32) if compared else None
     return TokenData(
         kind_names=("prose", "code"),
-        kinds=pack(rng.integers(0, 2, n), np.uint8),
+        kinds=pack(kinds(index), np.uint8),
         nll=pack(rng.gamma(2, 1, n), np.float32),
         flags=pack(rng.integers(0, 8, n), np.uint8),
         kl=kl,
@@ -35,8 +43,9 @@ def tokens(seed: int, *, compared: bool) -> TokenData:
 
 def window(recipe: str, index: int, run: str) -> WindowRecord:
     record = window_record(recipe, index, 10 + index, 1).model_copy(update={"run": run})
-    data = tokens(index + len(recipe), compared=recipe != "F16")
-    sums = {kind: s.model_copy(update={"tokens": 40}) for kind, s in record.result.by_kind.items()}
+    data = tokens(index + len(recipe), index, compared=recipe != "F16")
+    counts = zip(data.kind_names, np.bincount(kinds(index)).tolist(), strict=True)
+    sums = {kind: record.result.by_kind["text"].model_copy(update={"tokens": n}) for kind, n in counts}
     return record.model_copy(update={"result": record.result.model_copy(update={"tokens": data, "by_kind": sums})})
 
 
@@ -131,6 +140,44 @@ def test_tokens_of_other_windows_are_refused(run: Run) -> None:
     path.write_text(path.read_text().replace('"apart":{"first":0,', '"apart":{"first":40,'))
     with pytest.raises(BenchError, match=r"does not have the tokens of .*belongs to another records.jsonl"):
         full_frame(load_run(run.directory))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda t: t.drop(["kl"]), "lacks kl as this program writes them"),
+        (lambda t: t.set_column(3, "flags", t["flags"].cast("int64")), "lacks flags as this program writes them"),
+        (lambda t: t.set_column(2, "kind", [["verse"] * len(t)]), "do not go with their record"),
+        (lambda t: t.set_column(2, "kind", [t["kind"].to_pylist()[::-1]]), "do not go with their record"),
+    ],
+)
+def test_tokens_that_do_not_go_with_the_records_are_refused(
+    run: Run, change: Callable[[pa.Table], pa.Table], said: str
+) -> None:
+    assert run.directory is not None and pack_tokens(run)
+    path = run.directory / TOKENS_FILE
+    table = pq.read_table(path)
+    pq.write_table(change(table).replace_schema_metadata(table.schema.metadata), path)
+    with pytest.raises(BenchError, match=said):
+        full_frame(load_run(run.directory))
+
+
+def test_values_of_other_tokens_than_the_reference_has_cost_their_record(run: Run) -> None:
+    assert run.directory is not None
+    number = run.header.id
+    other = window("IQ2_S", 0, number)
+    data = tokens(9, 5, compared=True)
+    counts = zip(data.kind_names, np.bincount(kinds(5)).tolist(), strict=True)
+    sums = {kind: other.result.by_kind["code"].model_copy(update={"tokens": n}) for kind, n in counts}
+    other = other.model_copy(update={"result": other.result.model_copy(update={"tokens": data, "by_kind": sums})})
+    path = run.directory / FILE_NAME
+    with path.open("a") as f:
+        f.write(f"{other.model_dump_json()}\n")
+    found = load_run(run.directory)
+    [damaged] = found.damaged
+    assert damaged.reason == "its tokens of window 0 are not those of the reference"
+    assert damaged.number == path.read_bytes().count(b"\n")
+    assert same(found, run), "the record before it counts"
 
 
 def test_lines_without_tokens_stay_as_they_were_written(run: Run) -> None:
