@@ -25,6 +25,9 @@ from bench.core.errors import BenchError, MeasurementError
 from bench.execute.content import Content, Site
 from bench.execute.job import Answer, Job, Share
 
+#: Seconds that a server gets to end once it answers nothing any more.
+_TO_END = 10.0
+
 
 class _Server:
     """The process that forks workers. It ends when this one does, and so do its workers. preload: modules that it imports first."""
@@ -49,12 +52,12 @@ class _Server:
         #: Whether this process has ended, and not only a worker of it.
         self.has_ended = False
 
-    def start(self, request: Path, answers: int, log: int) -> None:
-        """Have a worker do what a request's file says; it writes to the two file descriptors."""
+    def start(self, request: int, answers: int, log: int) -> None:
+        """Have a worker do what is to be read from a file descriptor; it writes to the other two."""
         try:
-            socket.send_fds(self._socket, [str(request).encode()], [answers, log])
+            socket.send_fds(self._socket, [b"job"], [request, answers, log])
             self._worker = json.loads(self._answers.readline())["pid"]
-        except (OSError, ValueError):  # it has ended; wait() says how
+        except (OSError, ValueError):  # it has ended, or can be told nothing any more; wait() says how it ended
             self._worker = None
 
     def wait(self) -> int:
@@ -64,7 +67,11 @@ class _Server:
         if answer:
             return int(json.loads(answer)["code"])
         self.has_ended = True
-        return self._process.wait()
+        try:
+            return self._process.wait(_TO_END)
+        except subprocess.TimeoutExpired:  # it is there and answers nothing
+            self._process.kill()
+            return self._process.wait()
 
     def stop(self) -> None:
         if self._worker:
@@ -155,14 +162,11 @@ class LocalExecutor:
             "site": self.site.model_dump(mode="json"),
             "cpus": self._cpus if job.pinned else None,
         }
-        with (
-            tempfile.TemporaryDirectory(prefix="bench-") as directory,
-            tempfile.TemporaryFile() as log,
-            _pool.server() as server,
-        ):
-            request_file = Path(directory, "request.json")
-            request_file.write_text(json.dumps(request), encoding="utf-8")
-            said = _ask(server, request_file, log.fileno(), progress)
+        # Files without a name: a process that is killed leaves none behind.
+        with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as log, _pool.server() as server:
+            asked.write(json.dumps(request).encode())
+            asked.seek(0)
+            said = _ask(server, asked.fileno(), log.fileno(), progress)
             code = server.wait()
             last_words = _last_words(server.log if server.has_ended else log)
         if "result" in said:
@@ -172,7 +176,7 @@ class LocalExecutor:
         raise MeasurementError(f"the worker process {_ending(code)}{last_words}")
 
 
-def _ask(server: _Server, request: Path, log: int, progress: Share | None) -> dict[str, object]:
+def _ask(server: _Server, request: int, log: int, progress: Share | None) -> dict[str, object]:
     """Have a server's worker do a job; what it said at last, nothing if it died before."""
     read_end, write_end = os.pipe()
     said: dict[str, object] = {}
