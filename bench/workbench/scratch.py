@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,15 +30,17 @@ def owner(folder: Path) -> int | None:
 
 
 @contextmanager
-def scratch_folder(scratch: Path) -> Iterator[None]:
+def scratch_folder(scratch: Path, clean: Callable[[], None]) -> Iterator[None]:
     """This process's folder below `scratch`, gone after the block; so is what killed processes left behind.
 
-    Blocks may be nested: the folder stays until the outermost one ends. Raises BenchError where it cannot be made.
+    clean: called once before the outermost block, to remove what they left behind elsewhere. Blocks may be nested: the folder stays until the outermost one ends. Raises BenchError where it cannot be made.
     """
     own = scratch / str(os.getpid())
-    for left_behind in scratch.glob("*"):
-        if owner(left_behind) is None:
-            shutil.rmtree(left_behind, ignore_errors=True)
+    if not _blocks[own]:
+        for left_behind in scratch.glob("*"):
+            if owner(left_behind) is None:
+                shutil.rmtree(left_behind, ignore_errors=True)
+        clean()
     try:
         own.mkdir(parents=True, exist_ok=True)
     except OSError as e:
