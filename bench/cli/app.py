@@ -6,6 +6,7 @@ Heavy modules are imported inside the commands, so that `--help` answers at once
 from __future__ import annotations
 
 import io
+import os
 import signal
 import sys
 import traceback
@@ -96,6 +97,10 @@ def options(
     """Options of the program itself; main() and _say_version() read them."""
 
 
+#: Exit code of a command that was asked to end.
+_INTERRUPTED = 130
+
+
 class _Interrupted(BaseException):
     """Ctrl-C or a polite request to end."""
 
@@ -106,6 +111,8 @@ def main() -> None:
     be_quiet(any(a in sys.argv for a in _QUIET))
 
     def interrupt(*_: object) -> None:
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, lambda *_: os._exit(_INTERRUPTED))  # whoever asks twice does not want to wait
         raise _Interrupted
 
     for stream in (sys.stdout, sys.stderr):
@@ -127,4 +134,4 @@ def main() -> None:
         sys.exit(2)
     except _Interrupted:
         print("interrupted; what was measured is kept, the same command goes on from there", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(_INTERRUPTED)

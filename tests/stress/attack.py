@@ -8,6 +8,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -41,18 +42,31 @@ class Tried:
 Attack = Callable[[random.Random, Path], Tried]
 
 
+@dataclass(frozen=True)
+class Each:
+    """An attack for each of so many things, that are numbered from 0: they come in an order that the seed decides, each once."""
+
+    count: int
+    one: Callable[[int, random.Random, Path], Tried]
+
+    def in_order_of(self, seed: int, name: str) -> list[Attack]:
+        numbers = list(range(self.count))
+        random.Random(f"{seed} {name}").shuffle(numbers)
+        return [partial(self.one, number) for number in numbers]
+
+
 class Subject(Protocol):
     """What a module in subjects/ offers.
 
     ABOUT: one line, for --help and the published page; UNIT: what its tries are, in the plural ("model files"); GOAL: how many
-    tries a published run has; prepare: makes what all tries need, in a folder that stays until the last.
+    tries a published run has, if there are so many; prepare: makes what all tries need, in a folder that stays until the last.
     """
 
     ABOUT: str
     UNIT: str
     GOAL: int
 
-    def prepare(self, folder: Path) -> Attack: ...
+    def prepare(self, folder: Path) -> Attack | Each: ...
 
 
 @dataclass

@@ -68,16 +68,24 @@ class Ended:
 
 
 def run(
-    arguments: Sequence[object], scratch: Path, *, limit: float = 60.0, env: Mapping[str, str] | None = None
+    arguments: Sequence[object],
+    scratch: Path,
+    *,
+    limit: float = 60.0,
+    env: Mapping[str, str] | None = None,
+    anew: bool = False,
 ) -> Ended:
-    """Run a command and wait for it, at most `limit` seconds. scratch: its current directory, where its output is kept too."""
-    pid, began = start(arguments, scratch, env=env), time.monotonic()
+    """Run a command and wait for it, at most `limit` seconds. scratch: its current directory, where its output is kept too; anew:
+    in a process that loads everything again, as its environment asks for."""
+    pid, began = start(arguments, scratch, env=env, anew=anew), time.monotonic()
     code = wait(pid, limit)
     seconds = time.monotonic() - began
     return ended(arguments, scratch, pid, code, seconds)
 
 
-def start(arguments: Sequence[object], scratch: Path, *, env: Mapping[str, str] | None = None) -> int:
+def start(
+    arguments: Sequence[object], scratch: Path, *, env: Mapping[str, str] | None = None, anew: bool = False
+) -> int:
     """Start a command in a session of its own. Returns its process id, which is the session's too."""
     from bench.cli import app
 
@@ -98,6 +106,9 @@ def start(arguments: Sequence[object], scratch: Path, *, env: Mapping[str, str] 
         sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
         os.environ.update({**(env or {}), _MARK: str(os.getpid())})
         tempfile.tempdir = None  # the environment may name another
+        if anew:
+            os.environ["PYTHONPATH"] = str(Path(app.__file__).parents[2])
+            os.execv(sys.executable, [sys.executable, "-m", "bench", *map(str, arguments)])
         sys.argv = ["dynamicgate-bench", *map(str, arguments)]
         try:
             app.main()

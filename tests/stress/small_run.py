@@ -61,14 +61,16 @@ class Outcome:
         found = Run.load(folder / "run", record_types())
         return cls(_records(found), _order(found, folder / "run"), dict(_kept(folder)))
 
-    def differences(self, other: Outcome) -> list[Fault]:
-        """What is another in a run that was disturbed."""
+    def differences(self, other: Outcome, *, may_lack: str | None = None) -> list[Fault]:
+        """What is another in a run that was disturbed. may_lack: how names of files begin that need not be there."""
         faults = []
         for what, mine, theirs in (
             ("records differ", self.records, other.records),
             ("files differ", self.kept, other.kept),
         ):
             names = sorted(n for n in mine.keys() | theirs.keys() if mine.get(n) != theirs.get(n))
+            if may_lack is not None:
+                names = [n for n in names if n in theirs or not n.startswith(may_lack)]
             if names:
                 lines = (f"{n}\n  {str(mine.get(n))[:400]}\n  {str(theirs.get(n))[:400]}" for n in names)
                 faults.append(Fault(what, "\n".join(lines)))
