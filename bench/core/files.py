@@ -8,9 +8,11 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -44,15 +46,41 @@ def complete_or_absent(target: Path) -> Iterator[Path]:
         os.replace(partial, target)
         sync_directory(target.parent)
     except OSError as e:
-        remedy = (
-            "free some space or choose another directory"
-            if e.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-            else "check its permissions or choose another directory"
-        )
-        raise BenchError(f"{target}: cannot be written ({e.strerror or e}); {remedy}") from e
+        remedy = "free some space" if is_full(e) else "check its permissions"
+        raise BenchError(
+            f"{target}: cannot be written ({e.strerror or e}); {remedy} or choose another directory"
+        ) from e
     finally:
         with suppress(OSError):  # gone already, or its directory never was one
             partial.unlink()
+
+
+def unnamed_file() -> IO[bytes]:
+    """A file of this process alone, without a name: nothing is left of it, however the process ends. Raises BenchError."""
+    try:
+        return tempfile.TemporaryFile()
+    except OSError as e:
+        raise cannot_hold(e) from e
+
+
+def cannot_hold(e: OSError) -> BenchError:
+    """What to tell where such a file cannot be made or written."""
+    where = tempfile.tempdir or "the directory for temporary files"
+    return BenchError(
+        f"{where}: cannot be written ({e.strerror or e}); free some space there, or set TMPDIR to another"
+    )
+
+
+def is_full(e: OSError) -> bool:
+    """Whether a disk or a quota is what cannot hold more."""
+    return e.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+
+
+def told(e: OSError) -> str:
+    """An error of the system that nothing else has put into words, in one line with its remedy."""
+    where = e.filename if isinstance(e.filename, str) else "a file"
+    remedy = "free some space" if is_full(e) else "check that its directory is there and its permissions"
+    return f"{where}: cannot be read or written ({e.strerror or e}); {remedy}, then run again"
 
 
 @contextmanager

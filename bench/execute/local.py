@@ -14,7 +14,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from bench.core.errors import BenchError, MeasurementError
+from bench.core.files import cannot_hold, unnamed_file
 from bench.execute.content import Content, Site
 from bench.execute.job import Answer, Job, Share
 
@@ -34,7 +34,7 @@ class _Server:
 
     def __init__(self, preload: Sequence[str] = ()) -> None:
         self._socket, theirs = socket.socketpair()
-        self.log = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as this object
+        self.log = unnamed_file()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "bench.execute.worker", str(theirs.fileno()), *preload],
             stdin=subprocess.PIPE,  # held open by this process alone: its end tells workers to end
@@ -162,10 +162,12 @@ class LocalExecutor:
             "site": self.site.model_dump(mode="json"),
             "cpus": self._cpus if job.pinned else None,
         }
-        # Files without a name: a process that is killed leaves none behind.
-        with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as log, _pool.server() as server:
-            asked.write(json.dumps(request).encode())
-            asked.seek(0)
+        with unnamed_file() as asked, unnamed_file() as log, _pool.server() as server:
+            try:
+                asked.write(json.dumps(request).encode())
+                asked.seek(0)
+            except OSError as e:
+                raise cannot_hold(e) from e
             said = _ask(server, asked.fileno(), log.fileno(), progress)
             code = server.wait()
             last_words = _last_words(server.log if server.has_ended else log)

@@ -15,9 +15,11 @@ import socket
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from bench.core.errors import BenchError, MeasurementError
+from bench.core.files import told
 from bench.core.machine import pin
 from bench.execute.content import Site
 from bench.execute.job import Job, job_type
@@ -57,6 +59,8 @@ def _do(request: dict[str, Any], answers: int) -> None:
             send("result", result.model_dump(mode="json"))
         except BenchError as e:
             send("error", {"text": str(e), "measurement": isinstance(e, MeasurementError)})
+        except OSError as e:
+            send("error", {"text": told(e), "measurement": True})
 
 
 def _work(request: dict[str, Any], answers: int, log: int) -> NoReturn:
@@ -70,8 +74,9 @@ def _work(request: dict[str, Any], answers: int, log: int) -> NoReturn:
     except BaseException:
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with suppress(OSError):  # the log is told of nothing, then
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(code)  # without the exit handlers, which belong to the server
 
 

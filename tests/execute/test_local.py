@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import pkgutil
+import signal
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +39,20 @@ class Sleep(Job[Slept]):
     fail: str = ""
 
 
+class Server(Frozen):
+    server: int
+
+
+class Asked(Job[Server]):
+    """Which server a worker is of."""
+
+    done_by: ClassVar[str] = f"{__name__}:asked"
+
+
+def asked(job: Asked, site: Site, progress: Share) -> Server:
+    return Server(server=os.getppid())
+
+
 def sleep(job: Sleep, site: Site, progress: Share) -> Slept:
     began = time.monotonic()
     progress(0.5)
@@ -44,6 +61,8 @@ def sleep(job: Sleep, site: Site, progress: Share) -> Slept:
         raise BenchError("impossible as asked")
     if job.fail == "measurement":
         raise MeasurementError("of this one")
+    if job.fail:
+        Path(job.fail).touch()
     return Slept(began=began, ended=time.monotonic(), cache=str(site.cache))
 
 
@@ -79,6 +98,31 @@ def test_an_interrupted_job_leaves_the_next_one_a_worker(tmp_path: Path) -> None
         executor.do(Sleep(seconds=30), interrupt)
     assert executor.do(Sleep(seconds=0)).cache == str(tmp_path)
     assert threading.active_count() < 20
+
+
+def test_a_job_lies_in_no_folder_that_a_kill_would_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[Path]] = []
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    LocalExecutor(tmp_path / "cache").do(Sleep(seconds=0), lambda _: seen.append(list(tmp_path.iterdir())))
+    assert seen == [[]]
+
+
+def test_a_server_that_is_killed_costs_its_job_only(tmp_path: Path) -> None:
+    """The second job is given to a server that has ended while it waited."""
+    executor = LocalExecutor(tmp_path)
+    server = executor.do(Asked()).server
+    os.kill(server, signal.SIGKILL)
+    with pytest.raises(MeasurementError, match="SIGKILL"):
+        executor.do(Sleep(seconds=0))
+    assert executor.do(Asked()).server != server
+
+
+def test_what_the_system_refuses_a_worker_is_told_with_its_remedy(tmp_path: Path) -> None:
+    with pytest.raises(MeasurementError) as told:
+        LocalExecutor(tmp_path).do(Sleep(seconds=0, fail=str(tmp_path / "none" / "file")))
+    assert str(told.value).startswith(
+        f"{tmp_path}/none/file: cannot be read or written (No such file or directory); check"
+    )
 
 
 def test_content_lies_in_the_cache_or_where_the_site_was_told(tmp_path: Path) -> None:

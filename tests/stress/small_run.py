@@ -29,7 +29,7 @@ _AGAIN = 4
 
 @dataclass(frozen=True)
 class SmallRun:
-    """A run with its own cache, in folders `run` and `cache` of whatever folder it is made in."""
+    """A run, in folders `run` and `cache` of whatever folder it is made in, unless it is told of another cache."""
 
     model: Path
     text: Path
@@ -40,10 +40,10 @@ class SmallRun:
         model = write_model(folder / "tiny.gguf", Shape(layers=1))
         return cls(model, write_text(folder / "words.txt", 400), write_text(folder / "more.txt", 1200, seed=7))
 
-    def arguments(self, folder: Path) -> tuple[object, ...]:
+    def arguments(self, folder: Path, cache: Path | None = None) -> tuple[object, ...]:
         return (
-            "run", "--model", self.model, "--text", self.text, "--calibration", self.calibration, "--recipes", "Q2_K,Q4_K_M,IQ4_NL",
-            "--window", 64, "--windows", 2, "--generate", 2, "--propagation", "-t", 1, "--cache", folder / "cache", "--out", folder / "run",
+            "run", "--quiet", "--model", self.model, "--text", self.text, "--calibration", self.calibration, "--recipes", "Q2_K,Q4_K_M,IQ4_NL",
+            "--window", 64, "--windows", 2, "--generate", 2, "--propagation", "-t", 1, "--cache", cache or folder / "cache", "--out", folder / "run",
         )  # fmt: skip
 
 
@@ -57,9 +57,10 @@ class Outcome:
     kept: dict[str, str]
 
     @classmethod
-    def of(cls, folder: Path) -> Outcome:
+    def of(cls, folder: Path, cache: Path | None = None) -> Outcome:
         found = Run.load(folder / "run", record_types())
-        return cls(_records(found), _order(found, folder / "run"), dict(_kept(folder)))
+        kept = (*_kept(folder / "run"), *_kept(cache or folder / "cache"))
+        return cls(_records(found), _order(found, folder / "run"), dict(kept))
 
     def differences(self, other: Outcome, *, may_lack: str | None = None) -> list[Fault]:
         """What is another in a run that was disturbed. may_lack: how names of files begin that need not be there."""
@@ -103,13 +104,12 @@ def _order(found: Run, directory: Path) -> tuple[str, ...]:
     return (*found.files, "-", *windows_of(found).by_file, "-", *in_table)
 
 
-def _kept(folder: Path) -> Iterator[tuple[str, str]]:
-    """Files of the run and its cache by their names. Notes and outputs hold times, and the records are compared by themselves."""
-    for top in ("cache", "run"):
-        for path in sorted((folder / top).rglob("*")):
-            if path.is_file():
-                lasting = path.suffix in (".gguf", ".npz") or path.parent.parent.name == "blocks"
-                yield str(path.relative_to(folder)), file_sha256(path) if lasting else ""
+def _kept(top: Path) -> Iterator[tuple[str, str]]:
+    """Files of the run or its cache by their names. Notes and outputs hold times, and the records are compared by themselves."""
+    for path in sorted(top.rglob("*")):
+        if path.is_file():
+            lasting = path.suffix in (".gguf", ".npz") or path.parent.parent.name == "blocks"
+            yield f"{top.name}/{path.relative_to(top)}", file_sha256(path) if lasting else ""
 
 
 def complete(small: SmallRun, folder: Path, env: dict[str, str] | None = None) -> tuple[list[Ended], list[Fault]]:
