@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -44,15 +44,23 @@ Attack = Callable[[random.Random, Path], Tried]
 
 @dataclass(frozen=True)
 class Each:
-    """An attack for each of so many things, that are numbered from 0: they come in an order that the seed decides, each once."""
+    """An attack for each of some things, numbered from 0. kinds: what each is alike to.
 
-    count: int
+    Each comes once, in an order that the seed decides: first one of every kind, then a second one, so that few tries see many kinds.
+    """
+
+    kinds: Sequence[str]
     one: Callable[[int, random.Random, Path], Tried]
 
     def in_order_of(self, seed: int, name: str) -> list[Attack]:
-        numbers = list(range(self.count))
+        numbers = list(range(len(self.kinds)))
         random.Random(f"{seed} {name}").shuffle(numbers)
-        return [partial(self.one, number) for number in numbers]
+        seen: Counter[str] = Counter()
+        turns = []
+        for number in numbers:
+            turns.append((seen[self.kinds[number]], number))
+            seen[self.kinds[number]] += 1
+        return [partial(self.one, number) for _, number in sorted(turns, key=lambda turn: turn[0])]
 
 
 class Subject(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +24,11 @@ _OF_THE_MOMENT = frozenset({
     "time", "run", "sitting", "seconds", "activity", "generate_seconds", "load_seconds", "peak_memory_bytes", "scoring_seconds",
     "load", "build_seconds", "build_memory_bytes",
 })  # fmt: skip
+#: What takes a run seconds to import, and a process that is forked from this one nothing.
+_HEAVY = (
+    "bench.sweep.sweep", "bench.present.output", "bench.present.plots", "bench.present.pages.report", "bench.cli.shown", "bench.cli.table",
+    "matplotlib.pyplot", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "textalloc", "pytest_benchmark", "scipy.stats",
+)  # fmt: skip
 #: Times that a command is given again until everything is on record.
 _AGAIN = 4
 
@@ -37,6 +43,8 @@ class SmallRun:
 
     @classmethod
     def prepare(cls, folder: Path) -> SmallRun:
+        for module in _HEAVY:
+            importlib.import_module(module)
         model = write_model(folder / "tiny.gguf", Shape(layers=1))
         return cls(model, write_text(folder / "words.txt", 400), write_text(folder / "more.txt", 1200, seed=7))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import random
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -30,15 +31,16 @@ def prepare(folder: Path) -> Attack | Each:
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     if compiler is None:
         print("  failing-writes: no C compiler is here (cc), so nothing is tried", flush=True)
-        return Each(0, _never)
+        return Each((), _never)
     library = folder / "failing_writes.so"
     subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-o", library, _SOURCE, "-ldl"], check=True)
     small, whole = SmallRun.prepare(folder), folder / "whole"
     whole.mkdir()
-    made = run(small.arguments(whole), whole, env=_environment(library, whole), anew=True, limit=600)
+    env = _environment(library, whole) | {"FAIL_LOG": str(folder / "calls.txt")}
+    made = run(small.arguments(whole), whole, env=env, anew=True, limit=600)
     assert made.code == 0, made.err
-    expected, calls = Outcome.of(whole), int.from_bytes((whole / ".counter").read_bytes(), "little")
-    assert calls > 100, "the calls of a run are not seen"
+    expected, calls = Outcome.of(whole), sorted((folder / "calls.txt").read_text().splitlines(), key=_number)
+    assert len(calls) > 100, "the calls of a run are not seen"
 
     def attack(number: int, rng: random.Random, scratch: Path) -> Tried:
         error, how = rng.choice(_ERRORS), rng.choice(_HOW)
@@ -60,7 +62,18 @@ def prepare(folder: Path) -> Attack | Each:
             faults += [Fault("file left behind", str(p)) for p in (scratch / "tmp").rglob("*")]
         return Tried((broken, *commands), tuple(faults))
 
-    return Each(calls, attack)
+    return Each([_kind(call, whole) for call in calls], attack)
+
+
+def _number(call: str) -> int:
+    return int(call.split()[0])
+
+
+def _kind(call: str, folder: Path) -> str:
+    """What is called, in which folder, for a file that is called how."""
+    _, name, path = call.split(" ", 2)
+    place = Path(re.sub(r"\.\d+\.partial$", "", path)).relative_to(folder)
+    return f"{name} {'/'.join(place.parts[:2]) if len(place.parts) > 2 else place.parent} {'' if 'blocks' in place.parts else place.suffix}"
 
 
 def _environment(library: Path, folder: Path) -> dict[str, str]:
