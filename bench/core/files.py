@@ -110,7 +110,7 @@ def remove_left_behind(folder: Path, name: str | None = None) -> None:
     """Remove what killed processes were making in a folder: of one name, or of any. What cannot be removed stays."""
     for left_behind in folder.glob(f".{'*' if name is None else glob.escape(name)}.*.partial"):
         pid = left_behind.suffixes[-2].removeprefix(".")
-        if not pid.isdigit() or _is_of(int(pid), left_behind):
+        if not pid.isdigit() or is_of(int(pid), left_behind):
             continue
         if left_behind.is_dir() and not left_behind.is_symlink():
             shutil.rmtree(left_behind, ignore_errors=True)
@@ -119,10 +119,11 @@ def remove_left_behind(folder: Path, name: str | None = None) -> None:
                 left_behind.unlink()
 
 
-def _is_of(pid: int, path: Path) -> bool:
-    """Whether a process is there, and is not a later one with that number than the one that last changed a file."""
+def is_of(pid: int, path: Path) -> bool:
+    """Whether a process is there, has not ended, and is not a later one with that number than the one that last changed a file."""
     try:
-        return psutil.Process(pid).create_time() <= path.lstat().st_ctime + 1
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= path.lstat().st_ctime + 1
     except (OSError, psutil.Error):
         return False
 

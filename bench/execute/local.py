@@ -27,6 +27,8 @@ from bench.execute.job import Answer, Job, Share
 
 #: Seconds that a server gets to end once it answers nothing any more.
 _TO_END = 10.0
+#: The same, of one that may be importing what a worker needs.
+_TO_FORK = 1.0
 
 
 class _Server:
@@ -49,11 +51,13 @@ class _Server:
         theirs.close()
         self._answers = self._socket.makefile("r", encoding="utf-8")
         self._worker: int | None = None
+        self._is_busy = False
         #: Whether this process has ended, and not only a worker of it.
         self.has_ended = False
 
     def start(self, request: int, answers: int, log: int) -> None:
         """Have a worker do what is to be read from a file descriptor; it writes to the other two."""
+        self._is_busy = True
         try:
             socket.send_fds(self._socket, [b"job"], [request, answers, log])
             self._worker = json.loads(self._answers.readline())["pid"]
@@ -63,7 +67,7 @@ class _Server:
     def wait(self) -> int:
         """Exit code of the worker, or of the server where that has ended; negative: the signal that ended it."""
         answer = self._answers.readline() if self._worker else ""
-        self._worker = None
+        self._worker, self._is_busy = None, False
         if answer:
             return int(json.loads(answer)["code"])
         self.has_ended = True
@@ -74,13 +78,18 @@ class _Server:
             return self._process.wait()
 
     def stop(self) -> None:
+        """End it and its worker, which does nothing any more once this returns."""
         if self._worker:
             with suppress(ProcessLookupError):
                 os.kill(self._worker, signal.SIGKILL)
+        if self._process.stdin:
+            self._process.stdin.close()  # which ends a worker too whose number was not told yet
+        if self._is_busy:
+            with suppress(OSError, subprocess.TimeoutExpired):
+                self._socket.shutdown(socket.SHUT_WR)
+                self._process.wait(_TO_END if self._worker else _TO_FORK)  # it waits for its worker
         self._process.kill()
         self._process.wait()
-        if self._process.stdin:
-            self._process.stdin.close()
         self._answers.close()
         self._socket.close()
         self.log.close()

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
-
 from bench.core.errors import BenchError
+from bench.core.files import is_of
 
 #: Where in the cache such folders lie, each named by the number of its process.
 SCRATCH = "scratch"
@@ -22,11 +21,7 @@ _blocks: Counter[Path] = Counter()
 
 def owner(folder: Path) -> int | None:
     """The process that a scratch folder belongs to, if it is still there and no later one has its number."""
-    try:
-        process = psutil.Process(int(folder.name))
-        return process.pid if process.create_time() <= folder.stat().st_ctime + 1 else None
-    except (ValueError, OSError, psutil.Error):
-        return None
+    return int(folder.name) if folder.name.isdigit() and is_of(int(folder.name), folder) else None
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
+import psutil
 import pytest
 
 import bench
@@ -75,6 +76,12 @@ def test_several_jobs_at_a_time_each_with_its_own_answer(tmp_path: Path) -> None
     assert max(f.began for f in found) < min(f.ended for f in found), "they were under way side by side"
 
 
+def workers() -> list[psutil.Process]:
+    """Those that are there; one that has ended and that nobody waited for is there too."""
+    servers = psutil.Process().children()
+    return [worker for server in servers for worker in server.children()]
+
+
 def test_progress_and_errors_come_back(tmp_path: Path) -> None:
     executor, told = LocalExecutor(tmp_path), list[float]()
     executor.do(Sleep(seconds=0), told.append)
@@ -96,6 +103,7 @@ def test_an_interrupted_job_leaves_the_next_one_a_worker(tmp_path: Path) -> None
     executor = LocalExecutor(tmp_path)
     with pytest.raises(Interrupted):
         executor.do(Sleep(seconds=30), interrupt)
+    assert not workers(), "an interrupted job does nothing any more"
     assert executor.do(Sleep(seconds=0)).cache == str(tmp_path)
     assert threading.active_count() < 20
 

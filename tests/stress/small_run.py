@@ -50,7 +50,7 @@ class SmallRun:
 
     def arguments(self, folder: Path, cache: Path | None = None) -> tuple[object, ...]:
         return (
-            "run", "--quiet", "--model", self.model, "--text", self.text, "--calibration", self.calibration, "--recipes", "Q2_K,Q4_K_M,IQ4_NL",
+            "run", "--quiet", "--model", self.model, "--text", self.text, "--calibration", self.calibration, "--recipes", "Q2_K,Q4_K_M",
             "--window", 64, "--windows", 2, "--generate", 2, "--propagation", "-t", 1, "--cache", cache or folder / "cache", "--out", folder / "run",
         )  # fmt: skip
 
