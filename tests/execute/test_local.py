@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import inspect
 import os
@@ -21,6 +22,7 @@ import bench
 from bench.core.errors import BenchError, MeasurementError
 from bench.engine.jobs import LibraryJob
 from bench.engine.settings import LibraryInfo
+from bench.execute import local
 from bench.execute.content import Content, Site
 from bench.execute.job import Frozen, Job, Share, job_type
 from bench.execute.local import LocalExecutor
@@ -123,6 +125,20 @@ def test_a_server_that_is_killed_costs_its_job_only(tmp_path: Path) -> None:
     with pytest.raises(MeasurementError, match="SIGKILL"):
         executor.do(Sleep(seconds=0))
     assert executor.do(Asked()).server != server
+
+
+def test_a_server_that_cannot_be_told_anything_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ETOOMANYREFS, "Too many references: cannot splice")
+
+    monkeypatch.setattr(local, "_TO_END", 0.2)
+    executor = LocalExecutor(tmp_path)
+    with monkeypatch.context() as refused, pytest.raises(MeasurementError, match="the worker process was ended by"):
+        refused.setattr(local.socket, "send_fds", refuse)
+        executor.do(Sleep(seconds=0))
+    assert executor.do(Sleep(seconds=0)).cache == str(tmp_path)
 
 
 def test_what_the_system_refuses_a_worker_is_told_with_its_remedy(tmp_path: Path) -> None:
