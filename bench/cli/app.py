@@ -5,8 +5,8 @@ Heavy modules are imported inside the commands, so that `--help` answers at once
 
 from __future__ import annotations
 
+import atexit
 import io
-import signal
 import sys
 import traceback
 from typing import Annotated
@@ -24,6 +24,7 @@ from bench.cli import (
     history,
     imatrix,
     info,
+    interrupt,
     ppl,
     quantize,
     recipe,
@@ -38,6 +39,7 @@ from bench.cli.help import WIDEST, Command
 from bench.cli.program import COMMAND, program
 from bench.core.errors import BenchError
 from bench.core.formats import in_one_line
+from bench.core.files import told
 from bench.core.progress import be_quiet
 
 #: Options of the program itself, which may stand before a command or behind it.
@@ -97,24 +99,15 @@ def options(
     """Options of the program itself; main() and _say_version() read them."""
 
 
-class _Interrupted(BaseException):
-    """Ctrl-C or a polite request to end."""
-
-
 def main() -> None:
     """Run a command. An error is one line on standard error and exit code 2 (a bug shows its traceback); `--debug`, anywhere, shows its traceback."""
     arguments = [a for a in sys.argv[1:] if a not in _ANYWHERE]
     be_quiet(any(a in sys.argv for a in _QUIET))
-
-    def interrupt(*_: object) -> None:
-        raise _Interrupted
-
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8")  # tables have a Δ, whatever the locale is
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, interrupt)
     try:
+        interrupt.listen()
         sys.exit(app(arguments or ["--help"], prog_name=program(), standalone_mode=False) or 0)
     except TyperException as e:  # in one line, as any other error
         context = getattr(e, "ctx", None)
@@ -124,8 +117,10 @@ def main() -> None:
     except (BenchError, OSError) as e:
         if "--debug" in sys.argv:
             traceback.print_exc()
-        print(f"error: {in_one_line(str(e))}", file=sys.stderr)
+        print(f"error: {in_one_line(told(e) if isinstance(e, OSError) else str(e))}", file=sys.stderr)
         sys.exit(2)
-    except _Interrupted:
+    except interrupt.Interrupted:
         print("interrupted; what was measured is kept, the same command goes on from there", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(interrupt.CODE)
+    finally:
+        atexit.register(interrupt.ignore)

@@ -7,9 +7,12 @@ import glob
 import hashlib
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -33,28 +36,96 @@ def complete_or_absent(target: Path) -> Iterator[Path]:
 
     Raises BenchError when the directory cannot be written or the disk is full.
     """
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    partial = partial_name(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        for left_behind in target.parent.glob(f".{glob.escape(target.name)}.*.partial"):
-            pid = left_behind.suffixes[-2].removeprefix(".")
-            if not (pid.isdigit() and psutil.pid_exists(int(pid))):  # its writer was killed
-                left_behind.unlink(missing_ok=True)
+        remove_left_behind(target.parent, target.name)
         yield partial
         with partial.open("rb+") as f:
             os.fsync(f.fileno())
         os.replace(partial, target)
         sync_directory(target.parent)
     except OSError as e:
-        remedy = (
-            "free some space or choose another directory"
-            if e.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-            else "check its permissions or choose another directory"
-        )
-        raise BenchError(f"{target}: cannot be written ({e.strerror or e}); {remedy}") from e
+        remedy = "free some space" if is_full(e) else "check its permissions"
+        raise BenchError(
+            f"{target}: cannot be written ({e.strerror or e}); {remedy} or choose another directory"
+        ) from e
     finally:
         with suppress(OSError):  # gone already, or its directory never was one
             partial.unlink()
+
+
+def unnamed_file() -> IO[bytes]:
+    """A file of this process alone, without a name: nothing is left of it, however the process ends. Raises BenchError."""
+    try:
+        return tempfile.TemporaryFile()
+    except OSError as e:
+        raise cannot_hold(e) from e
+
+
+def cannot_hold(e: OSError) -> BenchError:
+    """What to tell where such a file cannot be made or written."""
+    where = tempfile.tempdir or "the directory for temporary files"
+    return BenchError(
+        f"{where}: cannot be written ({e.strerror or e}); free some space there, or set TMPDIR to another"
+    )
+
+
+def is_full(e: OSError) -> bool:
+    """Whether a disk or a quota is what cannot hold more."""
+    return e.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+
+
+def told(e: OSError) -> str:
+    """An error of the system that nothing else has put into words, in one line with its remedy."""
+    where = e.filename if isinstance(e.filename, str) else "a file"
+    remedy = "free some space" if is_full(e) else "check that its directory is there and its permissions"
+    return f"{where}: cannot be read or written ({e.strerror or e}); {remedy}, then run again"
+
+
+@contextmanager
+def folder_for_now(parent: Path, name: str) -> Iterator[Path]:
+    """A folder of this process below `parent`, gone after the block. What killed processes left there of that name goes first.
+
+    Raises BenchError when it cannot be made.
+    """
+    folder = partial_name(parent / name)
+    try:
+        remove_left_behind(parent, name)
+        folder.mkdir(parents=True)
+    except OSError as e:
+        raise BenchError(f"{parent}: cannot be written ({e.strerror}); choose another directory with --cache") from e
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def partial_name(target: Path) -> Path:
+    """Where this process makes what is to get a name: beside it, hidden, and with the number of the process."""
+    return target.with_name(f".{target.name}.{os.getpid()}.partial")
+
+
+def remove_left_behind(folder: Path, name: str | None = None) -> None:
+    """Remove what killed processes were making in a folder: of one name, or of any. What cannot be removed stays."""
+    for left_behind in folder.glob(f".{'*' if name is None else glob.escape(name)}.*.partial"):
+        pid = left_behind.suffixes[-2].removeprefix(".")
+        if not pid.isdigit() or is_of(int(pid), left_behind):
+            continue
+        if left_behind.is_dir() and not left_behind.is_symlink():
+            shutil.rmtree(left_behind, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                left_behind.unlink()
+
+
+def is_of(pid: int, path: Path) -> bool:
+    """Whether a process is there, has not ended, and is not a later one with that number than the one that last changed a file."""
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= path.lstat().st_ctime + 1
+    except (OSError, psutil.Error):
+        return False
 
 
 def sync_directory(directory: Path) -> None:

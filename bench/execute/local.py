@@ -14,7 +14,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -22,8 +21,14 @@ from pathlib import Path
 from typing import IO
 
 from bench.core.errors import BenchError, MeasurementError
+from bench.core.files import cannot_hold, unnamed_file
 from bench.execute.content import Content, Site
 from bench.execute.job import Answer, Job, Share
+
+#: Seconds that a server gets to end once it answers nothing any more.
+_TO_END = 10.0
+#: The same, of one that may be importing what a worker needs.
+_TO_FORK = 1.0
 
 
 class _Server:
@@ -31,7 +36,7 @@ class _Server:
 
     def __init__(self, preload: Sequence[str] = ()) -> None:
         self._socket, theirs = socket.socketpair()
-        self.log = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as this object
+        self.log = unnamed_file()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "bench.execute.worker", str(theirs.fileno()), *preload],
             stdin=subprocess.PIPE,  # held open by this process alone: its end tells workers to end
@@ -46,34 +51,45 @@ class _Server:
         theirs.close()
         self._answers = self._socket.makefile("r", encoding="utf-8")
         self._worker: int | None = None
+        self._is_busy = False
         #: Whether this process has ended, and not only a worker of it.
         self.has_ended = False
 
-    def start(self, request: Path, answers: int, log: int) -> None:
-        """Have a worker do what a request's file says; it writes to the two file descriptors."""
+    def start(self, request: int, answers: int, log: int) -> None:
+        """Have a worker do what is to be read from a file descriptor; it writes to the other two."""
+        self._is_busy = True
         try:
-            socket.send_fds(self._socket, [str(request).encode()], [answers, log])
+            socket.send_fds(self._socket, [b"job"], [request, answers, log])
             self._worker = json.loads(self._answers.readline())["pid"]
-        except (OSError, ValueError):  # it has ended; wait() says how
+        except (OSError, ValueError):  # it has ended, or can be told nothing any more; wait() says how it ended
             self._worker = None
 
     def wait(self) -> int:
         """Exit code of the worker, or of the server where that has ended; negative: the signal that ended it."""
         answer = self._answers.readline() if self._worker else ""
-        self._worker = None
+        self._worker, self._is_busy = None, False
         if answer:
             return int(json.loads(answer)["code"])
         self.has_ended = True
-        return self._process.wait()
+        try:
+            return self._process.wait(_TO_END)
+        except subprocess.TimeoutExpired:  # it is there and answers nothing
+            self._process.kill()
+            return self._process.wait()
 
     def stop(self) -> None:
+        """End it and its worker, which does nothing any more once this returns."""
         if self._worker:
             with suppress(ProcessLookupError):
                 os.kill(self._worker, signal.SIGKILL)
+        if self._process.stdin:
+            self._process.stdin.close()  # which ends a worker too whose number was not told yet
+        if self._is_busy:
+            with suppress(OSError, subprocess.TimeoutExpired):
+                self._socket.shutdown(socket.SHUT_WR)
+                self._process.wait(_TO_END if self._worker else _TO_FORK)  # it waits for its worker
         self._process.kill()
         self._process.wait()
-        if self._process.stdin:
-            self._process.stdin.close()
         self._answers.close()
         self._socket.close()
         self.log.close()
@@ -158,14 +174,13 @@ class LocalExecutor:
             "site": self.site.model_dump(mode="json"),
             "cpus": self._cpus if job.pinned else None,
         }
-        with (
-            tempfile.TemporaryDirectory(prefix="bench-") as directory,
-            tempfile.TemporaryFile() as log,
-            _pool.server() as server,
-        ):
-            request_file = Path(directory, "request.json")
-            request_file.write_text(json.dumps(request), encoding="utf-8")
-            said = _ask(server, request_file, log.fileno(), progress)
+        with unnamed_file() as asked, unnamed_file() as log, _pool.server() as server:
+            try:
+                asked.write(json.dumps(request).encode())
+                asked.seek(0)
+            except OSError as e:
+                raise cannot_hold(e) from e
+            said = _ask(server, asked.fileno(), log.fileno(), progress)
             code = server.wait()
             last_words = _last_words(server.log if server.has_ended else log)
         if "result" in said:
@@ -182,7 +197,7 @@ class LocalExecutor:
         raise MeasurementError(f"the worker process {_ending(code)}{last_words}")
 
 
-def _ask(server: _Server, request: Path, log: int, progress: Share | None) -> dict[str, object]:
+def _ask(server: _Server, request: int, log: int, progress: Share | None) -> dict[str, object]:
     """Have a server's worker do a job; what it said at last, nothing if it died before."""
     read_end, write_end = os.pipe()
     said: dict[str, object] = {}

@@ -2,7 +2,7 @@
 
 The server imports what jobs need and then forks for every job, so that a fresh process costs milliseconds. It computes
 nothing itself and starts no thread, which is what makes the fork safe. (Where forking is not safe at all, it does one job
-itself and ends.) A job comes as JSON in a file; progress and the answer go back as JSON lines on a pipe of their own,
+itself and ends.) A job comes as JSON in a file without a name; progress and the answer go back as JSON lines on a pipe of their own,
 since native code writes what it likes to the standard streams. A crash costs one job, never the sweep.
 """
 
@@ -15,10 +15,11 @@ import socket
 import sys
 import threading
 import traceback
-from pathlib import Path
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from bench.core.errors import BenchError, MeasurementError
+from bench.core.files import told
 from bench.core.machine import pin
 from bench.execute.content import Site
 from bench.execute.job import Job, job_type
@@ -58,6 +59,8 @@ def _do(request: dict[str, Any], answers: int) -> None:
             send("result", result.model_dump(mode="json"))
         except BenchError as e:
             send("error", {"text": str(e), "measurement": isinstance(e, MeasurementError)})
+        except OSError as e:
+            send("error", {"text": told(e), "measurement": True})
 
 
 def _work(request: dict[str, Any], answers: int, log: int) -> NoReturn:
@@ -71,8 +74,9 @@ def _work(request: dict[str, Any], answers: int, log: int) -> NoReturn:
     except BaseException:
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with suppress(OSError):  # the log is told of nothing, then
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(code)  # without the exit handlers, which belong to the server
 
 
@@ -83,11 +87,12 @@ def main() -> None:
     for module in sys.argv[2:]:  # while the parent gets ready
         importlib.import_module(module)
     while True:
-        message, (*descriptors,), _, _ = socket.recv_fds(requests, 65536, 2)
+        message, (*descriptors,), _, _ = socket.recv_fds(requests, 16, 3)
         if not message:
             return
-        answers, log = descriptors
-        request = json.loads(Path(os.fsdecode(message)).read_bytes())
+        asked, answers, log = descriptors
+        with os.fdopen(asked, "rb") as file:
+            request = json.load(file)
         for module in _job(request).preloads():
             importlib.import_module(module)
         pid = os.fork() if _FORKS else os.getpid()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from bench.core.checked import made_file, read_checked, write_checked
 from bench.core.errors import BenchError
-from bench.core.files import file_sha256
+from bench.core.files import file_sha256, folder_for_now
 from bench.core.progress import Reporter
 from bench.gguf_files.info import ModelInfo, inspect, open_gguf
 from bench.gguf_files.widen import WIDENING, needs_widening, widen
@@ -153,15 +152,8 @@ def _default_model(cache: Path, reporter: Reporter) -> Reference:
 
 def _fetch_default(target: Path, reporter: Reporter) -> None:
     reporter.say(f"Downloading the default model, {DEFAULT.name} (93 MB, once)")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-")
-    except OSError as e:
-        raise BenchError(
-            f"{target.parent}: cannot be written ({e.strerror}); choose another directory with --cache"
-        ) from e
-    with scratch as directory:
-        source = _download(DEFAULT, Path(directory))
+    with folder_for_now(target.parent, "download") as directory:
+        source = _download(DEFAULT, directory)
         reporter.say(f"Dequantizing and widening {DEFAULT.name}")
         widen(
             source,

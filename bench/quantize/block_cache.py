@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
+from bench.core.files import partial_name
 from bench.execute.content import Site
 from bench.gguf_files.header import HeaderTensor
 
@@ -103,7 +104,7 @@ class BlockCache:
     def store(self, pair: Pair, data: NDArray[np.uint8]) -> None:
         """Keep blocks. A disk that is full costs the keeping, not the file that they are for."""
         path = self._path(pair)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        partial = partial_name(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with partial.open("wb") as f:
@@ -111,7 +112,8 @@ class BlockCache:
                 f.write(data.data)
             partial.replace(path)
         except OSError:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                partial.unlink()
 
     def trim(self) -> None:
         """Throw out what was used least recently, of all models, until the rest is within the limit."""

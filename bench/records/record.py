@@ -126,9 +126,11 @@ class LookRecord(Record):
 
 
 class StageRecord(Record):
-    """A stage of a run began or ended. sitting: when the program was started that did it."""
+    """A stage of a run began or ended. sitting: when the program was started that did it; names: at the beginning of a sitting, of
+    all files that it measures, in the order of its tables."""
 
     kind: Literal["stage"] = "stage"
     stage: Name
     event: Literal["began", "ended"]
     sitting: Time
+    names: tuple[Name, ...] = ()

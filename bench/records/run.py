@@ -68,9 +68,20 @@ class Run:
 
     @cached_property
     def files(self) -> dict[str, FileRecord]:
-        """Files by recipe name, the reference first, then in the order they were recorded."""
-        found = {r.recipe: r for r in self.records if isinstance(r, FileRecord)}
-        return dict(sorted(found.items(), key=lambda item: item[1].family != "Reference"))
+        """Files by recipe name, the reference first, then in the order they were asked for.
+
+        That is the order they were recorded in, unless one had to be built again.
+        """
+        found: dict[str, FileRecord] = {}
+        asked: dict[str, None] = {}
+        for r in self.records:
+            if isinstance(r, FileRecord):
+                found[r.recipe] = r
+                asked.setdefault(r.recipe)
+            elif isinstance(r, StageRecord):
+                asked.update(dict.fromkeys(r.names))
+        ordered = [found[name] for name in asked if name in found]
+        return {f.recipe: f for f in sorted(ordered, key=lambda f: f.family != "Reference")}
 
     @cached_property
     def reference(self) -> str | None:

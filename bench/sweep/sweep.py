@@ -228,10 +228,11 @@ class Sweep:
         ]
 
     @contextmanager
-    def _on_record(self, store: RunStore, stage: str, began: str | None = None) -> Iterator[None]:
-        """Put on record when a stage begins and ends. began: when it did, where there was no record to write to yet."""
+    def _on_record(self, store: RunStore, stage: str, *, first: bool = False) -> Iterator[None]:
+        """Put on record when a stage begins and ends. first: of this sitting, which began before there was a record to write to."""
         run = store.run.header.id
-        store.append(StageRecord(run=run, stage=stage, event="began", sitting=self.started, time=began or utc_now()))
+        time, names = (self.started, self.plan.names) if first else (utc_now(), ())
+        store.append(StageRecord(run=run, stage=stage, event="began", sitting=self.started, time=time, names=names))
         try:
             with self.work.reporter.stage(stage):
                 yield
@@ -241,7 +242,7 @@ class Sweep:
     def _build(self, store: RunStore, pending: set[str]) -> dict[str, File]:
         """Files of what is still to be measured, by name."""
         work, executor = self.work, self.work.executor
-        with self._on_record(store, "Preparing", self.started):
+        with self._on_record(store, "Preparing", first=True):
             if self.reference_label not in store.run.files:
                 store.append(reference_record(store.run.header.id, self.reference_label, work.reference))
         recipes = [r for r in self.recipes if r.name in pending and r.name != self.reference_label]

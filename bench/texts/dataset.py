@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from pydantic import BaseModel, ConfigDict
 
 from bench.core.checked import read_checked, tell_damage, write_checked
 from bench.core.errors import BenchError
-from bench.core.files import complete_or_absent, file_sha256
+from bench.core.files import complete_or_absent, file_sha256, folder_for_now
 from bench.core.progress import Reporter
 from bench.texts.rows import BUILDERS, WIKITEXT, FileDataset, HubDataset, open_file, open_hub
 
@@ -68,8 +67,8 @@ def dataset_text(spec: str, cache: Path, *, limit_bytes: int | None, reporter: R
             tell_damage(path, reporter.warn)
     reporter.say(f"Reading {spec}")
     # `datasets` leaves locks in its cache, and falls back to older copies of a dataset that it finds there.
-    with tempfile.TemporaryDirectory() as scratch:
-        opened = open_file(source, scratch) if isinstance(source, FileDataset) else open_hub(source, scratch)
+    with folder_for_now(texts, "datasets") as scratch:
+        opened = open_file(source, str(scratch)) if isinstance(source, FileDataset) else open_hub(source, str(scratch))
         stem = re.sub(r"[^A-Za-z0-9.]+", "-", opened.name)[:80].strip("-")
         path, digest = texts / f"{stem}-{_key(opened.fingerprint, source, limit_bytes)}.txt", hashlib.sha256()
         with complete_or_absent(path) as partial, partial.open("wb") as f:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.core.errors import BenchError, nearest
+from bench.core.files import remove_left_behind
 from bench.records.run import FILE_NAME
 from bench.workbench.scratch import SCRATCH, owner
 
@@ -112,6 +113,14 @@ def _entry(kind: str, path: Path) -> Entry:
 
 def _holds_records(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink() and any(path.rglob(FILE_NAME))
+
+
+def remove_unfinished(cache: Path) -> None:
+    """Remove what killed processes were making in the cache."""
+    for kind in KINDS:
+        folder = cache / kind.name
+        for made_in in (folder, *(_children(folder) if kind.apart else ())):
+            remove_left_behind(made_in)
 
 
 def _is_in_use(path: Path, kind: Kind) -> bool:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
-
 from bench.core.errors import BenchError
+from bench.core.files import is_of
 
 #: Where in the cache such folders lie, each named by the number of its process.
 SCRATCH = "scratch"
@@ -22,23 +21,21 @@ _blocks: Counter[Path] = Counter()
 
 def owner(folder: Path) -> int | None:
     """The process that a scratch folder belongs to, if it is still there and no later one has its number."""
-    try:
-        process = psutil.Process(int(folder.name))
-        return process.pid if process.create_time() <= folder.stat().st_ctime + 1 else None
-    except (ValueError, OSError, psutil.Error):
-        return None
+    return int(folder.name) if folder.name.isdigit() and is_of(int(folder.name), folder) else None
 
 
 @contextmanager
-def scratch_folder(scratch: Path) -> Iterator[None]:
+def scratch_folder(scratch: Path, clean: Callable[[], None]) -> Iterator[None]:
     """This process's folder below `scratch`, gone after the block; so is what killed processes left behind.
 
-    Blocks may be nested: the folder stays until the outermost one ends. Raises BenchError where it cannot be made.
+    clean: called once before the outermost block, to remove what they left behind elsewhere. Blocks may be nested: the folder stays until the outermost one ends. Raises BenchError where it cannot be made.
     """
     own = scratch / str(os.getpid())
-    for left_behind in scratch.glob("*"):
-        if owner(left_behind) is None:
-            shutil.rmtree(left_behind, ignore_errors=True)
+    if not _blocks[own]:
+        for left_behind in scratch.glob("*"):
+            if owner(left_behind) is None:
+                shutil.rmtree(left_behind, ignore_errors=True)
+        clean()
     try:
         own.mkdir(parents=True, exist_ok=True)
     except OSError as e:

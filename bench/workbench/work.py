@@ -32,6 +32,7 @@ from bench.models.reference import Reference, reference
 from bench.quantize.jobs import ImportanceJob, QuantizeJob
 from bench.recipes.recipe import Recipe
 from bench.texts import prompts
+from bench.workbench.cache import remove_unfinished
 from bench.workbench.checks import check_library, check_threads
 from bench.workbench.kept import FILES, Built, Matrix, Stream, key, read_count, write_count
 from bench.workbench.options import Options
@@ -142,7 +143,8 @@ class Work:
     @contextmanager
     def scratch_files(self) -> Iterator[None]:
         """Room for such files, which are gone after the outermost block. Meanwhile nobody clears the cache."""
-        with scratch_folder(self.executor.site.path(self.scratch("any")).parent.parent):
+        folder = self.executor.site.path(self.scratch("any")).parent.parent
+        with scratch_folder(folder, lambda: remove_unfinished(folder.parent)):
             yield
 
     def do_compared(

@@ -162,6 +162,20 @@ def test_what_killed_processes_left_behind_goes_even_if_a_later_one_has_their_nu
     assert not ours.exists() and theirs.exists()
 
 
+def test_what_killed_processes_were_making_goes_when_the_next_run_begins(kept: Path, other_process: int) -> None:
+    gone, stays = [], []
+    for folder in ("blocks/0c", "models", "quantized", "mine"):
+        (of_killed := kept / folder / ".a.b.gguf.999999999.partial").write_bytes(b"half")
+        (of_living := kept / folder / f".a.gguf.{other_process}.partial").write_bytes(b"half")
+        (kept / folder / ".a.notes.partial").write_bytes(b"no number")
+        (stays if folder == "mine" else gone).append(of_killed)
+        stays += [of_living, kept / folder / ".a.notes.partial"]
+    (unpacked := kept / "models" / ".download.999999999.partial").mkdir()
+    (unpacked / "half.whl").touch()
+    with Work(Options(cache=kept), Reporter()).scratch_files():
+        assert not any(p.exists() for p in (*gone, unpacked)) and all(p.exists() for p in stays)
+
+
 def test_a_run_that_begins_while_the_question_stands_keeps_its_cache(
     bench: Bench, kept: Path, monkeypatch: pytest.MonkeyPatch, other_process: int
 ) -> None:

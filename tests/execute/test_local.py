@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import inspect
 import os
 import pkgutil
 import signal
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
+import psutil
 import pytest
 
 import bench
 from bench.core.errors import BenchError, MeasurementError
 from bench.engine.jobs import LibraryJob
 from bench.engine.settings import LibraryInfo
+from bench.execute import local
 from bench.execute.content import Content, Site
 from bench.execute.job import Frozen, Job, Share, job_type
 from bench.execute.local import LocalExecutor
@@ -38,6 +42,20 @@ class Sleep(Job[Slept]):
     fail: str = ""
 
 
+class Server(Frozen):
+    server: int
+
+
+class Asked(Job[Server]):
+    """Which server a worker is of."""
+
+    done_by: ClassVar[str] = f"{__name__}:asked"
+
+
+def asked(job: Asked, site: Site, progress: Share) -> Server:
+    return Server(server=os.getppid())
+
+
 def sleep(job: Sleep, site: Site, progress: Share) -> Slept:
     began = time.monotonic()
     progress(0.5)
@@ -46,6 +64,8 @@ def sleep(job: Sleep, site: Site, progress: Share) -> Slept:
         raise BenchError("impossible as asked")
     if job.fail == "measurement":
         raise MeasurementError("of this one")
+    if job.fail:
+        Path(job.fail).touch()
     return Slept(began=began, ended=time.monotonic(), cache=str(site.cache))
 
 
@@ -56,6 +76,12 @@ def test_several_jobs_at_a_time_each_with_its_own_answer(tmp_path: Path) -> None
         found = list(pool.map(lambda e: e.do(Sleep(seconds=1.5)), executors))
     assert [Path(f.cache).name for f in found] == ["0", "1", "2"]
     assert max(f.began for f in found) < min(f.ended for f in found), "they were under way side by side"
+
+
+def workers() -> list[psutil.Process]:
+    """Those that are there; one that has ended and that nobody waited for is there too."""
+    servers = psutil.Process().children()
+    return [worker for server in servers for worker in server.children()]
 
 
 def test_progress_and_errors_come_back(tmp_path: Path) -> None:
@@ -110,8 +136,48 @@ def test_an_interrupted_job_leaves_the_next_one_a_worker(tmp_path: Path) -> None
     executor = LocalExecutor(tmp_path)
     with pytest.raises(Interrupted):
         executor.do(Sleep(seconds=30), interrupt)
+    assert not workers(), "an interrupted job does nothing any more"
     assert executor.do(Sleep(seconds=0)).cache == str(tmp_path)
     assert threading.active_count() < 20
+
+
+def test_a_job_lies_in_no_folder_that_a_kill_would_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[Path]] = []
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    LocalExecutor(tmp_path / "cache").do(Sleep(seconds=0), lambda _: seen.append(list(tmp_path.iterdir())))
+    assert seen == [[]]
+
+
+def test_a_server_that_is_killed_costs_its_job_only(tmp_path: Path) -> None:
+    """The second job is given to a server that has ended while it waited."""
+    executor = LocalExecutor(tmp_path)
+    server = executor.do(Asked()).server
+    os.kill(server, signal.SIGKILL)
+    with pytest.raises(MeasurementError, match="SIGKILL"):
+        executor.do(Sleep(seconds=0))
+    assert executor.do(Asked()).server != server
+
+
+def test_a_server_that_cannot_be_told_anything_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ETOOMANYREFS, "Too many references: cannot splice")
+
+    monkeypatch.setattr(local, "_TO_END", 0.2)
+    executor = LocalExecutor(tmp_path)
+    with monkeypatch.context() as refused, pytest.raises(MeasurementError, match="the worker process was ended by"):
+        refused.setattr(local.socket, "send_fds", refuse)
+        executor.do(Sleep(seconds=0))
+    assert executor.do(Sleep(seconds=0)).cache == str(tmp_path)
+
+
+def test_what_the_system_refuses_a_worker_is_told_with_its_remedy(tmp_path: Path) -> None:
+    with pytest.raises(MeasurementError) as told:
+        LocalExecutor(tmp_path).do(Sleep(seconds=0, fail=str(tmp_path / "none" / "file")))
+    assert str(told.value).startswith(
+        f"{tmp_path}/none/file: cannot be read or written (No such file or directory); check"
+    )
 
 
 def test_content_lies_in_the_cache_or_where_the_site_was_told(tmp_path: Path) -> None:

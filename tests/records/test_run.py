@@ -18,7 +18,7 @@ from bench.measures.registry import load_run, record_types
 from bench.measures.windows.runs import windows_of
 from bench.present.notes import notes
 from bench.records.identity import FORMAT
-from bench.records.record import FailureRecord
+from bench.records.record import FailureRecord, StageRecord
 from bench.records.run import FILE_NAME
 from bench.records.store import DAMAGED, RunStore
 from tests.support.records import file_record, identity, run_of, window_record
@@ -41,6 +41,19 @@ def test_what_was_appended_is_read_back(tmp_path: Path) -> None:
     assert windows_of(run).is_complete
     assert run.identity == identity(windows=2)
     assert run.header.format == FORMAT
+
+
+def test_files_stand_in_the_order_they_were_asked_for(tmp_path: Path) -> None:
+    """One whose worker was killed is built by the next sitting, after the others."""
+    with RunStore(tmp_path, identity(), {}, record_types()) as store:
+        run, sitting = store.run.header.id, "2026-11-28T12:00:00+00:00"
+        for asked, built in (("ABC", "BC"), ("DA", "AD")):
+            names = ("F16", *asked)
+            store.append(StageRecord(run=run, stage="Preparing", event="began", sitting=sitting, names=names))
+            for name in built:
+                store.append(file_record(name, "Standard", 100, run=run))
+        store.append(file_record("F16", "Reference", 100, run=run))
+    assert list(load_run(tmp_path).files) == ["F16", "A", "B", "C", "D"]
 
 
 @pytest.mark.parametrize("cut", [1, 5, 40, 300])

@@ -14,7 +14,7 @@ from pathlib import Path
 from bench.core.machine import this_machine
 from bench.core.version import this_version
 from tests.stress import coverage, page, until
-from tests.stress.attack import Count, chosen, generator, indices, names, subject
+from tests.stress.attack import Count, Each, chosen, generator, indices, names, subject
 
 #: Simulations, with the texts a row that each makes.
 SIMULATIONS = {"coverage": 1000, "until": 500}
@@ -62,9 +62,11 @@ def attack(name: str, seconds: float | None, tries: int | None, seed: int, first
     with tempfile.TemporaryDirectory(prefix=f"stress-{name}-") as folder:
         shared, scratch = Path(folder, "shared"), Path(folder, "try")
         shared.mkdir()
-        one = module.prepare(shared)
-        for index in indices(first, goal):
+        attacks = module.prepare(shared)
+        each = attacks.in_order_of(seed, name) if isinstance(attacks, Each) else None
+        for index in indices(first, goal if each is None else min(goal or len(each), len(each) - first)):
             scratch.mkdir()
+            one = attacks if each is None else each[index]
             tried = one(generator(seed, name, index), scratch)
             count.add(tried)
             if tried.all_faults:

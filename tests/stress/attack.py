@@ -8,6 +8,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -41,18 +42,39 @@ class Tried:
 Attack = Callable[[random.Random, Path], Tried]
 
 
+@dataclass(frozen=True)
+class Each:
+    """An attack for each of some things, numbered from 0. kinds: what each is alike to.
+
+    Each comes once, in an order that the seed decides: first one of every kind, then a second one, so that few tries see many kinds.
+    """
+
+    kinds: Sequence[str]
+    one: Callable[[int, random.Random, Path], Tried]
+
+    def in_order_of(self, seed: int, name: str) -> list[Attack]:
+        numbers = list(range(len(self.kinds)))
+        random.Random(f"{seed} {name}").shuffle(numbers)
+        seen: Counter[str] = Counter()
+        turns = []
+        for number in numbers:
+            turns.append((seen[self.kinds[number]], number))
+            seen[self.kinds[number]] += 1
+        return [partial(self.one, number) for _, number in sorted(turns, key=lambda turn: turn[0])]
+
+
 class Subject(Protocol):
     """What a module in subjects/ offers.
 
     ABOUT: one line, for --help and the published page; UNIT: what its tries are, in the plural ("model files"); GOAL: how many
-    tries a published run has; prepare: makes what all tries need, in a folder that stays until the last.
+    tries a published run has, if there are so many; prepare: makes what all tries need, in a folder that stays until the last.
     """
 
     ABOUT: str
     UNIT: str
     GOAL: int
 
-    def prepare(self, folder: Path) -> Attack: ...
+    def prepare(self, folder: Path) -> Attack | Each: ...
 
 
 @dataclass

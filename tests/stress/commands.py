@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import sys
+import tempfile
 import time
 import weakref
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,10 @@ _GRACE = 3.0
 _LINES = 12
 #: Lines that tell what goes on before it.
 _NOTES = re.compile(r"^(\d\d:\d\d:\d\d |warning: ).*\n", re.MULTILINE)
+#: Exit code of a command that was asked to end.
+_INTERRUPTED = 130
+#: Variable of a command's environment, which its workers inherit: its process id.
+_MARK = "STRESS_COMMAND"
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,8 @@ class Ended:
             return None
         if self.arguments[0] == "run" and self.code == 1 and "warning: " in self.err:  # it tells what was not measured
             return None
+        if self.code == _INTERRUPTED and "interrupted; " in self.err:
+            return None
         if self.code and "rror: " not in self.err:
             return "failure without an error"
         if self.code and len(_NOTES.sub("", self.err).split("\n")) > _LINES and "Usage" not in self.err:
@@ -64,16 +71,24 @@ class Ended:
 
 
 def run(
-    arguments: Sequence[object], scratch: Path, *, limit: float = 60.0, env: Mapping[str, str] | None = None
+    arguments: Sequence[object],
+    scratch: Path,
+    *,
+    limit: float = 60.0,
+    env: Mapping[str, str] | None = None,
+    anew: bool = False,
 ) -> Ended:
-    """Run a command and wait for it, at most `limit` seconds. scratch: its current directory, where its output is kept too."""
-    pid, began = start(arguments, scratch, env=env), time.monotonic()
+    """Run a command and wait for it, at most `limit` seconds. scratch: its current directory, where its output is kept too; anew:
+    in a process that loads everything again, as its environment asks for."""
+    pid, began = start(arguments, scratch, env=env, anew=anew), time.monotonic()
     code = wait(pid, limit)
     seconds = time.monotonic() - began
     return ended(arguments, scratch, pid, code, seconds)
 
 
-def start(arguments: Sequence[object], scratch: Path, *, env: Mapping[str, str] | None = None) -> int:
+def start(
+    arguments: Sequence[object], scratch: Path, *, env: Mapping[str, str] | None = None, anew: bool = False
+) -> int:
     """Start a command in a session of its own. Returns its process id, which is the session's too."""
     from bench.cli import app
 
@@ -92,7 +107,11 @@ def start(arguments: Sequence[object], scratch: Path, *, env: Mapping[str, str] 
             os.close(opened)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
-        os.environ.update(env or {})
+        os.environ.update({**(env or {}), _MARK: str(os.getpid())})
+        tempfile.tempdir = None  # the environment may name another
+        if anew:
+            os.environ["PYTHONPATH"] = str(Path(app.__file__).parents[2])
+            os.execv(sys.executable, [sys.executable, "-m", "bench", *map(str, arguments)])
         sys.argv = ["dynamicgate-bench", *map(str, arguments)]
         try:
             app.main()
@@ -132,10 +151,19 @@ def wait(pid: int, limit: float) -> int | None:
     return None
 
 
-def ended(arguments: Sequence[object], scratch: Path, pid: int, code: int | None, seconds: float) -> Ended:
-    """What a command that has ended left: its output, and processes of its session, which are ended now."""
-    until = time.monotonic() + _GRACE
-    while (left := of_session(pid)) and time.monotonic() < until:
+def ended(
+    arguments: Sequence[object],
+    scratch: Path,
+    pid: int,
+    code: int | None,
+    seconds: float,
+    *,
+    grace: float = _GRACE,
+) -> Ended:
+    """What a command that has ended left: its output, and processes that it began, which are ended now. grace: seconds that they
+    get to end by themselves."""
+    until = time.monotonic() + grace
+    while (left := begun_by(pid)) and time.monotonic() < until:
         time.sleep(0.05)
     lines = []
     for process in left:
@@ -146,11 +174,16 @@ def ended(arguments: Sequence[object], scratch: Path, pid: int, code: int | None
     return Ended(tuple(map(str, arguments)), code, texts[0], texts[1], seconds, tuple(lines))
 
 
-def of_session(pid: int) -> list[psutil.Process]:
-    """Processes whose session a command began, itself left out, that have not ended."""
+def begun_by(pid: int) -> list[psutil.Process]:
+    """Processes that a command began, itself left out, that have not ended: those of its session, and those that inherited its mark,
+    since workers have sessions of their own."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, ProcessLookupError):
-            if process.pid != pid and os.getsid(process.pid) == pid and process.status() != psutil.STATUS_ZOMBIE:
+            if (
+                process.pid != pid
+                and process.status() != psutil.STATUS_ZOMBIE
+                and (os.getsid(process.pid) == pid or process.environ().get(_MARK) == str(pid))
+            ):
                 found.append(process)
     return found

@@ -192,6 +192,41 @@ def test_without_windows_a_run_is_an_error_and_no_empty_table(
     assert (done.code, done.out) == (2, "") and done.err == "error: the engine is gone; install it again\n"
 
 
+@pytest.mark.parametrize("kind", ["floor", "window"])
+def test_a_run_that_was_killed_within_its_last_pass_gets_all_that_every_run_has(
+    bench: Callable[..., Outcome], arguments: list[str], tmp_path: Path, kind: str
+) -> None:
+    """The floor is of the first window always, and comes after it: whatever is missing when a run stops is measured then."""
+    out = tmp_path / "run"
+    assert bench(*arguments, "--out", out).code == 0
+    whole = windows_of(load_run(out)).floor
+    kept = [line for line in (out / FILE_NAME).read_bytes().splitlines(keepends=True) if b'"kind":"floor"' not in line]
+    last = max(i for i, line in enumerate(kept) if b'"kind":"window"' in line)
+    (out / FILE_NAME).write_bytes(b"".join(kept if kind == "floor" else kept[:last]))
+    assert bench(*arguments, "--out", out).code == 0
+    again = windows_of(load_run(out))
+    assert whole and again.floor and again.is_complete
+    assert again.floor.result.window == 0 and again.floor.result.by_kind == whole.result.by_kind
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_during_the_imports_is_answered_in_a_line(number: signal.Signals) -> None:
+    program = f"""
+import os, sys
+from bench.__main__ import main
+
+class Interrupted:
+    def find_spec(self, name, *_):
+        if name == "bench.cli.app":
+            os.kill(os.getpid(), {int(number)})
+
+sys.meta_path.insert(0, Interrupted())
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted before anything was begun\n")
+
+
 def test_ctrl_c_is_answered_in_a_line(arguments: list[str], tmp_path: Path, cache: Path) -> None:
     process = start([*arguments, "--out", str(tmp_path / "run")])
     wait_for(lambda: windows(tmp_path / "run") > 1, process)

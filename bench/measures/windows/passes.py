@@ -43,9 +43,13 @@ class Passes:
         return self.plan.work.scratch("window.logits")
 
     def pending(self, run: Run) -> set[str]:
-        """Files of which a window is not on record in full; all of them where it is not known whether more windows are needed."""
+        """Files of which a window is not on record in full; all of them where it is not known whether more windows are needed; the
+        reference, where what every run has of it beside its windows is not."""
         found = {name for names in self._pending(run, self.plan.names).values() for name in names}
-        return found or (set(self.plan.names) if self._is_undecided(run) else set())
+        if not found and self._is_undecided(run):
+            return set(self.plan.names)
+        lacks = windows_of(run).floor is None or wants_excerpt(run)
+        return found | ({self.plan.reference} if lacks else set())
 
     def _is_undecided(self, run: Run) -> bool:
         """Whether the run stopped between its windows and the look at them."""
@@ -86,14 +90,16 @@ class Passes:
         with work.scratch_files(), work.reporter.steps(self.title, sum(map(len, pending.values()))) as steps:
             for window, names in pending.items():
                 logits.unlink(missing_ok=True)  # of the window before
-                if names and plan.reference not in names:
+                # of the first window always, wherever a run was interrupted
+                wants_floor = window == 0 and windows_of(store.run).floor is None
+                if (names or wants_floor) and plan.reference not in names:
                     self._reference_again(files[plan.reference], window)
                 for name in names:
                     if failures[name] < _FAILURES_TO_GIVE_UP:
                         steps.name(f"pass {window + 1} of {store.run.windows}, {name}")
                         failures[name] += not self._measure(store, name, files, window)
                     steps.done()
-                if names and windows_of(store.run).floor is None and logits.exists():
+                if wants_floor and logits.exists():
                     self._measure_floor(store, files[plan.reference], window)
 
     def _keep_text(self, store: RunStore, reference: File) -> None:
