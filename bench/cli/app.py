@@ -38,8 +38,8 @@ from bench.cli import (
 from bench.cli.help import WIDEST, Command
 from bench.cli.program import COMMAND, program
 from bench.core.errors import BenchError
-from bench.core.formats import in_one_line
 from bench.core.files import told
+from bench.core.formats import in_one_line
 from bench.core.progress import be_quiet
 
 #: Options of the program itself, which may stand before a command or behind it.
