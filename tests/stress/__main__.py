@@ -7,7 +7,8 @@ import shutil
 import sys
 import tempfile
 import time
-from dataclasses import asdict
+from collections import Counter
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -33,7 +34,12 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, help="share this time evenly (default: until every goal is met)")
     parser.add_argument("--tries", type=int, help="so many of each subject (default: its goal)")
     parser.add_argument("--seed", type=int, default=1, help="of the random numbers (default: 1)")
-    parser.add_argument("--first", type=int, default=0, help="number of the first try, to repeat one (with --tries 1)")
+    parser.add_argument(
+        "--first",
+        type=int,
+        default=0,
+        help="number of the first try: to repeat one (with --tries 1), or to go on with --publish",
+    )
     parser.add_argument("--keep", type=Path, help="folder for what broke the program (default: a new one)")
     parser.add_argument("--publish", action="store_true", help="put the counts into results/stress and docs/stress.md")
     given = parser.parse_args()
@@ -47,7 +53,7 @@ def main() -> int:
         counts[name] = attack(name, seconds, given.tries, given.seed, given.first, keep)
         print(f"{done + 1}/{len(wanted)} {name}: {told(counts[name], subject(name).UNIT)}", flush=True)
         if given.publish:
-            publish(name, counts[name], given.seed)
+            publish(name, counts[name], given.seed, given.first)
     broken = sum(count.faults.total() for count in counts.values())
     if broken:
         print(f"{broken} faults; what led to them is in {keep}")
@@ -114,9 +120,13 @@ def _when(seed: int) -> dict[str, object]:
     }
 
 
-def publish(name: str, count: Count, seed: int) -> None:
-    """Put a subject's counts beside those of the others, and into the page."""
+def publish(name: str, count: Count, seed: int, first: int) -> None:
+    """Put a subject's counts beside those of the others, and into the page. first: the tries go on where published ones ended, and
+    are counted with them."""
     found = page.read(page.ATTACKS)
+    before = found.get(name)
+    if first and before and (before["seed"], before["tries"]) == (seed, first):
+        count += Count(**{f.name: before[f.name] for f in fields(Count)} | {"faults": Counter(before["faults"])})
     found[name] = asdict(count) | {"seconds": round(count.seconds)} | _when(seed)
     page.write(page.ATTACKS, dict(sorted(found.items())))
     page.update()

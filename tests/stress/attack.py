@@ -7,7 +7,7 @@ import pkgutil
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -94,6 +94,9 @@ class Count:
         self.worked += sum(c.code == 0 for c in tried.commands)
         self.told += sum(bool(c.code) and c.fault is None for c in tried.commands)
         self.faults.update(f.kind for f in tried.all_faults)
+
+    def __add__(self, other: Count) -> Count:
+        return Count(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
 
 def names() -> list[str]:
