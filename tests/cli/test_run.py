@@ -227,7 +227,7 @@ WRONG_MATRICES = [
     ("fewer layers", "is of 3 layers and tiny.gguf has 4"),
     ("more layers", "is of 5 layers and tiny.gguf has 4"),
     ("a model", "holds no importance data"),
-    ("a text", "is no importance matrix"),
+    ("a text", "is no usable importance matrix"),
     ("cut short", "is cut short"),
 ]
 
