@@ -50,21 +50,25 @@ def prepare(folder: Path) -> Attack:
 
     def attack(rng: random.Random, scratch: Path) -> Tried:
         path = scratch / f"{rng.choice(('model', 'm-00001-of-00002', 'a b', 'Q4_K_M'))}.gguf"
-        if rng.random() < 0.25:
+        how = rng.random()
+        if how < 0.2:
             data = bytearray(whole)
             for _ in range(rng.randint(1, 8)):
                 data[rng.randrange(4, 2000)] = rng.randrange(256)
             path.write_bytes(data[: rng.choice((len(data), rng.randrange(len(data))))])
         else:
-            changed = dict(keys)
-            for _ in range(rng.randint(1, 3)):
-                _change(rng, changed)
+            changed, version, data = dict(keys), 3, weights
+            if how < 0.6:  # a header that llama.cpp reads too, as a rule: its values are believed
+                _change_value(rng, changed)
+                data = _noisy(rng, weights) if rng.random() < 0.3 else weights
+            else:
+                for _ in range(rng.randint(1, 3)):
+                    _change(rng, changed)
+                version = 3 if rng.random() < 0.9 else rng.choice((0, 1, 2, 4, 2**32 - 1))
             tail = _tensors_changed(rng, infos) if rng.random() < 0.3 else infos
-            start = struct.pack(
-                "<4sIQQ", b"GGUF", rng.choice((3, 3, 3, 2, 1, 4)), _near(rng, n_tensors), _near(rng, len(changed))
-            )
+            start = struct.pack("<4sIQQ", b"GGUF", version, _near(rng, n_tensors), _near(rng, len(changed)))
             begin = start + b"".join(changed.values()) + tail
-            path.write_bytes(begin + bytes(-len(begin) % 32) + weights)
+            path.write_bytes(begin + bytes(-len(begin) % 32) + data)
         readers = rng.sample(_READERS, 2)
         return Tried(
             tuple(run([{**places, "MODEL": path}.get(str(w), w) for w in reader], scratch) for reader in readers)
@@ -84,6 +88,28 @@ def _list_length(data: bytes, n_tensors: int) -> int:
 
 def _near(rng: random.Random, number: int) -> int:
     return number if rng.random() < 0.95 else rng.choice((0, number - 1, number + 1, 2**31, 2**63))
+
+
+def _change_value(rng: random.Random, keys: dict[str, bytes]) -> None:
+    """A number or a text of a key that is there, replaced by another of its type."""
+    key = rng.choice(tuple(keys))
+    name = _string(key)
+    (kind,) = struct.unpack_from("<I", keys[key], len(name))
+    if kind in _SCALARS:
+        keys[key] = name + struct.pack("<I", kind) + _scalar(rng, kind)
+    elif kind == 8:
+        keys[key] = (
+            name
+            + struct.pack("<I", kind)
+            + _string(rng.choice((*NAMES, "llama", "gpt2", "mamba", "bert", "gemma3"))[:70_000])
+        )
+
+
+def _noisy(rng: random.Random, weights: bytes) -> bytes:
+    """Weights with a stretch of them replaced: by noise, by ones that are not finite, or by zeros."""
+    start, n = rng.randrange(len(weights)) // 2 * 2, rng.choice((2, 200, 100_000))
+    what = rng.choice((rng.randbytes(n), b"\x00\x7c" * (n // 2), b"\xff\xff" * (n // 2), bytes(n)))
+    return (weights[:start] + what + weights[start + n :])[: len(weights)]
 
 
 def _change(rng: random.Random, keys: dict[str, bytes]) -> None:
