@@ -79,10 +79,11 @@ def _print(advice: Advice) -> None:
     """The recommendation, then tables, then how it was worked out: wrapped on a terminal, Markdown elsewhere."""
     from bench.cli.program import program
     from bench.cli.shown import print_table
+    from bench.core.formats import printable
 
     _print_lines(advice.lead(program()))
     for table in advice.tables:
-        print(f"\n## {table.title}\n")
+        print(f"\n## {printable(table.title)}\n")
         if table.frame is not None:
             print_table(table.frame)
             print()
@@ -93,6 +94,7 @@ def _print(advice: Advice) -> None:
 
 def _print_lines(lines: list[str]) -> None:
     from bench.cli.table import folded, room
+    from bench.core.formats import printable
 
     for line in lines:
-        print(folded(line, room()) + ("\n" if line.startswith("#") else ""))
+        print(folded(printable(line), room()) + ("\n" if line.startswith("#") else ""))

@@ -59,7 +59,12 @@ def share(value: float) -> str:
 def in_one_line(text: str) -> str:
     """A text from elsewhere without its line breaks, and without characters that steer a terminal or turn the direction of writing: for
     a line of a table, a page or a script."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return " ".join(printable(text).split())
+
+
+def printable(text: str) -> str:
+    """A line from elsewhere without characters that steer a terminal or turn the direction of writing. Its spaces stay as they are."""
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 _BAR = re.compile(r"(?<!\\)((?:\\\\)*)\|")
@@ -68,7 +73,7 @@ _TAG_OR_LINK = re.compile(r"(?<!\\)((?:\\\\)*)(<(?=[A-Za-z/!?])|\](?=\())")
 
 def no_markup(text: str) -> str:
     """A sentence or name from elsewhere for Markdown: in one line, with no element of HTML and no link. Its spaces stay as they are."""
-    return _TAG_OR_LINK.sub(r"\1\\\2", "".join(c if c.isprintable() else " " for c in text))
+    return _TAG_OR_LINK.sub(r"\1\\\2", printable(text))
 
 
 def no_markup_in(lines: str) -> str:

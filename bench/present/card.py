@@ -221,7 +221,8 @@ def _variables(
     for recipe in (best, *names):  # the one whose types are listed speaks for its family
         if not run.files[recipe].family.startswith("Standard"):
             families.setdefault(
-                run.files[recipe].family, (_label_of(run, names[recipe]), run.files[recipe].description)
+                no_markup(run.files[recipe].family),
+                (_label_of(run, names[recipe]), no_markup(run.files[recipe].description)),
             )
     return {
         "model": no_markup(i.model.name),

@@ -26,9 +26,9 @@ def headed(section: Section) -> Iterator[tuple[str, str]]:
 
 def _parts(table: Table, *, folded: bool) -> Iterator[str]:
     if table.label:
-        yield f"### {table.label}" if folded else table.label
+        yield f"{'### ' if folded else ''}{no_markup(table.label)}"
     if table.quote:
-        yield "\n".join(f"> {line}".rstrip() for line in table.quote.split("\n"))
+        yield "\n".join(f"> {no_markup(line)}".rstrip() for line in table.quote.split("\n"))
     frame = table.frame
     if table.text is not None:  # what Markdown would take for its own
         frame = frame.assign(**{table.text: [re.sub(r"([|`<\\*_])", r"\\\1", str(x)) for x in frame[table.text]]})

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import asdict, fields
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -127,7 +127,7 @@ def publish(name: str, count: Count, seed: int, first: int) -> None:
     before = found.get(name)
     if first and before and (before["seed"], before["tries"]) == (seed, first):
         count += Count(**{f.name: before[f.name] for f in fields(Count)} | {"faults": Counter(before["faults"])})
-    found[name] = asdict(count) | {"seconds": round(count.seconds)} | _when(seed)
+    found[name] = vars(count) | {"seconds": round(count.seconds)} | _when(seed)
     page.write(page.ATTACKS, dict(sorted(found.items())))
     page.update()
 
