@@ -53,6 +53,8 @@ def prepare(folder: Path) -> Attack:
     sent, honest = upload(first / "run", cache, first)
     assert sent.code == 0 and any(name.endswith(".gguf") for name in honest.received), sent.err
 
+    models = {_end(name): digest for name, digest in honest.received.items() if name.endswith(".gguf")}
+
     def attack(rng: random.Random, scratch: Path) -> Tried:
         directory, copy = scratch / "run", scratch / "cache"
         shutil.copytree(first / "run" if rng.random() < 0.5 else whole, directory)
@@ -68,12 +70,19 @@ def prepare(folder: Path) -> Attack:
             name
             for name, digest in hub.received.items()
             if digest in never
-            or (name.endswith(".gguf") and digest != honest.received.get(name))
-            or name not in {*honest.received, digest}  # a hash for a name: sent, and not part of the commit
+            or (name.endswith(".gguf") and digest != models.get(_end(name)))
+            or not (
+                name.endswith(".gguf") or name in {*honest.received, digest}
+            )  # a hash for a name: not part of the commit
         ]
         return Tried((sent,), (Fault("something else was sent", f"{wrong}\n{done}\n{sent.err}"),) if wrong else ())
 
     return attack
+
+
+def _end(name: str) -> str:
+    """What the name of a model's file ends in: it begins with the model's name, which may have been changed on record."""
+    return name.rpartition("-")[2]
 
 
 def _digest(path: Path) -> str:
