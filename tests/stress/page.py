@@ -37,6 +37,7 @@ def attacks(found: Mapping[str, Any]) -> str:
             "Subject": name,
             "What is tried": subject(name).ABOUT,
             "Tries": f"{of['tries']:,} {subject(name).UNIT}",
+            "Goal": f"{goal:,}" if (goal := subject(name).GOAL) < 10**5 else "each",
             "Commands": f"{of['commands']:,}",
             "Faults": ", ".join(f"{n} {kind}" for kind, n in of["faults"].items()) or "none",
             "Measured": f"{of['date']}, seed {of['seed']}, {of['version']}",
