@@ -13,7 +13,7 @@ import psutil
 
 from tests.stress.attack import Attack, Fault, Tried
 from tests.stress.commands import begun_by, ended, start, wait
-from tests.stress.small_run import Outcome, SmallRun, complete, complete_lines, copied, lost
+from tests.stress.small_run import Outcome, SmallRun, complete, complete_lines, copied, lost, undisturbed
 
 ABOUT = "the program, its server of workers, a worker or all of them killed at a random moment of a run, which is then given again"
 UNIT = "kills"
@@ -28,12 +28,8 @@ _LIMIT = 60.0
 
 
 def prepare(folder: Path) -> Attack:
-    small, whole = SmallRun.prepare(folder), folder / "whole"
-    whole.mkdir()
-    began = time.monotonic()
-    [made], faults = complete(small, whole)
-    assert made.code == 0 and not faults, made.err
-    seconds, expected = time.monotonic() - began, Outcome.of(whole)
+    small = SmallRun.prepare(folder)
+    seconds, expected = undisturbed(small, whole := folder / "whole")
     n_lines = len(complete_lines(whole).splitlines())
     # what lasts longest is killed most often, whatever the machine's load
     places = [None, None, *range(1, n_lines)]

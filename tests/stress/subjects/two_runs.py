@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.stress.attack import Attack, Fault, Tried
 from tests.stress.commands import Ended, ended, start, wait
-from tests.stress.small_run import Outcome, SmallRun, complete, copied
+from tests.stress.small_run import Outcome, SmallRun, copied, undisturbed
 
 ABOUT = (
     "two runs at once in one directory, with one cache, or both, the second beginning at a random moment of the first"
@@ -21,12 +21,8 @@ _REFUSED = "another run is writing here; wait for it"
 
 
 def prepare(folder: Path) -> Attack:
-    small, whole = SmallRun.prepare(folder), folder / "whole"
-    whole.mkdir()
-    began = time.monotonic()
-    [made], faults = complete(small, whole)
-    assert made.code == 0 and not faults, made.err
-    seconds, expected = time.monotonic() - began, Outcome.of(whole)
+    small = SmallRun.prepare(folder)
+    seconds, expected = undisturbed(small, whole := folder / "whole")
 
     def attack(rng: random.Random, scratch: Path) -> Tried:
         one_directory, one_cache = rng.choice(((True, True), (True, False), (False, True)))
