@@ -23,7 +23,7 @@ from bench.measures.windows.tables import full_frame
 from bench.records.describe import reference_caveat
 from bench.records.resolution import MARK, resolution
 from bench.records.run import Run
-from bench.statistics.estimates import Estimate, mean_over_windows, median_of
+from bench.statistics.estimates import Estimate, mean_over_windows, trimmed_mean_of
 from bench.statistics.layout import MIN_FOR_INTERVAL
 from bench.statistics.verdicts import shown, with_interval
 
@@ -103,7 +103,7 @@ def _measured_speed(results: Sequence[WindowResult], generated: int) -> Speed | 
     seconds = [w.generate_seconds for w in results if w.generate_seconds is not None]
     if not seconds:
         return None
-    found = median_of(np.array(seconds))
+    found = trimmed_mean_of(np.array(seconds))
     return Speed(
         generated / (found.high or found.value), generated / (found.low or found.value), generated / found.value
     )

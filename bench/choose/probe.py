@@ -80,7 +80,7 @@ class ProbedModel:
             if reference.intact(self._setting.window - 1):
                 return
             self._damaged.append(f"the reference's logits of window {window}")
-        reference.write(self._logits(window))
+        reference.append(0, self._logits(window))
 
     def _measured(self) -> tuple[float, ...]:
         kl = []

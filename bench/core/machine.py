@@ -131,17 +131,41 @@ class Activity(BaseModel):
         """
         return self.others > 0.05 * self.wall * threads + 0.05
 
+    def __add__(self, other: Activity) -> Activity:
+        """Of two intervals that followed each other."""
+        return Activity(wall=self.wall + other.wall, own=self.own + other.own, others=self.others + other.others)
+
 
 class ActivityMeter:
-    """Accounts for an interval between `start` and `stop`."""
+    """Accounts for what was done between `start` and `stop`, without the times between `pause` and `resume`.
+
+    still: the longest stretch of that in which nothing computed, in seconds: the machine was suspended or the program stopped, where it is a second or more.
+    """
+
+    def __init__(self, threads: int = 1) -> None:
+        self._threads = threads
 
     def start(self) -> None:
-        self._busy, self._own, self._wall = _busy_seconds(), time.process_time(), time.perf_counter()
+        self._busy = self._own = self._wall = self.still = 0.0
+        self.resume()
+
+    def resume(self) -> None:
+        self._from = _busy_seconds(), time.process_time(), _clock()
+
+    def pause(self) -> None:
+        wall, own = _clock() - self._from[2], time.process_time() - self._from[1]
+        busy = _busy_seconds() - self._from[0]
+        self._wall, self._own, self._busy = self._wall + wall, self._own + own, self._busy + busy
+        self.still = max(self.still, wall - max(own, busy) / self._threads)
 
     def stop(self) -> Activity:
-        wall = time.perf_counter() - self._wall
-        own = time.process_time() - self._own
-        return Activity(wall=wall, own=own, others=max(0.0, _busy_seconds() - self._busy - own))
+        self.pause()
+        return Activity(wall=self._wall, own=self._own, others=max(0.0, self._busy - self._own))
+
+
+def _clock() -> float:
+    """Seconds of a clock that goes on while the machine is suspended, where there is one."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.perf_counter()
 
 
 def _busy_seconds() -> float:

@@ -140,6 +140,25 @@ def matmul_callback(observe: MatMulObserver, wanted: Callable[[str], bool], min_
     return callback
 
 
+def pausing_callback(pause: Callable[[], None], every: int) -> EvalCallback:
+    """A `cb_eval` function that calls `pause` whenever so many operations of the graph have been computed.
+
+    No thread of the engine's computes meanwhile. The graph is computed as it would be without, but for a synchronization of the threads before
+    each pause.
+    """
+    seen = 0
+
+    def callback(_pointer: int, ask: bool, _user_data: int | None) -> bool:
+        nonlocal seen
+        if ask:
+            seen += 1
+            return seen % every == 0
+        pause()
+        return True
+
+    return callback
+
+
 def source_callback(found: Callable[[str, int], None]) -> EvalCallback:
     """A `cb_eval` function that tells the name and address of everything that the graph's operations read.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +19,11 @@ class DamagedLogitsError(BenchError):
 
 @dataclass(frozen=True)
 class ReferenceLogits:
-    """The reference's logits for the scored tokens of one window, in a file: float32 as computed, row by row, and after the last
-    row a CRC-32 of each.
+    """The reference's logits for the scored tokens of one window, in a file: row by row float32 as computed, each with its CRC-32
+    behind it.
 
-    Read by blocks and never mapped, so that they do not count as memory of the process that compares with them.
+    A row can be read as soon as it is written. They are read by blocks and never mapped, so that they do not count as memory of the process
+    that compares with them.
     """
 
     path: Path
@@ -31,36 +33,36 @@ class ReferenceLogits:
     def n_bytes(tokens: int, vocabulary: int) -> int:
         return 4 * tokens * (vocabulary + 1)
 
-    def write(self, logits: NDArray[np.float32]) -> None:
-        """logits: (tokens, vocabulary), contiguous. Raises BenchError where they cannot be written."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_suffix(".partial")
+    def append(self, first: int, logits: NDArray[np.float32]) -> None:
+        """Write the rows from `first` on; 0 begins the file. logits: (tokens, vocabulary), contiguous. Raises BenchError where they
+        cannot be written."""
         try:
-            with partial.open("wb") as f:
-                f.write(logits.data.cast("B"))
-                f.write(_sums(logits).tobytes())
-            partial.replace(self.path)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab" if first else "wb") as f:
+                for row, crc in zip(logits, _sums(logits), strict=True):
+                    f.write(row.data.cast("B"))
+                    f.write(crc.tobytes())
         except OSError as e:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                self.path.unlink()
             raise BenchError(
                 f"{self.path}: cannot be written ({e.strerror}); free some space or choose another directory with --cache"
             ) from e
 
     def read(self, rows: slice) -> NDArray[np.float32]:
         """Logits of some tokens, (tokens, vocabulary). Raises DamagedLogitsError for those that are not as they were written."""
-        count, row = rows.stop - rows.start, 4 * self.vocabulary
+        count, numbers = rows.stop - rows.start, self.vocabulary + 1
         try:
-            tokens = self.path.stat().st_size // (row + 4)
-            found = np.fromfile(self.path, np.float32, count * self.vocabulary, offset=rows.start * row)
-            sums = np.fromfile(self.path, np.uint32, count, offset=tokens * row + 4 * rows.start)
+            found = np.fromfile(self.path, np.float32, count * numbers, offset=4 * rows.start * numbers)
         except OSError as e:
             raise DamagedLogitsError(
                 f"{self.path}: the logits of the reference cannot be read ({e.strerror}); run this again"
             ) from e
-        if found.size == count * self.vocabulary and sums.size == count:
-            found = found.reshape(-1, self.vocabulary)
-            if (_sums(found) == sums).all():
-                return found
+        if found.size == count * numbers:
+            by_row = found.reshape(count, numbers)
+            logits = by_row[:, :-1]
+            if (_sums(logits) == by_row[:, -1].view(np.uint32)).all():
+                return logits
         raise DamagedLogitsError(f"{self.path}: the logits of the reference are not as they were kept; run this again")
 
     def intact(self, tokens: int | None = None) -> bool:
@@ -78,5 +80,5 @@ class ReferenceLogits:
 
 
 def _sums(logits: NDArray[np.float32]) -> NDArray[np.uint32]:
-    """CRC-32 of each row."""
+    """CRC-32 of each row; a row is contiguous."""
     return np.array([zlib.crc32(row.data) for row in logits], np.uint32)

@@ -68,11 +68,16 @@ class _Softmax:
 
 
 def score(
-    logits: NDArray[np.float32], targets: NDArray[np.int32], *, threads: int, reference: ReferenceLogits | None = None
+    logits: NDArray[np.float32],
+    targets: NDArray[np.int32],
+    *,
+    threads: int,
+    reference: ReferenceLogits | None = None,
+    first: int = 0,
 ) -> tuple[TokenScores, Divergence | None]:
     """Score target tokens, and compare with the reference's logits for the same tokens where they are given.
 
-    logits: (tokens, vocabulary) float32, not copied; targets: (tokens,). The exponentials are float32 relative to a row's
+    logits: (tokens, vocabulary) float32, not copied; targets: (tokens,); first: the reference's row for the first of them. The exponentials are float32 relative to a row's
     largest logit, so that values agree with float64 throughout to 1e-6. With z the logits, Z the log of their summed
     exponentials and p_ref the reference's probabilities, KL = sum p_ref (z_ref - z) - Z_ref + Z.
     Raises MeasurementError when a logit is NaN or infinite.
@@ -90,7 +95,7 @@ def score(
         correct[rows] = top == target
         if reference is None:
             return
-        ref = _Softmax.of(reference.read(rows))
+        ref = _Softmax.of(reference.read(slice(first + rows.start, first + rows.stop)))
         ref_top = ref.logits.argmax(axis=1)
         # the reference's exponentials are not needed again: weigh the differences of logits in place
         ref.exps[:] *= ref.logits - this.logits

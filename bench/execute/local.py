@@ -18,11 +18,11 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
 from bench.core.errors import BenchError, MeasurementError
 from bench.core.files import cannot_hold, unnamed_file
 from bench.execute.content import Content, Site
+from bench.execute.ending import aborted, ending, last_words
 from bench.execute.job import Answer, Job, Share
 
 #: Seconds that a server gets to end once it answers nothing any more.
@@ -132,9 +132,6 @@ class _Pool:
             server.stop()
 
 
-#: Signals that native code ends itself with when it is given what it did not expect, a model's file as a rule.
-_ABORTS = frozenset({signal.SIGABRT, signal.SIGSEGV, signal.SIGFPE, signal.SIGBUS})
-
 #: Of this process: starting a server takes a second, so executors share those that wait.
 _pool = _Pool()
 atexit.register(_pool.stop)
@@ -182,19 +179,15 @@ class LocalExecutor:
                 raise cannot_hold(e) from e
             said = _ask(server, asked.fileno(), log.fileno(), progress)
             code = server.wait()
-            last_words = _last_words(server.log if server.has_ended else log)
+            words = last_words(server.log if server.has_ended else log)
         if "result" in said:
             return job.answer_type().model_validate(said["result"])
-        if isinstance(error := said.get("error"), dict):
-            raise (MeasurementError if error["measurement"] else BenchError)(error["text"])
+        if isinstance(told := said.get("error"), dict):
+            raise (MeasurementError if told["measurement"] else BenchError)(told["text"])
         model = job.model_file()
-        if model is not None and -code in _ABORTS:
-            name = signal.Signals(-code).name
-            raise MeasurementError(
-                f"{self.site.path(model)}: llama.cpp gave up on this model ({name}), which is damaged or of a kind that it does not "
-                "run; download or convert it again (--debug shows what llama.cpp said)"
-            ) from RuntimeError(f"the worker process {_ending(code)}{last_words}")
-        raise MeasurementError(f"the worker process {_ending(code)}{last_words}")
+        if model is not None and (error := aborted(str(self.site.path(model)), code, words)):
+            raise error
+        raise MeasurementError(f"the worker process {ending(code)}{words}")
 
 
 def _ask(server: _Server, request: int, log: int, progress: Share | None) -> dict[str, object]:
@@ -214,20 +207,3 @@ def _ask(server: _Server, request: int, log: int, progress: Share | None) -> dic
             else:
                 said = message
     return said
-
-
-def _ending(code: int) -> str:
-    if code >= 0:
-        return f"ended with code {code} and no result"
-    name = signal.Signals(-code).name if -code in {s.value for s in signal.Signals} else f"signal {-code}"
-    why = {
-        "SIGKILL": " (out of memory?)",
-        "SIGILL": " (the engine was built for another CPU; BENCH_ISA=native builds it for this one)",
-    }
-    return f"was ended by {name}{why.get(name, '')}"
-
-
-def _last_words(log: IO[bytes]) -> str:
-    log.seek(0)
-    lines = [line.strip() for line in log.read().decode("utf-8", "replace").splitlines() if line.strip()]
-    return f": {lines[-1][:300]}" if lines else ""

@@ -23,9 +23,7 @@ from bench.core.files import told
 from bench.core.machine import pin
 from bench.execute.content import Site
 from bench.execute.job import Job, job_type
-
-#: macOS's own libraries do not survive a fork.
-_FORKS = sys.platform == "linux"
+from bench.execute.siblings import FORKS
 
 
 def _end_with_parent() -> None:
@@ -95,12 +93,12 @@ def main() -> None:
             request = json.load(file)
         for module in _job(request).preloads():
             importlib.import_module(module)
-        pid = os.fork() if _FORKS else os.getpid()
+        pid = os.fork() if FORKS else os.getpid()
         if pid == 0:
             requests.close()
             _work(request, answers, log)
         requests.sendall(json.dumps({"pid": pid}).encode() + b"\n")
-        if not _FORKS:
+        if not FORKS:
             _work(request, answers, log)
         os.close(answers)
         os.close(log)

@@ -74,6 +74,8 @@ def with_verdicts(rows: Sequence[Mapping[str, object]], **columns: Sequence[str]
     return pd.DataFrame([{**row, **{name: of[i] for name, of in columns.items()}} for i, row in enumerate(rows)])
 
 
+#: The verdict on times that do not compare.
+NOT_TIMED = "not measured in one sitting"
 #: A ratio of times whose interval is wider than this says nothing about differences of a few percent.
 _TOO_NOISY = 0.10
 
@@ -83,7 +85,7 @@ def time_verdicts(ratios: Sequence[Estimate | None]) -> list[str]:
 
     def said(ratio: Estimate | None, is_shown: bool | None) -> str:
         if ratio is None or math.isnan(ratio.value):
-            return "not measured in one sitting"
+            return NOT_TIMED
         if is_shown is None or ratio.low is None or ratio.high is None:
             return f"too few passes for an interval ({MIN_FOR_INTERVAL} are needed)"
         if is_shown:

@@ -61,7 +61,7 @@ def against(
     tmp_path: Path, reference: np.ndarray, logits: np.ndarray, targets: np.ndarray
 ) -> tuple[TokenScores, Divergence]:
     store = ReferenceLogits(tmp_path / "r.logits", reference.shape[1])
-    store.write(reference)
+    store.append(0, reference)
     scores, divergence = score(logits, targets, threads=2, reference=store)
     assert divergence is not None
     return scores, divergence

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from bench.core.machine import this_machine
 from bench.core.version import this_version
-from tests.stress import coverage, page, until
+from tests.stress import coverage, page, timing, until
 from tests.stress.attack import Count, Each, chosen, generator, indices, names, subject
 
-#: Simulations, with the texts a row that each makes.
-SIMULATIONS = {"coverage": 1000, "until": 500}
+#: What is no attack: simulations, with the texts a row that each makes, and a measurement, with its passes a row.
+SIMULATIONS = {"coverage": 1000, "until": 500, "timing": 24}
 
 
 def main() -> int:
@@ -27,7 +27,7 @@ def main() -> int:
         "nox -s stress --",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=f"subjects:\n{about}\n  coverage     how often intervals hold, and verdicts of a table together (alone, with --tries)\n  until        how often the interval holds at which a run stops by --until (alone, with --tries)",
+        epilog=f"subjects:\n{about}\n  coverage     how often intervals hold, and verdicts of a table together (alone, with --tries)\n  until        how often the interval holds at which a run stops by --until (alone, with --tries)\n  timing       how often intervals of time ratios hold on this machine (alone, with --tries for its passes)",
     )
     parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help="what to attack (default: all)")
     parser.add_argument("--without", nargs="+", default=[], metavar="SUBJECT", help="what not to attack")
@@ -97,16 +97,19 @@ def told(count: Count, unit: str) -> str:
 
 
 def simulate(name: str, tries: int | None, seed: int, *, publish: bool) -> int:
-    """How often intervals hold, and verdicts together: coverage.py, until.py."""
+    """How often intervals hold, and verdicts together: coverage.py, until.py, timing.py."""
     tries = tries or SIMULATIONS[name]
     if name == "coverage":
         found = coverage.measure(tries, seed) | _when(seed)
         print(f"{page.coverage(found)}\n\n{page.families(found)}")
-    else:
+    elif name == "until":
         found = until.measure(tries, seed) | _when(seed)
         print(page.until(found))
+    else:
+        found = timing.measure(tries, seed) | _when(seed)
+        print(page.timing(found))
     if publish:
-        page.write(page.COVERAGE if name == "coverage" else page.UNTIL, found)
+        page.write({"coverage": page.COVERAGE, "until": page.UNTIL, "timing": page.TIMING}[name], found)
         page.update()
     return 0
 

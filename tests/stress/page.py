@@ -15,9 +15,10 @@ from tests.stress.attack import names, subject
 
 ROOT = Path(__file__).parents[2]
 FOUND = ROOT / "results" / "stress"
-ATTACKS, COVERAGE, UNTIL = FOUND / "attacks.json", FOUND / "coverage.json", FOUND / "until.json"
+ATTACKS, COVERAGE = FOUND / "attacks.json", FOUND / "coverage.json"
+UNTIL, TIMING = FOUND / "until.json", FOUND / "timing.json"
 PAGE = ROOT / "docs" / "stress.md"
-_BLOCK = re.compile(r"(<!-- (attacks|coverage|families|until): start -->\n).*?(<!-- \2: end -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- (attacks|coverage|families|until|timing): start -->\n).*?(<!-- \2: end -->)", re.DOTALL)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -93,6 +94,25 @@ def until(found: Mapping[str, Any]) -> str:
     return f"{_told(found, found['until'][0]['tries'], 'texts a row')}\n\n{markdown(pd.DataFrame(rows))}"
 
 
+def timing(found: Mapping[str, Any]) -> str:
+    """How often intervals of time ratios held on a machine, and how wide they were."""
+    rows = [
+        {
+            "Condition": t["condition"],
+            "Ratio of": t["what"],
+            "Passes": str(t["passes"]),
+            "Holds": f"{100 * t['held']:.0f} %",
+            "Width": f"{100 * t['width']:.1f} points",
+            "One layer more": f"{t['layer']:.3f}",
+            "Found": f"{100 * t['found']:.0f} %",
+        }
+        for t in found["timing"]
+    ]
+    drawn, cpu = found["timing"][0]["drawn"], found["cpu"]
+    told = f"Measured {found['date']} on one machine ({cpu}), {drawn} passes a draw, by version {found['version']}."
+    return f"{told}\n\n{markdown(pd.DataFrame(rows))}"
+
+
 def _told(found: Mapping[str, Any], tries: int, what: str) -> str:
     return f"Simulated {found['date']} with seed {found['seed']}, {tries:,} {what}, by version {found['version']}."
 
@@ -104,6 +124,7 @@ def filled(page: str) -> str:
         "coverage": (coverage, COVERAGE),
         "families": (families, COVERAGE),
         "until": (until, UNTIL),
+        "timing": (timing, TIMING),
     }
 
     def fill(block: re.Match[str]) -> str:

@@ -23,7 +23,7 @@ from bench.core.files import file_sha256
 from bench.execute.job import Job
 from bench.execute.local import LocalExecutor
 from bench.measures.registry import load_run
-from bench.measures.windows.jobs import MeasureJob
+from bench.measures.windows.jobs import PassJob
 from bench.measures.windows.passes import Passes
 from bench.measures.windows.records import ExcerptRecord, WindowRecord
 from bench.measures.windows.runs import windows_of
@@ -243,33 +243,34 @@ def test_ctrl_c_is_answered_in_a_line(arguments: list[str], tmp_path: Path, cach
 
 
 def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """The server of workers, and the worker when there is one."""
+    """The server of workers, the worker when there is one, and the processes of files that it measures side by side."""
     try:
         return psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:
         return []
 
 
-@pytest.mark.parametrize("victim", ["worker", "server"])
-def test_a_crash_costs_one_measurement(arguments: list[str], tmp_path: Path, victim: str) -> None:
+@pytest.mark.parametrize("victim", ["file", "worker", "server"])
+def test_a_crash_costs_what_was_under_way(arguments: list[str], tmp_path: Path, victim: str) -> None:
     out = tmp_path / "run"
     # windows long enough to be hit while they are measured
     arguments[arguments.index("--generate") + 1] = "64"
     process = start([*arguments, "--out", str(out)])
-    # the three files are there, and the first window, the reference's, is under way
-    wait_for(lambda: began(out, "Scoring and timing") and len(workers_of(process)) == 2, process)
-    server, worker = workers_of(process)
-    (worker if victim == "worker" else server).send_signal(signal.SIGSEGV)
+    # the three files are there, and the first pass is under way, side by side
+    wait_for(lambda: began(out, "Scoring and timing") and len(workers_of(process)) == 5, process)
+    server, worker, *files = workers_of(process)
+    {"file": files[-1], "worker": worker, "server": server}[victim].send_signal(signal.SIGSEGV)
     if victim == "server":
         worker.send_signal(signal.SIGKILL)  # which would otherwise get its answer through
     stdout, err = process.communicate(timeout=120)
     assert process.returncode == 1, err
     assert "SIGSEGV" in err and "Traceback" not in err
     run = load_run(out)
-    [failure] = run.failures
-    assert "SIGSEGV" in failure.reason and failure.window is not None
-    assert sum(len(w) for w in windows_of(run).by_file.values()) == 3 * WINDOWS - 1, "the rest was measured"
-    assert failure.reason in stdout, "and the summary says so"
+    lost = 1 if victim == "file" else 3
+    assert len(run.failures) == lost
+    assert all("SIGSEGV" in f.reason and f.window is not None for f in run.failures)
+    assert sum(len(w) for w in windows_of(run).by_file.values()) == 3 * WINDOWS - lost, "the rest was measured"
+    assert run.failures[0].reason in stdout, "and the summary says so"
 
     mended = start([*arguments, "--out", str(out)])
     stdout, err = mended.communicate(timeout=120)
@@ -340,23 +341,41 @@ def test_logits_of_the_reference_that_are_damaged_in_the_middle_of_a_pass_are_ma
 
     def do_and_damage(self: LocalExecutor, job: Job[Any], progress: Any = None) -> Any:
         answer = do(self, job, progress)
-        if (
-            isinstance(job, MeasureJob) and job.write_logits and len(flipped) < 2
-        ):  # the first, and when it is made again
-            path = self.site.path(job.write_logits)
+        if isinstance(job, PassJob) and (written := job.files[0].write_logits) and not flipped:
+            path = self.site.path(written)
             data = bytearray(path.read_bytes())
             data[5000] ^= 1
             path.write_bytes(data)
             flipped.append(path)
         return answer
 
+    # as where memory holds one file at a time
+    monkeypatch.setattr("bench.measures.windows.passes.groups", lambda names, *_: [[name] for name in names])
     monkeypatch.setattr(LocalExecutor, "do", do_and_damage)
     damaged = bench(*arguments, "--out", tmp_path / "damaged")
-    assert damaged.code == 1 and "window.logits: is not as it was kept in the cache" in damaged.err
-    assert "window 0: " in damaged.err and "run this again" in damaged.err, "one is made again, another is too much"
-    again = bench(*arguments, "--out", tmp_path / "damaged")
-    assert again.code == 0 and len(flipped) == 2
-    assert measured(tmp_path / "damaged") == measured(tmp_path / "whole")
+    assert damaged.code == 0 and "window.logits: is not as it was kept in the cache" in damaged.err and flipped
+    assert measured(tmp_path / "damaged") == measured(tmp_path / "whole"), "side by side or alone, and whatever happens"
+
+
+def test_a_pass_in_which_the_machine_stood_still_is_measured_again(
+    bench: Callable[..., Outcome], arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    do, passes = LocalExecutor.do, []
+
+    def do_and_suspend(self: LocalExecutor, job: Job[Any], progress: Any = None) -> Any:
+        answer = do(self, job, progress)
+        if isinstance(job, PassJob):
+            passes.append(answer)
+            if len(passes) == 1:
+                first, *others = answer.files
+                return answer.model_copy(update={"files": (first.model_copy(update={"still": 300.0}), *others)})
+        return answer
+
+    monkeypatch.setattr(LocalExecutor, "do", do_and_suspend)
+    run = bench(*arguments, "--out", tmp_path / "run")
+    assert run.code == 0 and "stood still for 300 seconds" in run.err and "measured once more" in run.err
+    kept = next(r for r in load_run(tmp_path / "run").of(WindowRecord))
+    assert kept.result.steps == passes[1].files[0].result.steps != passes[0].files[0].result.steps
 
 
 def measured(directory: Path) -> dict[tuple[str, int], object]:

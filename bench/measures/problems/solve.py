@@ -37,7 +37,7 @@ def solve(job: SolveJob, site: Site, progress: Share) -> SolveResult:
                 progress((i + 1) / len(batch))
         targets = np.concatenate([np.asarray(p.tokens[a:b], np.int32) for p in batch for a, b in p.scored])
         if job.write_logits:
-            ReferenceLogits(site.path(job.write_logits), model.n_vocab).write(logits)
+            ReferenceLogits(site.path(job.write_logits), model.n_vocab).append(0, logits)
         reference = ReferenceLogits(site.path(job.reference_logits), model.n_vocab) if job.reference_logits else None
         scores, divergence = score(logits, targets, threads=job.threads, reference=reference)
     return SolveResult(results=tuple(_results(batch, scores, divergence, completions)))

@@ -20,11 +20,18 @@ FILES = Columns(
         Column("ppl", "perplexity, exp(mean NLL) over the scored tokens of all windows", "", interval=True),
         Column("ppl_se", "token-level standard error of the perplexity, as llama-perplexity prints it"),
         Column("tokens", "scored tokens of all windows"),
-        Column("window_seconds", "time to process one window, median over passes", "s"),
-        Column("window_seconds_half_iqr", "half the interquartile range of that time", "s"),
-        Column("prompt_tokens_per_second", "tokens of a window / median time (pp)", TOKENS_PER_SECOND),
         Column(
-            "generation_tokens_per_second", "generated tokens / their median time (tg); none when not timed", "tokens/s"
+            "window_seconds",
+            "time to process one window where nothing disturbs it; in runs that timed windows as a whole, the median over passes",
+            "s",
+            interval=True,
+        ),
+        Column("window_seconds_half_iqr", "half the interquartile range of the time as it was", "s"),
+        Column("prompt_tokens_per_second", "tokens of a window / that time (pp)", TOKENS_PER_SECOND),
+        Column(
+            "generation_tokens_per_second",
+            "generated tokens / their time, likewise (tg); none when not timed",
+            "tokens/s",
         ),
         Column("load_seconds", "time to load model and context, median", "s"),
         Column("peak_memory_bytes", "largest resident memory of the measuring process", "bytes"),
@@ -60,7 +67,7 @@ FILES = Columns(
         ),
         Column(
             "time_ratio_vs_standard",
-            "time for a window / that of the standard file of the same base, median of the ratios within passes",
+            "time for a window / that of the standard file of the same base: trimmed mean of the ratios within passes",
             "ratio",
             interval=True,
         ),
@@ -139,7 +146,13 @@ _CHANGES = (
     Column("kl_change", "mean KL divergence minus that of the other, paired by window", "nats", interval=True),
     Column(
         "time_ratio",
-        "time for a window / that of the other, median of the ratios within passes",
+        "time for a window / that of the other: trimmed mean of the ratios within passes",
+        "ratio",
+        interval=True,
+    ),
+    Column(
+        "generation_ratio",
+        "time for a generated token / that of the other: trimmed mean of the ratios within passes",
         "ratio",
         interval=True,
     ),
@@ -178,7 +191,7 @@ COMPARISON = Columns(
         Column("Std Size", "size of the standard file", "M: 10^6, G: 10^9 bytes"),
         Column("DG Size", "size of the mixed file", "M: 10^6, G: 10^9 bytes"),
         Column("Δ Size", "mixed minus standard", "M: 10^6, G: 10^9 bytes"),
-        Column("Std Speed", "median time for one window, standard", "s"),
-        Column("DG Speed", "median time for one window, mixed", "s"),
+        Column("Std Speed", "time for one window, standard", "s"),
+        Column("DG Speed", "time for one window, mixed", "s"),
     ),
 )

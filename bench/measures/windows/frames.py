@@ -52,7 +52,9 @@ def changes(run: Run, held: Mapping[str, str]) -> pd.DataFrame:
             row["bytes_change"] = run.files[name].n_bytes / run.files[other].n_bytes - 1
             row |= interval("ppl_change", stats.perplexity_change(before, this))
             row |= interval("kl_change", kl_change(before, this))
-            row |= interval("time_ratio", stats.time_ratio(*windows_of(run).same_sitting(other, name)))
+            timed = windows_of(run).same_sitting(other, name)
+            row |= interval("time_ratio", stats.time_ratio(*timed))
+            row |= interval("generation_ratio", stats.generation_ratio(*timed))
             row["can_be_told"] = told.beyond.isdisjoint((name, other))
             rows.append(row)
     return frame(columns.PAIRED, rows)

@@ -71,8 +71,9 @@ def unpack(text: str, dtype: type[np.generic]) -> NDArray[Any]:
 class WindowResult(Frozen):
     """Raw values of one window of one file.
 
-    seconds: of the window's llama_decode; generate_seconds: of Settings.generate tokens; load_seconds: model and context;
-    peak_memory_bytes: of the process up to the end of this window's scoring; scoring_seconds: from logits to scores, the
+    steps: seconds of each llama_decode that the window takes, one a ubatch, in the order of their depth; seconds: their sum.
+    generate_steps: seconds of each of Settings.generate tokens; generate_seconds: their sum. Both lists are None where a run before them
+    timed the whole only. pieces: float32, seconds of the short pieces that steps were cut into, packed, in their order; None where they were not. load_seconds: model and context; peak_memory_bytes: of the process up to the end of this window's scoring; scoring_seconds: from logits to scores, the
     reference's logits read or written. looks: how many looks the run of it has (statistics/sequential.py); no part of what is kept.
     """
 
@@ -82,6 +83,9 @@ class WindowResult(Frozen):
     seconds: Seconds
     activity: Activity
     generate_seconds: Seconds | None
+    steps: Annotated[tuple[Seconds, ...], Field(min_length=1)] | None = None
+    pieces: Packed | None = None
+    generate_steps: Annotated[tuple[Seconds, ...], Field(min_length=1)] | None = None
     load_seconds: Amount
     peak_memory_bytes: Count
     scoring_seconds: Amount | None = None
@@ -105,7 +109,7 @@ class MeasureResult(Frozen):
 
 
 class MeasureJob(Job[MeasureResult]):
-    """Score and time windows of a token stream.
+    """Score windows of a token stream, one file alone.
 
     timed: by pytest-benchmark, for figures that are compared. write_logits: keep the logits of the scored tokens there, for
     the recipes to be compared with; reference_logits: compare with those. Either goes with a single window.
@@ -124,3 +128,36 @@ class MeasureJob(Job[MeasureResult]):
 
     def preloads(self) -> tuple[str, ...]:
         return ("bench.measures.windows.score", *(["bench.measures.windows.timing"] if self.timed else []))
+
+
+class SideResult(Frozen):
+    """What came of one of the files of a pass: its window, or the reason why there is none. still: the longest time in seconds for
+    which the machine stood still in one of its steps."""
+
+    result: WindowResult | None = None
+    still: Amount = 0.0
+    error: str | None = None
+
+
+class PassResult(Frozen):
+    """library: the engine of the very processes that measured; files: in the order of the job's."""
+
+    library: LibraryInfo
+    files: tuple[SideResult, ...]
+
+
+class PassJob(Job[PassResult]):
+    """Score and time one window of several files side by side, step by step in turn.
+
+    files: each as it would be measured alone; the first leads where it writes the logits that others are compared with.
+    backwards: whether turns are taken in the opposite order.
+    """
+
+    done_by: ClassVar[str] = "bench.measures.windows.side_by_side:pass_job"
+    pinned: ClassVar[bool] = True
+
+    files: Annotated[tuple[MeasureJob, ...], Field(min_length=1)]
+    backwards: bool = False
+
+    def preloads(self) -> tuple[str, ...]:
+        return ("bench.measures.windows.side_by_side", *self.files[0].preloads())

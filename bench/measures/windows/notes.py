@@ -93,9 +93,9 @@ def _timings(run: Run) -> list[str]:
                 said.append(
                     f"{name}: {speed.disturbed} of {len(windows)} passes were disturbed by other load on the machine"
                 )
-            if speed.seconds.relative > _WIDE_SPREAD:
+            if speed.spread.relative > _WIDE_SPREAD:
                 said.append(
-                    f"{name}: its times spread by {share(speed.seconds.relative)} (half the interquartile range), too much for small differences"
+                    f"{name}: its times spread by {share(speed.spread.relative)} (half the interquartile range), too much for small differences"
                 )
     return said
 

@@ -1,7 +1,7 @@
 """The sweep's stage that scores and times: passes over all files, one window of the text each.
 
-A pass visits every file once, each in a fresh process, with one window of the text: it is scored and timed in the same
-decode. So the files' timings are interleaved as closely as can be, and every ratio is formed within a pass.
+In a pass every file has a fresh process and one window of the text, scored and timed in the same decodes. Files that fit into memory together
+take turns step by step (side_by_side.py), so that every ratio is of times that lie close together.
 """
 
 from __future__ import annotations
@@ -12,20 +12,27 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from bench.core.checked import tell_damage
 from bench.core.errors import BenchError, MeasurementError
+from bench.core.progress import Steps
 from bench.engine.memory import machine_memory
 from bench.engine.reference_logits import ReferenceLogits
 from bench.execute.content import Content
+from bench.execute.job import Share
 from bench.measures.plan import File, Plan
 from bench.measures.windows.excerpt import excerpt, wants_excerpt
-from bench.measures.windows.jobs import MeasureJob
+from bench.measures.windows.groups import groups, memory_beside
+from bench.measures.windows.jobs import MeasureJob, PassJob, SideResult
 from bench.measures.windows.narrow import look, seen
 from bench.measures.windows.records import FloorRecord, WindowRecord
 from bench.measures.windows.runs import windows_of
+from bench.records.families import mixed_pairs
 from bench.records.record import FailureRecord
 from bench.records.run import Run
 from bench.records.store import RunStore
 
+#: A pass in which the machine stood still for longer, in seconds, is measured once more.
+_STILL = 1.5
 #: A recipe whose measurements fail this often in one sitting is given up until the next.
 _FAILURES_TO_GIVE_UP = 2
 
@@ -60,9 +67,9 @@ class Passes:
         return total - sum(map(len, self._pending(run, self.plan.names).values())), total
 
     def _pending(self, run: Run, names: Iterable[str]) -> dict[int, list[str]]:
-        """Files that are still to be measured, by window, in the order of the pass."""
+        """Files that are still to be measured, by window."""
         wanted = list(names)
-        return {w: self._order(w, [n for n in wanted if not self._has(run, n, w)]) for w in range(run.windows)}
+        return {w: [n for n in wanted if not self._has(run, n, w)] for w in range(run.windows)}
 
     def measure(self, store: RunStore, files: Mapping[str, File]) -> None:
         """Window by window, up to the number that was asked for or until intervals are narrow enough."""
@@ -80,27 +87,41 @@ class Passes:
                 return
 
     def _pass_through(self, store: RunStore, files: Mapping[str, File], failures: Counter[str]) -> None:
-        """The reference first, then every recipe against the reference's logits for that window, window by window.
+        """Every file against the reference's logits for a window, window by window.
 
         The logits of one window lie on disk at a time, as float32, and are gone when its pass ends.
         """
         plan, work = self.plan, self.plan.work
         pending = self._pending(store.run, files)
         logits = work.executor.site.path(self._logits)
-        with work.scratch_files(), work.reporter.steps(self.title, sum(map(len, pending.values()))) as steps:
+        total = sum(map(len, pending.values()))
+        with work.scratch_files(), work.reporter.steps(self.title, total) as steps:
             for window, names in pending.items():
                 logits.unlink(missing_ok=True)  # of the window before
                 # of the first window always, wherever a run was interrupted
                 wants_floor = window == 0 and windows_of(store.run).floor is None
-                if (names or wants_floor) and plan.reference not in names:
-                    self._reference_again(files[plan.reference], window)
-                for name in names:
-                    if failures[name] < _FAILURES_TO_GIVE_UP:
-                        steps.name(f"pass {window + 1} of {store.run.windows}, {name}")
-                        failures[name] += not self._measure(store, name, files, window)
-                    steps.done()
+                for group in self._groups(store.run, names, files, leads=bool(names) or wants_floor):
+                    wanted = [n for n in group if failures[n] < _FAILURES_TO_GIVE_UP]
+                    steps.name(
+                        f"pass {window + 1} of {store.run.windows}" + (f", {wanted[0]}" if len(wanted) == 1 else "")
+                    )
+                    new = [n for n in wanted if n in names]
+                    measured = self._measure(store, files, wanted, window, steps) if wanted else set()
+                    for name in new:
+                        failures[name] += name not in measured
+                    for _ in set(group) & set(names):
+                        steps.done()
                 if wants_floor and logits.exists():
                     self._measure_floor(store, files[plan.reference], window)
+
+    def _groups(self, run: Run, names: list[str], files: Mapping[str, File], *, leads: bool) -> list[list[str]]:
+        """Files of a pass that are measured side by side. leads: whether the reference comes first, its own window on record or not, since
+        others need its logits."""
+        reference = self.plan.reference
+        wanted = [reference, *(n for n in names if n != reference)] if leads else names
+        pairs = [(p.standard, p.gated) for p in mixed_pairs(run) if p.standard and p.gated]
+        needed = {n: memory_beside(files[n].path, self.plan.work.settings) for n in wanted}
+        return groups(wanted, pairs, needed, machine_memory().available)
 
     def _keep_text(self, store: RunStore, reference: File) -> None:
         """Put the text of a window on record, for pages; figures do without it."""
@@ -118,53 +139,85 @@ class Passes:
         compared = found is not None and found.result.tokens is not None and found.result.tokens.kl is not None
         return found is not None and (compared or name == self.plan.reference or name in self.plan.alone)
 
-    def _order(self, window: int, names: list[str]) -> list[str]:
-        """The reference first, then the recipes, every other pass backwards: what a place in the order does to a timing
-        cancels out."""
-        recipes = [n for n in names if n != self.plan.reference]
-        return [n for n in names if n == self.plan.reference] + (recipes[::-1] if window % 2 else recipes)
-
-    def _measure(self, store: RunStore, name: str, files: Mapping[str, File], window: int) -> bool:
-        """Measure one window of one file and put it, or its failure, on record. Returns whether it went well."""
+    def _measure(
+        self, store: RunStore, files: Mapping[str, File], names: list[str], window: int, steps: Steps
+    ) -> set[str]:
+        """Measure one window of files side by side and put each, or its failure, on record, but for what is there already. Returns the names of
+        those that went well."""
         plan, work = self.plan, self.plan.work
-        is_reference = name == plan.reference
-        compared = not is_reference and name not in plan.alone
+        pending = {n for n in names if not self._has(store.run, n, window)}
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-        # none when the reference failed: the recipe is scored all the same
-        there = work.executor.site.path(self._logits).exists()
-        job = MeasureJob(
-            model=files[name].content,
-            stream=plan.stream.content,
-            windows=(window,),
-            settings=work.settings,
-            write_logits=self._logits if is_reference else None,
-            reference_logits=self._logits if compared and there else None,
-        )
+        found = self._side_by_side(files, names, window, lambda share: steps.share(share * len(pending)))
         run = store.run.header.id
-        try:
-            measured = work.do_compared(
-                job, job.reference_logits, lambda: self._reference_again(files[plan.reference], window)
+        for name, side in found.items():
+            if name not in pending:
+                if side.error is not None:
+                    work.reporter.warn(
+                        f"window {window} is scored without a comparison with the reference: {side.error}"
+                    )
+                continue
+            if side.result is None:
+                store.append(FailureRecord(run=run, recipe=name, window=window, reason=str(side.error)))
+                work.reporter.warn(f"{name}, window {window}: {side.error}")
+                continue
+            record = WindowRecord(
+                run=run,
+                recipe=name,
+                sha256=store.run.files[name].sha256,
+                result=side.result,
+                isa=work.library.isa,
+                cpu=store.run.identity.machine.cpu,
+                threads=work.threads,
+                cpus=work.cpus,
+                load=load,
+                sitting=plan.sitting,
             )
-            if measured.library != work.library:
+            store.append(record)
+        return {n for n, side in found.items() if side.result is not None}
+
+    def _side_by_side(
+        self, files: Mapping[str, File], names: list[str], window: int, share: Share
+    ) -> dict[str, SideResult]:
+        """One window of files, measured in turn; once more where the machine stood still meanwhile, or where the reference's logits
+        were not as they were kept."""
+        work, reference = self.plan.work, self.plan.reference
+        found = self._once(files, names, window, share)
+        worst = max(found, key=lambda n: found[n].still)
+        if found[worst].still > _STILL:
+            work.reporter.warn(
+                f"pass {window + 1}: the machine or the program stood still for {found[worst].still:.0f} seconds while {worst} was timed; "
+                "the pass is measured once more"
+            )
+            found = self._once(files, names, window, share)
+        kept = ReferenceLogits(work.executor.site.path(self._logits), work.reference.info.vocabulary)
+        failed = [n for n in names if found[n].error is not None and n != reference and n not in self.plan.alone]
+        if failed and kept.path.exists() and not kept.intact():
+            tell_damage(kept.path, work.reporter.warn)
+            found |= self._once(files, [reference, *failed], window, share)
+        return found
+
+    def _once(self, files: Mapping[str, File], names: list[str], window: int, share: Share) -> dict[str, SideResult]:
+        plan, work = self.plan, self.plan.work
+        there = plan.reference in names or work.executor.site.path(self._logits).exists()
+        jobs = [
+            MeasureJob(
+                model=files[name].content,
+                stream=plan.stream.content,
+                windows=(window,),
+                settings=work.settings,
+                write_logits=self._logits if name == plan.reference else None,
+                # none when the reference failed: the recipe is scored all the same
+                reference_logits=self._logits if name != plan.reference and name not in plan.alone and there else None,
+            )
+            for name in names
+        ]
+        try:
+            done = work.executor.do(PassJob(files=tuple(jobs), backwards=bool(window % 2)), share)
+            if done.library != work.library:
                 raise MeasurementError("another build of the engine was installed during the run")
-        except BenchError as e:  # of this file: another one may do
-            store.append(FailureRecord(run=run, recipe=name, window=window, reason=str(e)))
-            work.reporter.warn(f"{name}, window {window}: {e}")
-            return False
-        record = WindowRecord(
-            run=run,
-            recipe=name,
-            sha256=store.run.files[name].sha256,
-            result=measured.windows[0],
-            isa=measured.library.isa,
-            cpu=store.run.identity.machine.cpu,
-            threads=work.threads,
-            cpus=work.cpus,
-            load=load,
-            sitting=plan.sitting,
-        )
-        store.append(record)
-        return True
+        except BenchError as e:  # of these files: others may do
+            return {name: SideResult(error=str(e)) for name in names}
+        return dict(zip(names, done.files, strict=True))
 
     def _measure_floor(self, store: RunStore, file: File, window: int) -> None:
         """The reference against itself with half the threads and a quarter of the batch: what rounding alone does."""

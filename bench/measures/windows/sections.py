@@ -5,8 +5,10 @@ from __future__ import annotations
 import pandas as pd
 
 from bench.measures.sections import FileColumn, Section, Table
+from bench.measures.windows import statistics as stats
 from bench.measures.windows import tables
 from bench.measures.windows.equal_size import equal_size_key, equal_size_summary, equal_size_table
+from bench.measures.windows.runs import windows_of
 from bench.records.families import pairs
 from bench.records.resolution import resolution
 from bench.records.run import Run
@@ -20,8 +22,17 @@ def _fields(run: Run) -> dict[str, object]:
         "windows": i.windows,
         "isa": i.library.isa,
         "threads": i.settings.threads,
+        "timed": _timed(run),
         "prompts": i.prompts.name,
     }
+
+
+def _timed(run: Run) -> str:
+    """What a time of a window is, for keys."""
+    in_pieces = any(w and stats.pieces(w) is not None for w in map(windows_of(run).results, run.files))
+    if in_pieces:
+        return f"what it takes where nothing disturbs it, by {run.windows} passes side by side"
+    return f"median ± half the interquartile range over {run.windows} passes"
 
 
 def published(run: Run) -> Table | None:

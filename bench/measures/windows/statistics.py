@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.engine.settings import Settings
-from bench.measures.windows.jobs import WindowResult
-from bench.statistics.estimates import Estimate, Spread, exp, mean_of, median_of, spread
+from bench.measures.windows.jobs import WindowResult, unpack
+from bench.statistics.estimates import Estimate, Spread, exp, mean_of, spread, trimmed_mean_of
 from bench.statistics.layout import Layout
+from bench.statistics.undisturbed import Times, undisturbed, undisturbed_ratio, undisturbed_seconds
 
 
 @dataclass(frozen=True)
@@ -87,15 +88,47 @@ def same_scores(a: Sequence[WindowResult], b: Sequence[WindowResult]) -> bool:
 
 
 def time_ratio(before: Sequence[WindowResult], after: Sequence[WindowResult]) -> Estimate:
-    """Median over passes of seconds(after) / seconds(before), each ratio formed within one pass; NaN for no pass."""
+    """seconds(after) / seconds(before) of the passes that both have; NaN for none.
+
+    Of undisturbed times where windows were timed in pieces, else the typical ratio of a pass.
+    """
     a, b = paired(before, after)
     if not a:
         return Estimate(math.nan)
-    return median_of(np.array([y.seconds / x.seconds for x, y in zip(a, b, strict=True)]))
+    x, y = pieces(a), pieces(b)
+    if x is not None and y is not None:
+        return undisturbed_ratio(x, y)
+    return trimmed_mean_of(np.array([w.seconds / v.seconds for v, w in zip(a, b, strict=True)]))
+
+
+def generation_ratio(before: Sequence[WindowResult], after: Sequence[WindowResult]) -> Estimate:
+    """The same of generated tokens; NaN where none were."""
+    both = [(v, w) for v, w in zip(*paired(before, after), strict=True) if v.generate_seconds and w.generate_seconds]
+    if not both:
+        return Estimate(math.nan)
+    x, y = generated([v for v, _ in both]), generated([w for _, w in both])
+    if x is not None and y is not None:
+        return undisturbed_ratio(x, y)
+    return trimmed_mean_of(np.array([(w.generate_seconds or 0) / (v.generate_seconds or 1) for v, w in both]))
+
+
+def pieces(windows: Sequence[WindowResult]) -> Times | None:
+    """Seconds of the pieces of every window, (windows, pieces); None where they are not on record alike."""
+    return _alike([None if w.pieces is None else unpack(w.pieces, np.float32).astype(np.float64) for w in windows])
+
+
+def generated(windows: Sequence[WindowResult]) -> Times | None:
+    """Seconds of every generated token, (windows, tokens); None where they are not on record alike."""
+    return _alike([None if w.generate_steps is None else np.array(w.generate_steps) for w in windows])
+
+
+def _alike(rows: Sequence[NDArray[np.float64] | None]) -> Times | None:
+    found = [r for r in rows if r is not None]
+    return np.stack(found) if found and len(found) == len(rows) and len({len(r) for r in found}) == 1 else None
 
 
 def side_by_side(values: NDArray[np.float64]) -> list[Estimate]:
-    """Medians over passes of what was measured side by side, without what a pass did to all alike. values: (files, passes), above
+    """Typical values over passes of what was measured side by side, without what a pass did to all alike. values: (files, passes), above
     zero.
 
     The mean of a pass's logarithms is taken from each of them. The intervals are for comparison within the group:
@@ -110,7 +143,7 @@ def side_by_side(values: NDArray[np.float64]) -> list[Estimate]:
     def widened(e: Estimate) -> Estimate:
         return e.map(lambda x: math.exp(e.value + wider * (x - e.value)))
 
-    return [widened(median_of(row)) for row in logs - of_pass + np.median(of_pass)]
+    return [widened(trimmed_mean_of(row)) for row in logs - of_pass + np.median(of_pass)]
 
 
 def relative_time_ratio(
@@ -119,7 +152,7 @@ def relative_time_ratio(
     reference_before: Sequence[WindowResult],
     reference_after: Sequence[WindowResult],
 ) -> Estimate:
-    """Median over passes of seconds(after) / seconds(before), each relative to the reference's in the same pass.
+    """Typical seconds(after) / seconds(before) over passes, each relative to the reference's in the same pass.
 
     NaN for no pass that has all four.
     """
@@ -131,7 +164,7 @@ def relative_time_ratio(
         for of in (before, after, reference_before, reference_after)
     )
     ratios = [q.seconds / s.seconds / (p.seconds / r.seconds) for p, q, r, s in zip(a, b, x, y, strict=True)]
-    return median_of(np.array(ratios))
+    return trimmed_mean_of(np.array(ratios))
 
 
 def paired(a: Sequence[WindowResult], b: Sequence[WindowResult]) -> tuple[list[WindowResult], list[WindowResult]]:
@@ -142,9 +175,11 @@ def paired(a: Sequence[WindowResult], b: Sequence[WindowResult]) -> tuple[list[W
 
 @dataclass(frozen=True)
 class Speed:
-    """seconds: for one window; prompt and generation in tokens per second; memory in bytes; disturbed: passes marked."""
+    """window: seconds for one window, undisturbed and with its interval where it was timed in pieces, else the median; spread: of these seconds
+    as they were; prompt and generation in tokens per second; memory in bytes; disturbed: passes marked."""
 
-    seconds: Spread
+    window: Estimate
+    spread: Spread
     prompt: float
     generation: float | None
     load_seconds: float
@@ -153,13 +188,23 @@ class Speed:
 
 
 def speed(windows: Sequence[WindowResult], settings: Settings) -> Speed:
-    seconds = spread([w.seconds for w in windows])
-    generated = [w.generate_seconds for w in windows if w.generate_seconds is not None]
+    as_it_was = spread([w.seconds for w in windows])
+    timed = pieces(windows)
+    window = Estimate(as_it_was.median) if timed is None else undisturbed(timed)
     return Speed(
-        seconds=seconds,
-        prompt=settings.window / seconds.median,
-        generation=settings.generate / spread(generated).median if generated else None,
+        window=window,
+        spread=as_it_was,
+        prompt=settings.window / window.value,
+        generation=_generation(windows, settings.generate),
         load_seconds=spread([w.load_seconds for w in windows]).median,
         peak_memory_bytes=max(w.peak_memory_bytes for w in windows),
         disturbed=sum(w.activity.disturbed(settings.threads) for w in windows),
     )
+
+
+def _generation(windows: Sequence[WindowResult], tokens: int) -> float | None:
+    """Tokens per second."""
+    if (timed := generated(windows)) is not None:
+        return tokens / undisturbed_seconds(timed)
+    seconds = [w.generate_seconds for w in windows if w.generate_seconds is not None]
+    return tokens / spread(seconds).median if seconds else None

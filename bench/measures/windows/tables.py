@@ -5,6 +5,7 @@ Formatting is pure: values in, text out. A figure that does not exist is an en d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
@@ -36,7 +37,7 @@ Key
 - PPL: perplexity of the {prompts}, lower is better
 - Δ PPL: percentage change from Standard to DynamicGate ({gated})
 - Size: bytes of the file (M: 10^6, G: 10^9); Δ Size: DynamicGate minus Standard
-- Speed: time to process one window of {window} tokens (median, CPU, {isa}, {threads} threads), lower is better"""
+- Speed: time to process one window of {window} tokens (CPU, {isa}, {threads} threads), lower is better"""
 
 REFERENCE_KEY = """\
 Key
@@ -46,13 +47,13 @@ Key
 
 PAIRED_KEY = f"""\
 Key
-- Δ: of the recipe against the other, paired by window; time ratio: median over passes that timed both
+- Δ: of the recipe against the other, paired by window; time ratio: of a window; token ratio: of a generated token; both over passes that timed both
 - {TOGETHER}"""
 
 FULL_KEY = """\
 - PPL [95 %]: perplexity and its 95 % interval over the {windows} windows; SE: the token-level standard error that llama-perplexity prints
 - vs reference: change of perplexity against the reference on the same windows, with its 95 % interval
-- Window: seconds for one window of {window} tokens, median ± half the interquartile range over {windows} interleaved passes
+- Window: seconds for one window of {window} tokens, {timed}
 - pp: prompt processing, tg: token generation, in tokens/s; Memory: peak of the measuring process; Load: model and context"""
 
 
@@ -74,8 +75,8 @@ def published_table(run: Run) -> pd.DataFrame:
                 "Δ Size": size(gated_file.n_bytes - std_file.n_bytes, sign=True, gigabytes=big)
                 if std_file and gated_file
                 else MISSING,
-                "Std Speed": seconds(stats.speed(std, run.identity.settings).seconds.median) if std else MISSING,
-                "DG Speed": seconds(stats.speed(gated, run.identity.settings).seconds.median) if gated else MISSING,
+                "Std Speed": seconds(stats.speed(std, run.identity.settings).window.value) if std else MISSING,
+                "DG Speed": seconds(stats.speed(gated, run.identity.settings).window.value) if gated else MISSING,
             }
         )
     return pd.DataFrame(rows, columns=pd.Index(PUBLISHED_COLUMNS))
@@ -119,8 +120,8 @@ def _full_frame(run: Run) -> pd.DataFrame:
             ppl, speed = stats.perplexity(windows), stats.speed(windows, run.identity.settings)
             row |= interval("ppl", ppl.ppl) | {"ppl_se": ppl.se, "tokens": ppl.tokens}
             row |= {
-                "window_seconds": speed.seconds.median,
-                "window_seconds_half_iqr": speed.seconds.half_iqr,
+                **interval("window_seconds", speed.window),
+                "window_seconds_half_iqr": speed.spread.half_iqr,
                 "prompt_tokens_per_second": speed.prompt,
                 "generation_tokens_per_second": speed.generation,
                 "load_seconds": speed.load_seconds,
@@ -150,7 +151,8 @@ def full_table(run: Run) -> pd.DataFrame:
     rows, told = [], resolution(run)
     for row in full_frame(run).to_dict("records"):
         window = _cell(row, "window_seconds", "{:.2f}".format)
-        spread = _cell(row, "window_seconds_half_iqr", " ± {:.2f} s".format)
+        if pd.isna(row.get("window_seconds_low", math.nan)):  # timed as a whole, or in few passes
+            window += _cell(row, "window_seconds_half_iqr", " ± {:.2f}".format)
         rows.append(
             {
                 "Recipe": row["recipe"],
@@ -159,7 +161,7 @@ def full_table(run: Run) -> pd.DataFrame:
                 "PPL [95 %]": _cell(row, "ppl", perplexity_text),
                 "SE": _cell(row, "ppl_se", "{:.2f}".format),
                 "vs reference": told.marked(row["recipe"], _cell(row, "ppl_change_vs_reference", percent)),
-                "Window": MISSING if window == MISSING else window + spread,
+                "Window": MISSING if window.startswith(MISSING) else f"{window} s",
                 "pp": _cell(row, "prompt_tokens_per_second", "{:.0f}".format),
                 "tg": _cell(row, "generation_tokens_per_second", "{:.1f}".format),
                 "Memory": _cell(row, "peak_memory_bytes", size),
@@ -246,19 +248,20 @@ def paired_table(run: Run) -> pd.DataFrame:
     rows: list[dict[str, object]] = []
     changes: list[Estimate | None] = []
     ratios: list[Estimate | None] = []
+    generations: list[Estimate | None] = []
     told = resolution(run)
     for pair in mixed_pairs(run):
         std, gated = windows_of(run).results(pair.standard), windows_of(run).results(pair.gated)
         if not (std and gated):
             continue
-        change, ratio = (
-            stats.perplexity_change(std, gated),
-            stats.time_ratio(*windows_of(run).same_sitting(pair.standard or "", pair.gated or "")),
-        )
+        change = stats.perplexity_change(std, gated)
+        timed = windows_of(run).same_sitting(pair.standard or "", pair.gated or "")
+        ratio, generation = stats.time_ratio(*timed), stats.generation_ratio(*timed)
         kl = kl_change(std, gated)
         files = run.files[pair.standard or ""], run.files[pair.gated or ""]
         changes.append(change if told.beyond.isdisjoint((pair.gated or "", pair.standard or "")) else None)
         ratios.append(ratio)
+        generations.append(generation)
         rows.append(
             {
                 "Recipe": pair.gated,
@@ -269,8 +272,10 @@ def paired_table(run: Run) -> pd.DataFrame:
                 "Δ Size": percent(files[1].n_bytes / files[0].n_bytes - 1),
                 "Time ratio [95 %]": with_interval(ratio, "{:.3f}".format),
                 "Time": "",
+                "Token ratio [95 %]": with_interval(generation, "{:.3f}".format),
+                "Tokens": "",
             }
         )
     words = verdicts(changes, "better", "worse")
     judged = [UNTOLD if change is None else word for change, word in zip(changes, words, strict=True)]
-    return with_verdicts(rows, Verdict=judged, Time=time_verdicts(ratios))
+    return with_verdicts(rows, Verdict=judged, Time=time_verdicts(ratios), Tokens=time_verdicts(generations))

@@ -1,7 +1,7 @@
 """Speed of any files, apart from a run: what `time` tells.
 
-Rounds are interleaved: in each round every file is visited once, in a process of its own, and every other round goes backwards.
-So files are compared within rounds, and what the machine does meanwhile happens to all of them alike.
+In each round every file is timed once, in a process of its own, and files that fit into memory together give way to each other every few
+hundredths of a second. So what the machine does meanwhile happens to all of them alike.
 """
 
 from __future__ import annotations
@@ -18,10 +18,15 @@ from bench.core.errors import BenchError
 from bench.core.files import told_apart
 from bench.core.formats import MISSING, size
 from bench.core.machine import Machine, this_machine
+from bench.core.progress import Steps
+from bench.engine.memory import machine_memory
+from bench.engine.settings import Settings
 from bench.gguf_files.info import ModelInfo, inspect
-from bench.measures.windows.throughput_jobs import RoundJob, RoundResult, Sample, Test
+from bench.measures.windows.groups import groups, memory_beside
+from bench.measures.windows.throughput_jobs import RoundJob, RoundResult, RoundsResult, Sample, Test, Timed
 from bench.models.sources import local_model
-from bench.statistics.estimates import Estimate, median_of, spread
+from bench.statistics.estimates import Estimate, spread, trimmed_mean_of
+from bench.statistics.undisturbed import Times, undisturbed_ratio
 from bench.statistics.verdicts import time_verdicts, with_interval
 from bench.workbench.work import Work
 
@@ -49,6 +54,11 @@ class Timings:
 
     def tokens_per_second(self, test: Test) -> list[float]:
         return [test.n_tokens / s for s in self.seconds(test)]
+
+    def pieces(self, test: Test) -> Times | None:
+        """Seconds of the pieces of a test, (rounds, pieces); None where a round is one piece."""
+        found = [s.pieces for s in self.samples(test)]
+        return np.array(found) if {len(p) for p in found} == {len(found[0])} and len(found[0]) > 1 else None
 
     def disturbed(self, test: Test) -> int:
         """Rounds during which other work took CPU time away."""
@@ -90,25 +100,40 @@ def time_together(work: Work, names: Sequence[str], tests: tuple[Test, ...], rou
         _ = work.library
     opened = [_opened(work, name, tests) for name in names]
     results: list[list[RoundResult]] = [[] for _ in opened]
+    longest = max(test.n_tokens for test in tests)
+    settings = Settings(window=longest, batch=BATCH, ubatch=UBATCH, threads=work.threads)
+    needed = {str(i): memory_beside(path, settings) for i, (path, _) in enumerate(opened)}
+    together = [[int(i) for i in group] for group in groups(list(needed), [], needed, machine_memory().available)]
     with work.reporter.steps("Timing", rounds * len(opened)) as steps:
         for number in range(rounds):
-            order = range(len(opened))
-            for i in reversed(order) if number % 2 else order:
-                path, job = opened[i]
-                steps.name(f"round {number + 1} of {rounds}, {path.name}")
-                results[i].append(work.executor.do(job))
-                steps.done()
+            for group in together[::-1] if number % 2 else together:
+                files = [opened[i] for i in group]
+                steps.name(f"round {number + 1} of {rounds}" + (f", {files[0][0].name}" if len(files) == 1 else ""))
+                done = _round(work, [timed for _, timed in files], tests, steps, backwards=bool(number % 2))
+                for i, result in zip(group, done.rounds, strict=True):
+                    results[i].append(result)
+                    steps.done()
     machine = this_machine()
     return [Timings(path, work.threads, machine, tuple(r)) for (path, _), r in zip(opened, results, strict=True)]
 
 
-def _opened(work: Work, named: str, tests: tuple[Test, ...]) -> tuple[Path, RoundJob]:
+def _round(
+    work: Work, files: Sequence[Timed], tests: tuple[Test, ...], steps: Steps, *, backwards: bool
+) -> RoundsResult:
+    """A round of files that are timed side by side."""
+    job = RoundJob(
+        files=tuple(files), backwards=backwards, tests=tests, threads=work.threads, batch=BATCH, ubatch=UBATCH
+    )
+    return work.executor.do(job, lambda share: steps.share(share * len(files)))
+
+
+def _opened(work: Work, named: str, tests: tuple[Test, ...]) -> tuple[Path, Timed]:
     path = local_model(named, work.options.cache, work.reporter).path
     info = inspect(path)
     _check_lengths(info, tests)
     model = work.executor.hold(info.path)
     stream = work.stream(work.text(None).source, info, model).content
-    return path, RoundJob(model=model, stream=stream, tests=tests, threads=work.threads, batch=BATCH, ubatch=UBATCH)
+    return path, Timed(model=model, stream=stream)
 
 
 def _check_lengths(info: ModelInfo, tests: tuple[Test, ...]) -> None:
@@ -121,8 +146,11 @@ def _check_lengths(info: ModelInfo, tests: tuple[Test, ...]) -> None:
 
 
 def time_ratio(base: Timings, other: Timings, test: Test) -> Estimate:
-    """Median over rounds of other's seconds / base's, each ratio formed within one round."""
-    return median_of(np.array(other.seconds(test)) / np.array(base.seconds(test)))
+    """other's seconds / base's, of undisturbed times where both were timed in pieces, else the typical ratio of a round."""
+    a, b = base.pieces(test), other.pieces(test)
+    if a is not None and b is not None:
+        return undisturbed_ratio(a, b)
+    return trimmed_mean_of(np.array(other.seconds(test)) / np.array(base.seconds(test)))
 
 
 def timed_table(timed: Sequence[Timings], tests: Sequence[Test]) -> pd.DataFrame:
@@ -163,7 +191,7 @@ def timed_key(timed: Sequence[Timings], tests: Sequence[Test]) -> str:
     ]
     if len(timed) > 1:
         said.append(
-            f"Time ratio: time relative to {told_apart([t.model for t in timed])[0]}, median of the ratios within rounds; above 1 is slower"
+            f"Time ratio: time relative to {told_apart([t.model for t in timed])[0]}, of times that nothing disturbed, by rounds side by side; above 1 is slower"
         )
     said.append("Memory: the most that the process held; Load: seconds to load the model, median")
     disturbed = sum(t.disturbed(test) for t in timed for test in tests)

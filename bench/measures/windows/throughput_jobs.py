@@ -30,12 +30,13 @@ class Test(Frozen):
 
 
 class Sample(Frozen):
-    """One timed round of one test. started: UTC, ISO 8601; seconds: of llama.cpp's own work alone."""
+    """One timed round of one test. started: UTC, ISO 8601; seconds: of llama.cpp's own work alone; pieces: what they were cut into."""
 
     test: Test
     started: str
     seconds: float
     activity: Activity
+    pieces: tuple[float, ...]
 
 
 class RoundResult(Frozen):
@@ -51,14 +52,27 @@ class RoundResult(Frozen):
     samples: tuple[Sample, ...]
 
 
-class RoundJob(Job[RoundResult]):
-    """Time every test once. tokens: a TokenStream (texts/stream.py), used again from its start where a test is longer."""
+class Timed(Frozen):
+    """A file that is timed. stream: a TokenStream (texts/stream.py), used again from its start where a test is longer."""
+
+    model: Content
+    stream: Content
+
+
+class RoundsResult(Frozen):
+    """A round of each file, in their order."""
+
+    rounds: tuple[RoundResult, ...]
+
+
+class RoundJob(Job[RoundsResult]):
+    """Time every test of several files once, side by side in turn. backwards: whether turns are taken in the opposite order."""
 
     done_by: ClassVar[str] = "bench.measures.windows.throughput_worker:round_job"
     pinned: ClassVar[bool] = True
 
-    model: Content
-    stream: Content
+    files: tuple[Timed, ...]
+    backwards: bool = False
     tests: tuple[Test, ...]
     threads: int
     batch: int
@@ -66,3 +80,6 @@ class RoundJob(Job[RoundResult]):
 
     def preloads(self) -> tuple[str, ...]:
         return ("bench.measures.windows.throughput_worker", "bench.measures.windows.timing")
+
+    def model_file(self) -> Content | None:
+        return self.files[0].model if len(self.files) == 1 else None

@@ -8,17 +8,21 @@ before anything is timed.
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import MeasurementError
-from bench.core.machine import ActivityMeter, peak_memory
+from bench.core.machine import peak_memory
 from bench.engine.llama import Context, Model, library
 from bench.execute.content import Site
 from bench.execute.job import Share
-from bench.measures.windows.throughput_jobs import RoundJob, RoundResult, Sample, Test
+from bench.execute.siblings import FORKS, Alone, Sibling, Turns, go_round
+from bench.measures.windows.pieces import Pieces
+from bench.measures.windows.throughput_jobs import RoundJob, RoundResult, RoundsResult, Sample, Test, Timed
 from bench.measures.windows.timing import time_rounds
 from bench.texts.stream import TokenStream
 
@@ -27,16 +31,16 @@ _WARM_UP_TOKENS = 32
 
 
 class _Subject:
-    """One round of a test. tokens: (test.n_tokens,)."""
+    """One round of a test, in which the process gives way to others. tokens: (test.n_tokens,)."""
 
     rounds = 1
 
-    def __init__(self, test: Test, model: Model, job: RoundJob, tokens: NDArray[np.int32]) -> None:
-        self.test, self._model, self._job = test, model, job
+    def __init__(self, test: Test, model: Model, job: RoundJob, tokens: NDArray[np.int32], turns: Turns) -> None:
+        self.test, self._model, self._job, self._turns = test, model, job, turns
+        self._pieces, self._opened = Pieces(turns, job.threads), ExitStack()
         step = job.batch if test.n_prompt else 1
         self._batches = [tokens[i : i + step] for i in range(0, len(tokens), step)]
         self._warm_up = tokens[:_WARM_UP_TOKENS]
-        self._meter = ActivityMeter()
 
     @property
     def name(self) -> str:
@@ -44,15 +48,24 @@ class _Subject:
 
     def setup(self) -> None:
         n, batch = self.test.n_tokens, self._job.batch
-        self._context = Context(
-            self._model, n_ctx=n, n_batch=batch, n_ubatch=min(self._job.ubatch, batch), threads=self._job.threads
+        self._opened.enter_context(self._turns.turn())
+        self._context = self._opened.enter_context(
+            Context(
+                self._model,
+                n_ctx=n,
+                n_batch=batch,
+                n_ubatch=min(self._job.ubatch, batch),
+                threads=self._job.threads,
+                # what is called for each operation would slow single tokens down
+                callback=self._pieces.callback if self.test.n_prompt else None,
+            )
         )
         self._prepare(self._warm_up)
         self._context.decode()
         self._context.clear()
         self._prepare(self._batches[0])
         self.started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        self._meter.start()
+        self._pieces.begin()
 
     def _prepare(self, tokens: NDArray[np.int32]) -> None:
         self._context.prepare(tokens, len(tokens) - 1)
@@ -60,25 +73,47 @@ class _Subject:
     def target(self) -> None:
         self._context.decode()
         for batch in self._batches[1:]:
+            self._pieces.cut()
             self._prepare(batch)
             self._context.decode()
 
     def teardown(self) -> None:
-        self.activity = self._meter.stop()
+        self.pieces = tuple(self._pieces.end())
+        self.activity = self._pieces.meter.stop()
         done = self._context.n_past
         self.peak_memory = peak_memory()
-        self._context.__exit__(None, None, None)
+        self._opened.close()
         if done != self.test.n_tokens:
             raise MeasurementError(f"only {done} of {self.test.n_tokens} tokens of {self.name} were processed")
 
 
-def round_job(job: RoundJob, site: Site, progress: Share) -> RoundResult:
-    """Time every test of the job once, with the engine of this very process."""
-    stream, path = TokenStream.load(site.path(job.stream)), site.path(job.model)
-    started = time.perf_counter()
-    with Model(path) as model:
-        load_seconds = time.perf_counter() - started
-        subjects = [_Subject(test, model, job, _tokens(stream, test.n_tokens)) for test in job.tests]
+def round_job(job: RoundJob, site: Site, progress: Share) -> RoundsResult:
+    """Time every test of every file once. Raises what goes wrong with any of them."""
+    if len(job.files) == 1 or not FORKS:
+        return RoundsResult(rounds=tuple(_round(job, file, site, Alone()) for file in job.files))
+    with ExitStack() as stack:
+        siblings = [Sibling(partial(_round, job, file, site), str(site.path(file.model))) for file in job.files]
+        for sibling in siblings:
+            stack.callback(sibling.stop)
+        for i in range(1 + len(job.tests)):  # to load, and for each test
+            go_round(siblings[::-1] if job.backwards else siblings)
+            progress((i + 1) / (1 + len(job.tests)))
+        for sibling in siblings:
+            sibling.finish()
+            if sibling.error is not None:
+                raise sibling.error
+        return RoundsResult(rounds=tuple(sibling.answer for sibling in siblings))
+
+
+def _round(job: RoundJob, file: Timed, site: Site, turns: Turns) -> RoundResult:
+    """Time every test of a file once, with the engine of this very process."""
+    stream, path = TokenStream.load(site.path(file.stream)), site.path(file.model)
+    with ExitStack() as opened:
+        with turns.turn():
+            started = time.perf_counter()
+            model = opened.enter_context(Model(path))
+            load_seconds = time.perf_counter() - started
+        subjects = [_Subject(test, model, job, _tokens(stream, test.n_tokens), turns) for test in job.tests]
         seconds = time_rounds([*subjects])
         return RoundResult(
             library=library(),
@@ -88,7 +123,13 @@ def round_job(job: RoundJob, site: Site, progress: Share) -> RoundResult:
             load_seconds=load_seconds,
             peak_memory_bytes=max(s.peak_memory for s in subjects),
             samples=tuple(
-                Sample(test=s.test, started=s.started, seconds=seconds[s.name][0], activity=s.activity)
+                Sample(
+                    test=s.test,
+                    started=s.started,
+                    seconds=seconds[s.name][0],
+                    activity=s.activity,
+                    pieces=s.pieces,
+                )
                 for s in subjects
             ),
         )

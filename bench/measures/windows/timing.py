@@ -56,6 +56,7 @@ def time_rounds(subjects: list[Timed]) -> dict[str, list[float]]:
             str(suite),
             "-q",
             "-s",
+            "-x",  # others wait for the turn of a subject that failed
             "-c",
             os.devnull,
             "--rootdir",
@@ -66,6 +67,7 @@ def time_rounds(subjects: list[Timed]) -> dict[str, list[float]]:
             "-p",
             "pytest_benchmark.plugin",
             f"--benchmark-storage=file://{os.devnull}",  # or it makes a folder where it runs
+            "--benchmark-timer=bench.execute.siblings.own_time",  # which stands still while others have their turn
             "--benchmark-disable-gc",
             "--benchmark-quiet",
         ],

@@ -5,16 +5,18 @@ A page compares any two files of its run, as bench/statistics does, so that a co
 
 from __future__ import annotations
 
+from math import isnan
+
 from bench.core.formats import size
 from bench.measures.windows.agreement import kl_of_parts
 from bench.measures.windows.runs import windows_of
-from bench.measures.windows.statistics import layout, nll_of_parts
+from bench.measures.windows.statistics import layout, nll_of_parts, time_ratio
 from bench.present.pages.text import of_tokens
 from bench.records.families import mixed_pairs
 from bench.records.resolution import resolution
 from bench.records.run import Run
-from bench.statistics.estimates import LEVEL, resampling
-from bench.statistics.layout import Layout
+from bench.statistics.estimates import LEVEL
+from bench.statistics.layout import MIN_FOR_INTERVAL, Layout
 
 
 def page_data(run: Run) -> dict[str, object]:
@@ -22,29 +24,21 @@ def page_data(run: Run) -> dict[str, object]:
 
     files: of every file its name, family and bytes; whether the reference cannot judge it (`untold`), or
     it is made to be beaten (`control`); and, where all its
-    windows are on record, for each part of a window the mean NLL (nats a token) and the mean KL divergence (nats; null without), and for
-    each window the seconds and the number of the sitting that it was measured in. layout: the parts (_layout).
+    windows are on record, for each part of a window the mean NLL (nats a token) and the mean KL divergence (nats; null without), and the number of windows. layout: the parts (_layout). times: of each two files the ratio of their times (_times); least: windows that an interval needs.
     """
-    told, how = resolution(run), resampling(run.windows)
-    sittings = {s: i for i, s in enumerate(dict.fromkeys(_sittings(run)))}
+    told = resolution(run)
     return {
         "reference": run.reference,
         "untold": told.sentence if told.beyond else "",
         "pair": _first_pair(run),
         "text": of_tokens(run),
         "layout": _layout(run),
-        # as text: numbers of 128 bits are beyond a double
-        "resampling": {
-            "state": str(how.state),
-            "increment": str(how.increment),
-            "resamples": how.resamples,
-            "least": how.least,
-            "tails": {n: _digits(tail) for n, tail in how.tails.items()},
-        },
+        "least": MIN_FOR_INTERVAL,
+        "times": _times(run),
         "files": [
             {"name": name, "family": file.family, "bytes": file.n_bytes, "size": size(file.n_bytes)}
             | {"untold": name in told.beyond, "control": "random" in file.family}
-            | _windows(run, name, sittings)
+            | _windows(run, name)
             for name, file in run.files.items()
         ],
     }
@@ -73,11 +67,22 @@ def _first_pair(run: Run) -> list[str] | None:
     return next((pair for pair in found if all(windows_of(run).results(n) for n in pair)), None)
 
 
-def _sittings(run: Run) -> list[str]:
-    return [r.sitting for by_window in windows_of(run).by_file.values() for r in by_window.values()]
+def _times(run: Run) -> list[list[list[float] | None]]:
+    """Ratio of the time of a file to that of another with its interval, [value, low, high] or [value], by their places in the list of
+    files: row the one, column the other, which comes before it. None where they were not timed together."""
+    names = [n for n in run.files if windows_of(run).results(n)]
+    places = list(run.files)
+
+    def ratio(before: str, after: str) -> list[float] | None:
+        if before not in names or after not in names:
+            return None
+        e = time_ratio(*windows_of(run).same_sitting(before, after))
+        return None if isnan(e.value) else [_digits(x) for x in (e.value, e.low, e.high) if x is not None]
+
+    return [[ratio(before, after) for before in places[:i]] for i, after in enumerate(places)]
 
 
-def _windows(run: Run, name: str, sittings: dict[str, int]) -> dict[str, object]:
+def _windows(run: Run, name: str) -> dict[str, object]:
     """Values of a file's windows; none for a file that lacks some."""
     found = windows_of(run).results(name)
     if found is None:
@@ -86,8 +91,7 @@ def _windows(run: Run, name: str, sittings: dict[str, int]) -> dict[str, object]
     return {
         "nll": [_digits(x) for x in nll_of_parts(found)],
         "kl": None if kl is None else [_digits(x) for x in kl],
-        "seconds": [_digits(w.seconds) for w in found],
-        "sittings": [sittings[r.sitting] for r in windows_of(run).by_file[name].values()],
+        "windows": len(found),
     }
 
 

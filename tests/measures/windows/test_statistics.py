@@ -10,7 +10,7 @@ import pytest
 from bench.core.machine import Activity
 from bench.engine.settings import Settings
 from bench.measures.windows import statistics as stats
-from bench.measures.windows.jobs import KindSums, WindowResult
+from bench.measures.windows.jobs import KindSums, WindowResult, pack
 
 
 def window(
@@ -82,11 +82,39 @@ def test_pairing_uses_common_windows_only() -> None:
     assert change.excludes(0) is None
 
 
-def test_time_ratio_is_the_median_of_ratios_within_passes() -> None:
-    # a pass that was slow for both does not move it: ratios 2, 2, 3, 2
-    before = [window(i, 1, seconds=s) for i, s in enumerate([1, 10, 1, 2])]
-    after = [window(i, 1, seconds=s) for i, s in enumerate([2, 20, 3, 4])]
-    assert stats.time_ratio(before, after).value == 2
+def test_time_ratio_is_of_ratios_within_passes() -> None:
+    # a pass that was slow for both does not move it, and of eight the least and the largest are cut off
+    before = [window(i, 1, seconds=s) for i, s in enumerate([1, 10, 1, 2, 1, 1, 1, 1])]
+    after = [window(i, 1, seconds=s) for i, s in enumerate([2, 20, 30, 4, 2, 0.2, 2, 2])]
+    ratio = stats.time_ratio(before, after)
+    assert ratio.value == pytest.approx(2) and ratio.low == ratio.high == pytest.approx(2)
+
+
+def pieces(index: int, *seconds: float, tokens: tuple[float, ...] = ()) -> WindowResult:
+    """A window that was timed in pieces."""
+    times = {"pieces": pack(np.array(seconds), np.float32), "generate_steps": tokens or None}
+    return window(index, 1, seconds=sum(seconds)).model_copy(update=times)
+
+
+def test_time_ratio_is_of_undisturbed_times_where_windows_were_timed_in_pieces() -> None:
+    # of eight passes the two fastest of each piece count: 1 and 2 against 2 and 3, wherever they are
+    before = [pieces(i, 1, 2) if i in (0, 3) else pieces(i, 9, 8) for i in range(8)]
+    after = [pieces(i, 2 if i > 5 else 7, 3 if i < 2 else 7) for i in range(8)]
+    assert stats.time_ratio(before, after).value == pytest.approx(5 / 3)
+    speed = stats.speed(before, Settings(window=12, threads=2, generate=0))
+    assert speed.window.value == pytest.approx(3) and speed.prompt == pytest.approx(4) and speed.spread.median == 17
+    whole = [window(i, 1, seconds=34) for i in range(8)]
+    of_passes = np.exp(np.log([34 / 3, 2, 2, 2, 2, 2]).mean())
+    assert stats.time_ratio(before, whole).value == pytest.approx(of_passes), "a pass is what is left to compare"
+
+
+def test_generated_tokens_are_compared_at_their_depth() -> None:
+    before = [pieces(i, 1, tokens=(0.01, 0.1 if i else 0.02)) for i in range(8)]
+    after = [pieces(i, 1, tokens=(0.02, 0.04)) for i in range(8)]
+    assert stats.generation_ratio(before, after).value == pytest.approx(0.06 / (0.01 + 0.06))
+    assert stats.generation_ratio([window(0, 1)], [window(0, 1, seconds=3)]).value == pytest.approx(3)
+    speed = stats.speed(after, Settings(window=12, threads=2, generate=2))
+    assert speed.generation == pytest.approx(2 / 0.06)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +129,7 @@ def test_spread(values: list[float], median: float, half_iqr: float) -> None:
 def test_speed_summary_and_disturbed_passes() -> None:
     windows = [window(0, 1, seconds=2), window(1, 1, seconds=4), window(2, 1, seconds=3, others=0.9)]
     s = stats.speed(windows, Settings(window=2048, threads=2, generate=32))
-    assert s.seconds.median == 3
+    assert s.window.value == 3 and not s.window.has_interval and s.spread.median == 3
     assert s.prompt == pytest.approx(2048 / 3)
     assert s.generation == pytest.approx(32 / 0.3)
     # 5 % of 3 s on two threads is 0.3 s: 0.9 s of other work is too much

@@ -80,7 +80,7 @@ if (DATA && byId("choose")) {
         make("tr", {}, make("th", { scope: "row" }, what), figure(value), make("td", {}, verdict)),
       ),
     );
-    const over = a.seconds.length;
+    const over = a.windows;
     byId("pair-said").textContent =
       `${b.name} against ${a.name}, paired over the ${over} windows of the run. These verdicts are about this one comparison; those of the tables hold for a table as a whole.` +
       (untold.length ? ` † ${DATA.untold}.` : "");

@@ -1,53 +1,7 @@
-// Paired comparisons with the intervals of bench/statistics: Student's t over parts of windows, and for medians of times the same
-// resamples, from the same generator.
+// Paired comparisons with the intervals of bench/statistics: Student's t over parts of windows.
 const statistics = (() => {
   if (!DATA) return null;
-  const { resamples, tails, least } = DATA.resampling;
-  const TWO_32 = 2 ** 32;
-
-  // PCG64 (XSL RR 128/64) as numpy has it: 32 bits at a time, the low half of a number first.
-  const generator = () => {
-    const multiplier = 0x2360ed051fc65da44385df649fccf645n, increment = BigInt(DATA.resampling.increment);
-    let number = BigInt(DATA.resampling.state), high = null;
-    return () => {
-      if (high !== null) {
-        const kept = high;
-        high = null;
-        return kept;
-      }
-      number = BigInt.asUintN(128, number * multiplier + increment);
-      const mixed = BigInt.asUintN(64, (number >> 64n) ^ number), turn = number >> 122n;
-      const drawn = BigInt.asUintN(64, (mixed >> turn) | (mixed << ((64n - turn) & 63n)));
-      high = Number(drawn >> 32n);
-      return Number(drawn & 0xffffffffn);
-    };
-  };
-
-  // Indices of the units of every resample, by Lemire's method as numpy's Generator.integers draws them.
-  const drawn = new Map();
-  const draws = (n) => {
-    if (!drawn.has(n)) {
-      const next = generator(), unfair = (TWO_32 - n) % n, indices = new Uint16Array(resamples * n);
-      for (let i = 0; i < indices.length; i++) {
-        let product;
-        do product = next() * n;
-        while (product % TWO_32 < unfair);
-        indices[i] = Math.floor(product / TWO_32);
-      }
-      drawn.set(n, indices);
-    }
-    return drawn.get(n);
-  };
-
-  const median = (values) => {
-    const sorted = Float64Array.from(values).sort(), middle = sorted.length >> 1;
-    return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-  };
-  const percentile = (sorted, share) => {
-    const place = share * (sorted.length - 1), below = Math.floor(place);
-    const above = Math.min(below + 1, sorted.length - 1);
-    return sorted[below] + (sorted[above] - sorted[below]) * (place - below);
-  };
+  const { least } = DATA;
 
   // {value, low, high} of a mean over parts of windows; of: how many comparisons share the 5 % that may be wrong (Bonferroni).
   const { shares, contrasts, quantiles } = DATA.layout;
@@ -59,18 +13,6 @@ const statistics = (() => {
     return { value, low: value - reach, high: value + reach };
   };
 
-  // {value, low, high} of a median; too few units have no interval, and none at all no value.
-  const estimate = (values, reduce) => {
-    const n = values.length, value = n ? reduce(values) : NaN;
-    if (n < least) return { value, low: null, high: null };
-    const indices = draws(n), found = new Float64Array(resamples), chosen = new Float64Array(n);
-    for (let i = 0; i < resamples; i++) {
-      for (let j = 0; j < n; j++) chosen[j] = values[indices[i * n + j]];
-      found[i] = reduce(chosen);
-    }
-    found.sort();
-    return { value, low: percentile(found, tails[n]), high: percentile(found, 1 - tails[n]) };
-  };
   const map = (e, f) => ({ value: f(e.value), low: e.low === null ? null : f(e.low), high: e.high === null ? null : f(e.high) });
   const excludes = (e, value) => (e.low === null ? null : !(e.low <= value && value <= e.high));
   const differences = (before, after) => after.map((value, i) => value - before[i]);
@@ -82,9 +24,13 @@ const statistics = (() => {
     perplexity: (before, after, of) => map(average(differences(before.nll, after.nll), of), (x) => Math.exp(x) - 1),
     // KL(after) - KL(before) in nats; null where one of them was not compared with the reference
     divergence: (before, after, of) => before.kl && after.kl && average(differences(before.kl, after.kl), of),
-    // median of seconds(after) / seconds(before), over passes of one sitting
-    time: (before, after) =>
-      estimate(after.seconds.map((s, i) => s / before.seconds[i]).filter((_, i) => before.sittings[i] === after.sittings[i]), median),
+    // seconds(after) / seconds(before), as it was computed for the page
+    time: (before, after) => {
+      const [x, y] = [before, after].map((file) => DATA.files.indexOf(file));
+      if (x === y) return { value: 1, low: null, high: null };
+      const [value = NaN, low = null, high = null] = DATA.times[Math.max(x, y)][Math.min(x, y)] || [];
+      return x < y ? { value, low, high } : { value: 1 / value, low: high && 1 / high, high: low && 1 / low };
+    },
     // what a paired change allows to say, in the words of bench/statistics/verdicts.py
     verdict: (change) => {
       const shown = excludes(change, 0);
