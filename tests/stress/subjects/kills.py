@@ -15,12 +15,12 @@ from tests.stress.attack import Attack, Fault, Tried
 from tests.stress.commands import begun_by, ended, start, wait
 from tests.stress.small_run import Outcome, SmallRun, complete, complete_lines, copied, lost, undisturbed
 
-ABOUT = "the program, its server of workers, a worker or all of them killed at a random moment of a run, which is then given again"
+ABOUT = "the program, its server of workers, a worker, a file's process or all of them killed at a random moment of a run, which is then given again"
 UNIT = "kills"
 GOAL = 500
 
 _SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-_VICTIMS = ("program", "server", "worker", "group")
+_VICTIMS = ("program", "server", "worker", "group", "file")
 #: Seconds that processes of a killed program get to end: they may be in the middle of their imports, on a loaded machine.
 _GRACE = 20.0
 #: Seconds that a command may go on after the kill.
@@ -79,14 +79,17 @@ def _kill(pid: int, victim: str, kind: signal.Signals, when: float) -> None:
 
 
 def _targets(pid: int, victim: str) -> list[int]:
-    """Process ids of the victims. A server is a child of the program, and a worker one of a server."""
+    """Process ids of the victims. A server is a child of the program, a worker one of a server, and the process of a file one of a worker,
+    where files are measured side by side; of these the first is taken."""
     if victim == "program":
         return [pid]
     found = begun_by(pid)
     servers = [p.pid for p in found if _parent(p) == pid]
     if victim == "group":
         return [pid, *(p.pid for p in found)]
-    return servers if victim == "server" else [p.pid for p in found if _parent(p) in servers]
+    workers = [p.pid for p in found if _parent(p) in servers]
+    files = [p.pid for p in found if _parent(p) in workers]
+    return {"server": servers, "worker": workers, "file": files[:1]}[victim]
 
 
 def _parent(process: psutil.Process) -> int | None:
