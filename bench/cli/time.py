@@ -52,7 +52,8 @@ def time_command(
 ) -> None:
     """CPU speed of GGUF files: prompts and generation as llama-bench times them, memory and load time.
 
-    Several files are timed in interleaved rounds and compared with the first, paired by round, with an interval.
+    Several files are timed side by side and compared with the first, with an interval. They give way to each other every 40 ms,
+    and only times that nothing disturbed count.
     """
     from bench.execute.local import warm_up
 

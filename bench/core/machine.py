@@ -75,11 +75,11 @@ def _one_cpu_per_core() -> list[int]:
 
 def default_threads() -> int:
     """One for each physical core, and no more than a container's quota of CPU time lets run."""
-    return min(len(_one_cpu_per_core()), _quota() or sys.maxsize)
+    return min(len(_one_cpu_per_core()), cpu_quota() or sys.maxsize)
 
 
-def _quota() -> int | None:
-    """Whole CPUs that the control group grants, None without a limit."""
+def cpu_quota() -> int | None:
+    """Whole CPUs whose time the control group of a container grants, None without a limit."""
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
     except (OSError, ValueError):

@@ -19,7 +19,7 @@ from typing import Self
 from bench.core.checked import FileNote, keep_file, kept_file, tell_damage
 from bench.core.errors import BenchError
 from bench.core.files import file_sha256
-from bench.core.machine import cpus_for
+from bench.core.machine import cpu_quota, cpus_for
 from bench.core.progress import Reporter
 from bench.engine.jobs import LibraryJob, TokenizeJob
 from bench.engine.reference_logits import ReferenceLogits
@@ -59,8 +59,14 @@ class Work:
 
     @cached_property
     def threads(self) -> int:
-        """Raises BenchError for more than this process may use."""
-        return check_threads(self.options.threads)
+        """Raises BenchError for more than this process may use. More than a container's quota are told: they wait for each other."""
+        threads, quota = check_threads(self.options.threads), cpu_quota()
+        if quota is not None and threads > quota:
+            self.reporter.warn(
+                f"--threads {threads}: this container gets the time of {quota} {'CPU' if quota == 1 else 'CPUs'}, so threads are stopped again and "
+                f"again and speeds say little; give --threads {quota}"
+            )
+        return threads
 
     @cached_property
     def cpus(self) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 
+from bench.core.files import cache_directory
 from bench.core.progress import Reporter
 from bench.engine.settings import Settings
 from bench.gguf_files.info import copy_metadata, open_gguf
@@ -103,7 +104,7 @@ class Held:
 def measure(passes: int, seed: int) -> dict[str, object]:
     found: list[Held] = []
     with tempfile.TemporaryDirectory(prefix="stress-timing-") as folder:
-        work = Work(Options(no_imatrix=True), Reporter())
+        work = Work(Options(no_imatrix=True, cache=cache_directory(None)), Reporter())
         files = _files(work, Path(folder))
         for condition in CONDITIONS:
             measured = list(_passes(work, files, condition, passes))

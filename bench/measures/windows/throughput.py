@@ -95,7 +95,7 @@ def _lengths(listed: str, option: str) -> list[int]:
 
 
 def time_together(work: Work, names: Sequence[str], tests: tuple[Test, ...], rounds: int) -> list[Timings]:
-    """Time files in interleaved rounds. Raises BenchError for what is no model, and lengths that are too long for one."""
+    """Time files side by side, round by round. Raises BenchError for what is no model, and lengths that are too long for one."""
     if work.options.isa is not None:
         _ = work.library
     opened = [_opened(work, name, tests) for name in names]

@@ -1,8 +1,8 @@
 """Timing with pytest-benchmark, inside the worker process that holds the model.
 
-Each round starts from a cleared context (setup, not timed), is timed by pytest-benchmark's `pedantic` mode around
-`llama_decode` alone, and is scored afterwards (teardown, not timed). The process, not this module, is what is repeated
-and interleaved with those of the other recipes: see passes.py.
+Each round is prepared (setup, not timed), is timed by pytest-benchmark's `pedantic` mode around `llama_decode` alone, and is
+scored afterwards (teardown, not timed). The clock is the process's own: it stands still while other files have their
+turn (execute/siblings.py).
 """
 
 from __future__ import annotations
