@@ -23,8 +23,9 @@ from bench.measures.windows.tables import full_frame
 from bench.records.describe import reference_caveat
 from bench.records.resolution import MARK, resolution
 from bench.records.run import Run
-from bench.statistics.estimates import Estimate, mean_over_windows, trimmed_mean_of
+from bench.statistics.estimates import Estimate, mean_over_windows
 from bench.statistics.layout import MIN_FOR_INTERVAL
+from bench.statistics.undisturbed import undisturbed
 from bench.statistics.verdicts import shown, with_interval
 
 #: More perplexity, against the best file that fits, that a smaller or faster file may cost.
@@ -99,14 +100,12 @@ def measured_files(
 
 
 def _measured_speed(results: Sequence[WindowResult], generated: int) -> Speed | None:
-    """Tokens a second, of the median over the passes of a run."""
-    seconds = [w.generate_seconds for w in results if w.generate_seconds is not None]
+    """Tokens a second of the fastest passes of a run: other load only slows."""
+    seconds = [stats.token_seconds(w, generated) for w in results if w.generate_seconds is not None]
     if not seconds:
         return None
-    found = trimmed_mean_of(np.array(seconds))
-    return Speed(
-        generated / (found.high or found.value), generated / (found.low or found.value), generated / found.value
-    )
+    found = undisturbed(np.array(seconds)[:, None])
+    return Speed(1 / (found.high or found.value), 1 / (found.low or found.value), 1 / found.value)
 
 
 def estimate(row: Mapping[Any, Any], key: str) -> Estimate | None:
@@ -237,10 +236,8 @@ def _fastest(run: Run, files: Sequence[Measured]) -> Measured:
 def _slower(run: Run, first: Measured, file: Measured) -> bool:
     if not (first.speed and first.speed.measured):
         return True  # expected: both follow from one rule, whose error they share
-    a, b = _both(run, first.recipe, file.recipe)
-    pairs = [(x.generate_seconds, y.generate_seconds) for x, y in zip(a, b, strict=True)]
-    ratios = mean_over_windows(np.array([np.log(y / x) for x, y in pairs if x and y]))
-    return bool(ratios.excludes(0)) and ratios.value > 0
+    ratio = stats.generation_ratio(*_both(run, first.recipe, file.recipe))
+    return bool(ratio.excludes(1)) and ratio.value > 1
 
 
 def _is_faster(run: Run, one: Measured, other: Measured) -> bool:

@@ -20,6 +20,7 @@ from bench.cli import (
     card,
     check,
     compare,
+    doctor,
     export,
     history,
     imatrix,
@@ -57,7 +58,7 @@ app = typer.Typer(
 #: In the order of the help.
 _COMMANDS = (
     run, sample, tables, compare, recipe, quantize, imatrix, sensitivity, ppl, time, info, cache, report, history, check, export,
-    advise, card,
+    advise, card, doctor,
 )  # fmt: skip
 for _module in _COMMANDS:
     for _command in _module.app.registered_commands:

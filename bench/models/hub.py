@@ -119,6 +119,16 @@ def endpoint() -> str:
     return (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
 
 
+def hub_trouble() -> str | None:
+    """What keeps the hub from being asked, with a remedy; None where it answers."""
+    try:
+        with explained("any", None):
+            answer(f"{endpoint()}/api/models", _MOST_BYTES, exchange.PATIENCE.answer, {"limit": "1"})
+    except BenchError as e:
+        return str(e).removeprefix("hf:any: ")
+    return None
+
+
 def hub_cache() -> Path:
     from huggingface_hub import constants
 

@@ -126,11 +126,12 @@ class LookRecord(Record):
 
 
 class StageRecord(Record):
-    """A stage of a run began or ended. sitting: when the program was started that did it; names: at the beginning of a sitting, of
-    all files that it measures, in the order of its tables."""
+    """A stage of a run began or ended. sitting: when the program was started that did it; at the beginning of a sitting also names: of
+    all files that it measures, in the order of its tables; and machine: what was read of it that decides whether timings repeat."""
 
     kind: Literal["stage"] = "stage"
     stage: Name
     event: Literal["began", "ended"]
     sitting: Time
     names: tuple[Name, ...] = ()
+    machine: dict[Name, Words] = Field(default_factory=dict)

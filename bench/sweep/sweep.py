@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import cached_property
 
 from bench.core.errors import BenchError, RecordsError
+from bench.core.health import timing_readings
 from bench.core.machine import this_machine
 from bench.core.pace import Expected
 from bench.core.progress import Reporter
@@ -34,6 +35,9 @@ from bench.texts import prompts
 from bench.workbench.checks import check_importance, check_texts, check_until, check_window, check_windows
 from bench.workbench.options import Options
 from bench.workbench.work import Work
+
+#: Seconds for which other load is watched before a run.
+_WATCHED = 0.1
 
 
 class Sweep:
@@ -231,13 +235,23 @@ class Sweep:
     def _on_record(self, store: RunStore, stage: str, *, first: bool = False) -> Iterator[None]:
         """Put on record when a stage begins and ends. first: of this sitting, which began before there was a record to write to."""
         run = store.run.header.id
-        time, names = (self.started, self.plan.names) if first else (utc_now(), ())
-        store.append(StageRecord(run=run, stage=stage, event="began", sitting=self.started, time=time, names=names))
+        began = StageRecord(run=run, stage=stage, event="began", sitting=self.started)
+        if first:
+            told = {"time": self.started, "names": self.plan.names, "machine": self._machine()}
+            began = began.model_copy(update=told)
+        store.append(began)
         try:
             with self.work.reporter.stage(stage):
                 yield
         finally:
             store.append(StageRecord(run=run, stage=stage, event="ended", sitting=self.started))
+
+    def _machine(self) -> dict[str, str]:
+        """What is read of the machine, for the records; what spoils timings is told in one line."""
+        found = timing_readings(watched=_WATCHED)
+        if wrong := [f"{r.name} {r.value}" for r in found if r.remedy]:
+            self.work.reporter.say(f"Timings may suffer: {', '.join(wrong)}; `doctor` says what to do")
+        return {r.name: r.value for r in found}
 
     def _build(self, store: RunStore, pending: set[str]) -> dict[str, File]:
         """Files of what is still to be measured, by name."""

@@ -116,12 +116,12 @@ def _generation(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
     timed = {}
     for name in frame["recipe"]:
         _, windows = windows_of(run).same_sitting(run.reference, name)
-        seconds = [w.generate_seconds for w in windows if w.generate_seconds]
+        seconds = [stats.token_seconds(w, run.identity.settings.generate) for w in windows if w.generate_seconds]
         if len(seconds) == run.windows:
             timed[name] = np.array(seconds)
     if len(timed) < _ENOUGH:
         return pd.DataFrame()
-    estimates = stats.side_by_side(run.identity.settings.generate / np.stack(list(timed.values())))
+    estimates = stats.side_by_side(1 / np.stack(list(timed.values())))
     speeds = pd.DataFrame(
         [{"recipe": n, "speed": e.value, "speed_low": e.low, "speed_high": e.high} for n, e in zip(timed, estimates, strict=True)]
     ).dropna()  # fmt: skip

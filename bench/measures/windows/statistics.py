@@ -102,29 +102,30 @@ def time_ratio(before: Sequence[WindowResult], after: Sequence[WindowResult]) ->
 
 
 def generation_ratio(before: Sequence[WindowResult], after: Sequence[WindowResult]) -> Estimate:
-    """The same of generated tokens; NaN where none were."""
-    both = [(v, w) for v, w in zip(*paired(before, after), strict=True) if v.generate_seconds and w.generate_seconds]
+    """The same of generated tokens, the typical ratio of a pass; NaN where none were."""
+    both = [
+        (v, w)
+        for v, w in zip(*paired(before, after), strict=True)
+        if v.generate_seconds and w.generate_seconds and (v.generate_steps is None) == (w.generate_steps is None)
+    ]
     if not both:
         return Estimate(math.nan)
-    x, y = generated([v for v, _ in both]), generated([w for _, w in both])
-    if x is not None and y is not None:
-        return undisturbed_ratio(x, y)
-    return trimmed_mean_of(np.array([(w.generate_seconds or 0) / (v.generate_seconds or 1) for v, w in both]))
+    return trimmed_mean_of(np.array([token_seconds(w, 1) / token_seconds(v, 1) for v, w in both]))
 
 
 def pieces(windows: Sequence[WindowResult]) -> Times | None:
     """Seconds of the pieces of every window, (windows, pieces); None where they are not on record alike."""
-    return _alike([None if w.pieces is None else unpack(w.pieces, np.float32).astype(np.float64) for w in windows])
+    found = [unpack(w.pieces, np.float32).astype(np.float64) for w in windows if w.pieces is not None]
+    return np.stack(found) if found and len(found) == len(windows) and len({len(r) for r in found}) == 1 else None
 
 
-def generated(windows: Sequence[WindowResult]) -> Times | None:
-    """Seconds of every generated token, (windows, tokens); None where they are not on record alike."""
-    return _alike([None if w.generate_steps is None else np.array(w.generate_steps) for w in windows])
-
-
-def _alike(rows: Sequence[NDArray[np.float64] | None]) -> Times | None:
-    found = [r for r in rows if r is not None]
-    return np.stack(found) if found and len(found) == len(rows) and len({len(r) for r in found}) == 1 else None
+def token_seconds(window: WindowResult, tokens: int) -> float:
+    """Seconds for one of so many generated tokens in a pass: the mean of its fastest quarter of the tokens, since a single one may take ten times as long as the
+    others; in runs that timed all tokens as a whole, their mean. The few tokens are nearly of one depth."""
+    if window.generate_steps is None:
+        return (window.generate_seconds or math.nan) / tokens
+    fastest = np.sort(window.generate_steps)[: max(1, len(window.generate_steps) // 4)]
+    return float(fastest.mean())
 
 
 def side_by_side(values: NDArray[np.float64]) -> list[Estimate]:
@@ -204,7 +205,10 @@ def speed(windows: Sequence[WindowResult], settings: Settings) -> Speed:
 
 def _generation(windows: Sequence[WindowResult], tokens: int) -> float | None:
     """Tokens per second."""
-    if (timed := generated(windows)) is not None:
-        return tokens / undisturbed_seconds(timed)
-    seconds = [w.generate_seconds for w in windows if w.generate_seconds is not None]
-    return tokens / spread(seconds).median if seconds else None
+    timed = [w for w in windows if w.generate_seconds is not None]
+    if not timed:
+        return None
+    of_pass = [token_seconds(w, tokens) for w in timed]
+    if all(w.generate_steps is not None for w in timed):
+        return 1 / undisturbed_seconds(np.array(of_pass)[:, None])
+    return 1 / spread(of_pass).median

@@ -101,20 +101,20 @@ def test_time_ratio_is_of_undisturbed_times_where_windows_were_timed_in_pieces()
     before = [pieces(i, 1, 2) if i in (0, 3) else pieces(i, 9, 8) for i in range(8)]
     after = [pieces(i, 2 if i > 5 else 7, 3 if i < 2 else 7) for i in range(8)]
     assert stats.time_ratio(before, after).value == pytest.approx(5 / 3)
-    speed = stats.speed(before, Settings(window=12, threads=2, generate=0))
+    speed = stats.speed(before, Settings(window=12, threads=2, generate=4))
     assert speed.window.value == pytest.approx(3) and speed.prompt == pytest.approx(4) and speed.spread.median == 17
     whole = [window(i, 1, seconds=34) for i in range(8)]
     of_passes = np.exp(np.log([34 / 3, 2, 2, 2, 2, 2]).mean())
     assert stats.time_ratio(before, whole).value == pytest.approx(of_passes), "a pass is what is left to compare"
 
 
-def test_generated_tokens_are_compared_at_their_depth() -> None:
-    before = [pieces(i, 1, tokens=(0.01, 0.1 if i else 0.02)) for i in range(8)]
-    after = [pieces(i, 1, tokens=(0.02, 0.04)) for i in range(8)]
-    assert stats.generation_ratio(before, after).value == pytest.approx(0.06 / (0.01 + 0.06))
+def test_of_generated_tokens_the_fastest_quarter_of_a_pass_counts() -> None:
+    before = [pieces(i, 1, tokens=(0.5, *[0.02] * 2, 0.01)) for i in range(8)]
+    after = [pieces(i, 1, tokens=(0.03, *[0.9] * 3)) for i in range(8)]
+    assert stats.generation_ratio(before, after).value == pytest.approx(3)
     assert stats.generation_ratio([window(0, 1)], [window(0, 1, seconds=3)]).value == pytest.approx(3)
-    speed = stats.speed(after, Settings(window=12, threads=2, generate=2))
-    assert speed.generation == pytest.approx(2 / 0.06)
+    speed = stats.speed(after, Settings(window=12, threads=2, generate=4))
+    assert speed.generation == pytest.approx(1 / 0.03)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,40 @@
+"""`bench doctor`: what of this machine spoils measurements, and what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from bench.cli.options import CacheOption, JsonOption, print_json
+from bench.core.files import cache_directory
+
+app = typer.Typer()
+
+
+@app.command(short_help="What of this machine spoils measurements, and what to do.")
+def doctor(
+    cache: CacheOption = None,
+    hub: Annotated[bool, typer.Option("--hub/--no-hub", help="Also ask whether the model hub answers.")] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """What of this machine spoils measurements, and what to do about each: governor, turbo, frequency, temperature, power, CPU quota, other
+    load, the engine's build, memory and its bandwidth, disk, and the model hub.
+
+    What the system does not tell is left out. Exit code 0: nothing is in the way; 1: something is.
+    """
+    from bench.advise.doctor import readings
+    from bench.cli.table import beside, room
+    from bench.core.progress import Reporter
+
+    found = readings(cache_directory(cache), Reporter(), hub=hub)
+    if as_json:
+        print_json([asdict(r) for r in found])
+    else:
+        width, columns = max(len(r.name) for r in found) + 2, room()
+        for r in found:
+            print(beside(r.name, r.value, width, columns))
+            if r.remedy:
+                print(beside("", f"! {r.remedy}", width, columns))
+    raise typer.Exit(int(any(r.remedy for r in found)))
