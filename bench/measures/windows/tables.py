@@ -143,7 +143,10 @@ def _full_frame(run: Run) -> pd.DataFrame:
                     stats.time_ratio(*windows_of(run).same_sitting(standard_of[name] or "", name)),
                 )
         rows.append(row)
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    # no interval at all, as in runs that timed windows as a whole, is no column of text
+    missing = [c for c in table if c.endswith(("_low", "_high")) and table[c].isna().all()]
+    return table.astype(dict.fromkeys(missing, float))
 
 
 def full_table(run: Run) -> pd.DataFrame:
