@@ -145,7 +145,7 @@ def _full_frame(run: Run) -> pd.DataFrame:
         rows.append(row)
     table = pd.DataFrame(rows)
     # no interval at all, as in runs that timed windows as a whole, is no column of text
-    missing = [c for c in table if c.endswith(("_low", "_high")) and table[c].isna().all()]
+    missing = [c for c in table if str(c).endswith(("_low", "_high")) and table[c].isna().all()]
     return table.astype(dict.fromkeys(missing, float))
 
 
