@@ -30,8 +30,8 @@ class Steps(Protocol):
     def share(self, share: float) -> None:
         """Say how much of it is done, from 0 to 1; of several steps that are one job, how many."""
 
-    def done(self) -> None:
-        """It has ended."""
+    def done(self, steps: int = 1) -> None:
+        """It has ended, or so many that are one job."""
 
 
 class _Lines:
@@ -57,8 +57,8 @@ class _Lines:
         if self._clock() - self._said >= _PATIENCE:
             self._say(self._done + share)
 
-    def done(self) -> None:
-        self._done += 1
+    def done(self, steps: int = 1) -> None:
+        self._done += steps
         self._say(self._done)
 
     def _say(self, completed: float) -> None:
@@ -83,7 +83,7 @@ class _Silence:
 
     def share(self, share: float) -> None: ...
 
-    def done(self) -> None: ...
+    def done(self, steps: int = 1) -> None: ...
 
 
 #: Whether nothing but warnings is told.
@@ -117,11 +117,11 @@ class _Block:
         if self.lines:
             self.lines.share(share)
 
-    def done(self) -> None:
-        self.finished, self.part = self.finished + 1, 0.0
+    def done(self, steps: int = 1) -> None:
+        self.finished, self.part = self.finished + steps, 0.0
         self._moved(True)
         if self.lines:
-            self.lines.done()
+            self.lines.done(steps)
 
     def reached(self, inner: float) -> float:
         """What of the block is done. inner: what is done of a block within its current step."""

@@ -57,6 +57,23 @@ def test_a_long_step_says_now_and_then_how_far_it_is() -> None:
     assert len(said) == 7 and said[-1] == "Sensitivity: done, after 3:20"
 
 
+def test_steps_that_are_one_job_end_in_one_line() -> None:
+    clock, said = Clock(), list[str]()
+    steps = _Lines("Scoring", 8, said.append, clock)
+    for number in (1, 2):
+        steps.name(f"pass {number} of 2")
+        clock.now += 40
+        steps.share(2.4)
+        clock.now += 20
+        steps.done(4)
+    assert said == [
+        "Scoring, 30 %: pass 1 of 2, after 0:40, 1:33 left",
+        "Scoring, 4 of 8: pass 1 of 2, after 1:00, 1:00 left",
+        "Scoring, 80 %: pass 2 of 2, after 1:40, 0:25 left",
+        "Scoring, 8 of 8: pass 2 of 2, after 2:00",
+    ]
+
+
 def test_without_a_terminal_it_writes_lines_and_none_when_quiet(capfd: pytest.CaptureFixture[str]) -> None:
     def report() -> str:
         reporter = Reporter()

@@ -109,8 +109,8 @@ class Passes:
                     measured = self._measure(store, files, wanted, window, steps) if wanted else set()
                     for name in new:
                         failures[name] += name not in measured
-                    for _ in set(group) & set(names):
-                        steps.done()
+                    if among := set(group) & set(names):
+                        steps.done(len(among))
                 if wants_floor and logits.exists():
                     self._measure_floor(store, files[plan.reference], window)
 

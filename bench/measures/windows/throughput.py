@@ -112,7 +112,7 @@ def time_together(work: Work, names: Sequence[str], tests: tuple[Test, ...], rou
                 done = _round(work, [timed for _, timed in files], tests, steps, backwards=bool(number % 2))
                 for i, result in zip(group, done.rounds, strict=True):
                     results[i].append(result)
-                    steps.done()
+                steps.done(len(group))
     machine = this_machine()
     return [Timings(path, work.threads, machine, tuple(r)) for (path, _), r in zip(opened, results, strict=True)]
 
