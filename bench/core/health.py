@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -110,23 +111,47 @@ def _temperature() -> Iterator[Reading]:
 
 
 def _load(seconds: float) -> Iterator[Reading]:
-    used = psutil.cpu_times_percent(seconds)
-    others = (100 - used.idle - getattr(used, "iowait", 0.0)) / 100
-    busy = others > _OTHERS
+    """What other processes and the machine's host take, without what this program and its workers do meanwhile."""
+    before, own = psutil.cpu_times(), _own_seconds()
+    time.sleep(seconds)
+    after = psutil.cpu_times()
+    own = _own_seconds() - own
+    spent = {name: getattr(after, name) - getattr(before, name) for name in before._fields if name not in _INCLUDED}
+    whole = sum(spent.values()) or 1.0
+    stolen = spent.get("steal", 0.0)
+    others = max(0.0, whole - spent.get("idle", 0.0) - spent.get("iowait", 0.0) - stolen - own)
+    busy = others > _OTHERS * whole + _TICKS
     yield Reading(
         "other load",
-        f"{100 * others:.0f} % of the CPU time",
+        f"{100 * others / whole:.0f} % of the CPU time",
         "end other programs; what is timed side by side is slowed alike, and still varies more" if busy else None,
     )
-    if hasattr(used, "steal"):
-        stolen = used.steal / 100
+    if "steal" in spent:
+        much = stolen > _STOLEN * whole + _TICKS
         yield Reading(
             "stolen time",
-            f"{100 * stolen:.0f} %",
+            f"{100 * stolen / whole:.0f} %",
             "the host of this virtual machine serves others; measure more windows, or on a machine of one's own"
-            if stolen > _STOLEN
+            if much
             else None,
         )
+
+
+def _own_seconds() -> float:
+    """CPU seconds of this process and of those that it began."""
+    this = psutil.Process()
+    total = 0.0
+    for process in (this, *this.children(recursive=True)):
+        with suppress(psutil.Error):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
+
+
+#: Kinds of CPU time that are part of another one.
+_INCLUDED = ("guest", "guest_nice")
+#: Seconds that the kernel's accounting, in steps of a hundredth, may be off.
+_TICKS = 0.04
 
 
 def room_readings(cache: Path) -> list[Reading]:

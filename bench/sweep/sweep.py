@@ -37,7 +37,7 @@ from bench.workbench.options import Options
 from bench.workbench.work import Work
 
 #: Seconds for which other load is watched before a run.
-_WATCHED = 0.1
+_WATCHED = 0.2
 
 
 class Sweep:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import psutil
 import pytest
@@ -47,11 +48,30 @@ def test_what_the_system_does_not_tell_is_left_out(tmp_path: Path, monkeypatch: 
     assert {"governor", "turbo", "frequency", "temperature", "power"}.isdisjoint(by_name(timing_readings(tmp_path, 0)))
 
 
+class Times(NamedTuple):
+    """CPU seconds as psutil tells them."""
+
+    user: float
+    idle: float
+    iowait: float
+    steal: float
+    guest: float
+
+
 def test_other_load_and_stolen_time_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(psutil, "cpu_times_percent", lambda seconds: SimpleNamespace(idle=60.0, iowait=0.0, steal=12.0))
+    times = iter([Times(10, 50, 0, 1, 3), Times(14, 55, 0, 2, 7)])
+    monkeypatch.setattr(psutil, "cpu_times", lambda: next(times))
     found = by_name(timing_readings(tmp_path, 0.01))
     assert found["other load"].value == "40 % of the CPU time" and found["other load"].remedy
-    assert found["stolen time"].value == "12 %" and "host" in (found["stolen time"].remedy or "")
+    assert found["stolen time"].value == "10 %" and "host" in (found["stolen time"].remedy or "")
+
+
+def test_what_this_program_computes_is_no_other_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    times, own = iter([Times(10, 50, 0, 1, 0), Times(14, 56, 0, 1, 0)]), iter([20.0, 24.0])
+    monkeypatch.setattr(psutil, "cpu_times", lambda: next(times))
+    monkeypatch.setattr("bench.core.health._own_seconds", lambda: next(own))
+    found = by_name(timing_readings(tmp_path, 0.01))
+    assert found["other load"] == Reading("other load", "0 % of the CPU time") and not found["stolen time"].remedy
 
 
 def test_a_hot_slow_machine_on_battery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
