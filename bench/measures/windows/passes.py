@@ -193,7 +193,8 @@ class Passes:
         failed = [n for n in names if found[n].error is not None and n != reference and n not in self.plan.alone]
         if failed and kept.path.exists() and not kept.intact():
             tell_damage(kept.path, work.reporter.warn)
-            found |= self._once(files, [reference, *failed], window, share)
+            again = self._once(files, [reference, *failed], window, share)
+            found |= {name: again[name] for name in failed}
         return found
 
     def _once(self, files: Mapping[str, File], names: list[str], window: int, share: Share) -> dict[str, SideResult]:
@@ -215,9 +216,13 @@ class Passes:
             done = work.executor.do(PassJob(files=tuple(jobs), backwards=bool(window % 2)), share)
             if done.library != work.library:
                 raise MeasurementError("another build of the engine was installed during the run")
+            found = dict(zip(names, done.files, strict=True))
         except BenchError as e:  # of these files: others may do
-            return {name: SideResult(error=str(e)) for name in names}
-        return dict(zip(names, done.files, strict=True))
+            found = {name: SideResult(error=str(e)) for name in names}
+        if plan.reference in names and found[plan.reference].result is None:
+            # what it wrote before it failed is not the whole window, and nothing is to be compared with it
+            work.executor.site.path(self._logits).unlink(missing_ok=True)
+        return found
 
     def _measure_floor(self, store: RunStore, file: File, window: int) -> None:
         """The reference against itself with half the threads and a quarter of the batch: what rounding alone does."""
