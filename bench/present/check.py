@@ -238,12 +238,8 @@ class _Times:
 
     def rows(self, name: str, raw: tuple[dict[str, float], dict[str, float]], thresholds: Thresholds) -> list[Row]:
         of_name = partial(relative_time, self.baseline, self.run, name, self.reference or "")
-        found = [judged(name, WINDOW, of_name(), thresholds.window_time_ratio, raw=raw)]
+        found = [judged(name, WINDOW, of_name(stats.relative_time_ratio), thresholds.window_time_ratio, raw=raw)]
         if self.run.identity.settings.generate and GENERATION.key in raw[0]:
-            found.append(judged(name, GENERATION, of_name(of=_generating), thresholds.generation_time_ratio, raw=raw))
+            tokens = of_name(stats.relative_generation_ratio)
+            found.append(judged(name, GENERATION, tokens, thresholds.generation_time_ratio, raw=raw))
         return found
-
-
-def _generating(windows: Sequence[WindowResult]) -> list[WindowResult]:
-    """The windows with the time of generation in the place of the window's."""
-    return [w.model_copy(update={"seconds": w.generate_seconds}) for w in windows if w.generate_seconds is not None]

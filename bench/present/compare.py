@@ -5,7 +5,7 @@ Scores are the same on every machine with the same build of the engine, so runs 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
@@ -16,7 +16,6 @@ from bench.measures.columns import Column, Columns
 from bench.measures.frames import interval
 from bench.measures.windows import statistics as stats
 from bench.measures.windows.agreement import kl_change
-from bench.measures.windows.jobs import WindowResult
 from bench.measures.windows.runs import windows_of
 from bench.records.run import Run
 from bench.statistics.estimates import Estimate
@@ -75,14 +74,14 @@ def relative_time(
     b: Run,
     name: str,
     reference: str,
-    of: Callable[[Sequence[WindowResult]], Sequence[WindowResult]] = lambda windows: windows,
+    ratio: Callable[..., Estimate] = stats.relative_time_ratio,
 ) -> Estimate:
-    """A recipe's time in run B by that in run A, each relative to the reference's of the same pass. of: which time of windows.
+    """A recipe's time in run B by that in run A, each relative to the reference's of the same pass. ratio: of which times.
 
     Timings of two runs are not interleaved; what the machine as a whole did between them cancels out so.
     """
     (ref_a, in_a), (ref_b, in_b) = (windows_of(run).same_sitting(reference, name) for run in (a, b))
-    return stats.relative_time_ratio(of(in_a), of(in_b), of(ref_a), of(ref_b))
+    return ratio(in_a, in_b, ref_a, ref_b)
 
 
 def comparison_notes(a: Run, b: Run, table: pd.DataFrame) -> list[str]:

@@ -33,8 +33,14 @@ Times = NDArray[np.float64]
 
 def undisturbed_seconds(times: Times) -> float:
     """Sum over pieces of the mean of the fastest quarter of the passes."""
-    fastest = max(1, round(len(times) / _QUARTER))
-    return float(np.sort(times, axis=0)[:fastest].mean(axis=0).sum())
+    return float(fastest_quarter(times).sum())
+
+
+def fastest_quarter(times: Times) -> NDArray[np.float64]:
+    """Mean of the fastest quarter along the first axis, of one at least."""
+    n = max(1, round(len(times) / _QUARTER))
+    found: NDArray[np.float64] = np.sort(times, axis=0)[:n].mean(axis=0)
+    return found
 
 
 def undisturbed(times: Times) -> Estimate:
@@ -45,6 +51,15 @@ def undisturbed(times: Times) -> Estimate:
 def undisturbed_ratio(before: Times, after: Times) -> Estimate:
     """undisturbed(after) / undisturbed(before), of the same passes in the same order; pieces may differ in number."""
     return _estimate(_logarithms(after) - _logarithms(before), len(before))
+
+
+def relative_undisturbed_ratio(
+    before: Times, after: Times, reference_before: Times, reference_after: Times
+) -> Estimate:
+    """undisturbed_ratio(reference, file) after by the same before: of two runs, each against the reference in its own passes. The runs
+    have the same passes."""
+    changes = _logarithms(after) - _logarithms(reference_after) - _logarithms(before) + _logarithms(reference_before)
+    return _estimate(changes, len(before))
 
 
 def _estimate(logarithms: NDArray[np.float64], n: int) -> Estimate:

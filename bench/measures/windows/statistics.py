@@ -16,7 +16,14 @@ from bench.engine.settings import Settings
 from bench.measures.windows.jobs import WindowResult, unpack
 from bench.statistics.estimates import Estimate, Spread, exp, mean_of, spread, trimmed_mean_of
 from bench.statistics.layout import Layout
-from bench.statistics.undisturbed import Times, undisturbed, undisturbed_ratio, undisturbed_seconds
+from bench.statistics.undisturbed import (
+    Times,
+    fastest_quarter,
+    relative_undisturbed_ratio,
+    undisturbed,
+    undisturbed_ratio,
+    undisturbed_seconds,
+)
 
 
 @dataclass(frozen=True)
@@ -124,8 +131,7 @@ def token_seconds(window: WindowResult, tokens: int) -> float:
     others; in runs that timed all tokens as a whole, their mean. The few tokens are nearly of one depth."""
     if window.generate_steps is None:
         return (window.generate_seconds or math.nan) / tokens
-    fastest = np.sort(window.generate_steps)[: max(1, len(window.generate_steps) // 4)]
-    return float(fastest.mean())
+    return float(fastest_quarter(np.array(window.generate_steps)))
 
 
 def side_by_side(values: NDArray[np.float64]) -> list[Estimate]:
@@ -153,19 +159,49 @@ def relative_time_ratio(
     reference_before: Sequence[WindowResult],
     reference_after: Sequence[WindowResult],
 ) -> Estimate:
-    """Typical seconds(after) / seconds(before) over passes, each relative to the reference's in the same pass.
+    """seconds(after) / seconds(before) of passes, each relative to the reference's in the same pass.
 
-    NaN for no pass that has all four.
+    Of undisturbed times where all were timed in pieces, else the typical ratio of a pass. NaN for no pass that has all four.
     """
-    common = set.intersection(*({w.window for w in x} for x in (before, after, reference_before, reference_after)))
-    if not common:
+    all_four = _of_common_passes(before, after, reference_before, reference_after)
+    if not all_four[0]:
         return Estimate(math.nan)
-    a, b, x, y = (
-        sorted((w for w in of if w.window in common), key=lambda w: w.window)
-        for of in (before, after, reference_before, reference_after)
+    timed = [pieces(windows) for windows in all_four]
+    a, b, x, y = timed
+    if a is not None and b is not None and x is not None and y is not None:
+        return relative_undisturbed_ratio(a, b, x, y)
+    return _relative_ratio(*(np.array([w.seconds for w in windows]) for windows in all_four))
+
+
+def relative_generation_ratio(
+    before: Sequence[WindowResult],
+    after: Sequence[WindowResult],
+    reference_before: Sequence[WindowResult],
+    reference_after: Sequence[WindowResult],
+) -> Estimate:
+    """The same of generated tokens, the typical ratio of a pass."""
+    all_four = _of_common_passes(
+        *([w for w in x if w.generate_seconds] for x in (before, after, reference_before, reference_after))
     )
-    ratios = [q.seconds / s.seconds / (p.seconds / r.seconds) for p, q, r, s in zip(a, b, x, y, strict=True)]
-    return trimmed_mean_of(np.array(ratios))
+    flat = [w for windows in all_four for w in windows]
+    if not flat or len({w.generate_steps is None for w in flat}) > 1:
+        return Estimate(math.nan)
+    return _relative_ratio(*(np.array([token_seconds(w, 1) for w in windows]) for windows in all_four))
+
+
+def _of_common_passes(*of_files: Sequence[WindowResult]) -> list[list[WindowResult]]:
+    """The windows of each, in order, that all of them have."""
+    common = set.intersection(*({w.window for w in x} for x in of_files))
+    return [sorted((w for w in x if w.window in common), key=lambda w: w.window) for x in of_files]
+
+
+def _relative_ratio(
+    before: NDArray[np.float64],
+    after: NDArray[np.float64],
+    reference_before: NDArray[np.float64],
+    reference_after: NDArray[np.float64],
+) -> Estimate:
+    return trimmed_mean_of(after / reference_after / (before / reference_before))
 
 
 def paired(a: Sequence[WindowResult], b: Sequence[WindowResult]) -> tuple[list[WindowResult], list[WindowResult]]:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
 from bench.core.files import told_apart
@@ -27,7 +26,7 @@ from bench.measures.windows.groups import groups, memory_beside
 from bench.measures.windows.throughput_jobs import RoundJob, RoundResult, RoundsResult, Sample, Test, Timed
 from bench.models.sources import local_model
 from bench.statistics.estimates import Estimate, spread, trimmed_mean_of
-from bench.statistics.undisturbed import Times, undisturbed_ratio
+from bench.statistics.undisturbed import Times, fastest_quarter, undisturbed_ratio
 from bench.statistics.verdicts import time_verdicts, with_interval
 from bench.workbench.work import Work
 
@@ -151,14 +150,10 @@ def time_ratio(base: Timings, other: Timings, test: Test) -> Estimate:
     of each round counts, and the ratio is that of a typical round."""
     a, b = base.pieces(test), other.pieces(test)
     if a is not None and b is not None:
-        return trimmed_mean_of(_fastest(b) / _fastest(a)) if test.n_gen else undisturbed_ratio(a, b)
+        if test.n_gen:
+            return trimmed_mean_of(fastest_quarter(b.T) / fastest_quarter(a.T))
+        return undisturbed_ratio(a, b)
     return trimmed_mean_of(np.array(other.seconds(test)) / np.array(base.seconds(test)))
-
-
-def _fastest(tokens: Times) -> NDArray[np.float64]:
-    """Mean of the fastest quarter of the tokens of each round, (rounds,), in seconds."""
-    found: NDArray[np.float64] = np.sort(tokens, axis=1)[:, : max(1, tokens.shape[1] // 4)].mean(axis=1)
-    return found
 
 
 def timed_table(timed: Sequence[Timings], tests: Sequence[Test]) -> pd.DataFrame:

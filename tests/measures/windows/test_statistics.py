@@ -117,6 +117,25 @@ def test_of_generated_tokens_the_fastest_quarter_of_a_pass_counts() -> None:
     assert speed.generation == pytest.approx(1 / 0.03)
 
 
+def test_times_of_two_runs_are_undisturbed_ones_relative_to_the_references() -> None:
+    # the second machine is twice as slow, and the file takes 1.5 times as long in it; load hits other passes of each
+    quiet, busy = (1.0, 2.0), (9.0, 8.0)
+
+    def run(cost: float, at_rest: tuple[int, int]) -> list[WindowResult]:
+        tokens = tuple(cost * t for t in (0.01, 0.5, 0.5, 0.5))
+        return [pieces(i, *(cost * s for s in (quiet if i in at_rest else busy)), tokens=tokens) for i in range(8)]
+
+    four = run(1, (0, 1)), run(3, (2, 5)), run(4, (6, 7)), run(8, (3, 4))
+    assert stats.relative_time_ratio(*four).value == pytest.approx(1.5)
+    assert stats.relative_generation_ratio(*four).value == pytest.approx(1.5)
+    whole = [[window(i, 1, seconds=s) for i in range(8)] for s in (1, 3, 4, 8)]
+    assert stats.relative_time_ratio(*whole).value == pytest.approx(1.5), "a run that timed passes as a whole"
+    assert stats.relative_generation_ratio(*whole).value == pytest.approx(1.5)
+    assert math.isnan(stats.relative_time_ratio(four[0], four[1], four[2], []).value)
+    mixed = four[0], whole[1], four[2], four[3]
+    assert math.isnan(stats.relative_generation_ratio(*mixed).value), "these were not measured alike"
+
+
 @pytest.mark.parametrize(
     ("values", "median", "half_iqr"),
     [([3.0], 3, 0), ([2.0, 4.0], 3, 0.5), ([1.0, 2.0, 3.0, 4.0], 2.5, 0.75), ([5.0, 1.0, 3.0], 3, 1)],
