@@ -17,6 +17,7 @@ import gguf
 
 from bench.choose.sensitivity import STAGE
 from bench.core.pace import Expected
+from bench.engine.memory import UBATCH
 from bench.gguf_files.info import ModelInfo
 from bench.models.reference import DEFAULT_BYTES, DEFAULT_DOWNLOAD, default_path
 from bench.models.sources import Remote, model_names, remote_models
@@ -75,12 +76,14 @@ _MATRICES, _VOCABULARY = 7, 128_000
 @dataclass(frozen=True)
 class Forecast:
     """Bytes and seconds of a run. download: still to be fetched; copies: models joined, converted or widened; built: recipes'
-    files and the quantized tensors that are kept; memory: largest model with the logits of a window; stages: what each takes."""
+    files and the quantized tensors that are kept; memory: largest model with the logits of a window, which it takes at least; side_by_side:
+    all files with the logits of a step each, as they are timed where memory has room; stages: what each takes."""
 
     download: int
     copies: int
     built: int
     memory: int
+    side_by_side: int
     stages: Mapping[str, Expected]
 
     @property
@@ -126,12 +129,14 @@ def forecast(
     }
     # the files, and as much again for the tensors that are kept, up to the limit of their cache
     files_bytes = sum(shape.weights * _bits(r) / 8 for r in recipes)
+    every_bytes = sum(shape.weights * _bits(r) / 8 for r in every) + n_compared * shape.n_bytes / 2
     kept = min(_kept(options.cache, recipes, shape.weights), files_bytes)
     return Forecast(
         download=sum(r.missing for r in fetched),
         copies=sum(r.copied for r in fetched),
         built=round(files_bytes + min(files_bytes, cache_limit()) - kept),
         memory=round(shape.n_bytes + 4 * options.window / 2 * shape.vocabulary),
+        side_by_side=round(shape.n_bytes + every_bytes + files * 4 * min(UBATCH, options.window) * shape.vocabulary),
         stages={name: e for name, e in stages.items() if e.seconds or name == SCORING},
     )
 

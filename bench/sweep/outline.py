@@ -78,7 +78,10 @@ class Outline:
             yield "", f"Not in this forecast: {', '.join(self.unforeseen)}"
         download = f", {_bytes(found.download)} of it to download" if found.download else ""
         yield "Disk", f"{_bytes(found.disk)}{download}; {_bytes(self.free)} are free in {self.cache}"
-        yield "Memory", f"{_bytes(found.memory)} of {_bytes(self.machine_memory)}"
+        yield (
+            "Memory",
+            f"{_bytes(found.memory)} of {_bytes(self.machine_memory)}; {_bytes(found.side_by_side)} to time all files side by side",
+        )
         there = (
             f", where {self.on_record[0]} of {self.on_record[1]} measurements are on record"
             if self.on_record[0]
@@ -127,6 +130,7 @@ class Outline:
                 "disk": found.disk,
                 "free": self.free,
                 "memory": found.memory,
+                "side_by_side": found.side_by_side,
                 "machine_memory": self.machine_memory,
             },
             "directory": self.directory if self.is_known else None,

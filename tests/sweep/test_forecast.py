@@ -43,6 +43,8 @@ def test_a_model_of_eight_billion_weights_by_hand() -> None:
     # two files and their tensors, 2.0625 bits and a tenth
     assert found.built == pytest.approx(2 * 2 * 8e9 * 1.1 * 2.0625 / 8, rel=0.01)
     assert found.memory == pytest.approx(16e9 + 4 * 1024 * 128_000)
+    files = 2 * 8e9 * 1.1 * 2.0625 / 8
+    assert found.side_by_side == pytest.approx(16e9 + files + 3 * 4 * 512 * 128_000)
 
 
 def test_what_a_run_has_built_is_not_asked_for_again(tmp_path: Path) -> None:
@@ -134,8 +136,8 @@ def test_refused_where_it_does_not_fit(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=10 * 10**9))
     # one disk for both: 4 GB to download and 7 GB to build do not fit into 10
     with pytest.raises(BenchError, match=r"needs about 11\.0 GB \(4\.0 GB of them to download\) and 10\.0 GB are free"):
-        refuse(Forecast(4 * 10**9, 0, 7 * 10**9, 1, {}), (tmp_path / "a" / "b", tmp_path))
-    refuse(Forecast(3 * 10**9, 0, 6 * 10**9, 1, {}), (tmp_path / "a" / "b", tmp_path))
+        refuse(Forecast(4 * 10**9, 0, 7 * 10**9, 1, 1, {}), (tmp_path / "a" / "b", tmp_path))
+    refuse(Forecast(3 * 10**9, 0, 6 * 10**9, 1, 1, {}), (tmp_path / "a" / "b", tmp_path))
 
 
 def test_the_plan_says_all_that_there_is_to_know_in_the_width_of_the_terminal(tiny: Path, tmp_path: Path) -> None:
