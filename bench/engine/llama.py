@@ -219,7 +219,8 @@ class Model:
 class Context:
     """A context of one sequence on a loaded model. Use as a context manager.
 
-    callback, when given, sees the tensors of the graph (see graph.py).
+    callback, when given, sees the tensors of the graph (see graph.py). flash: whether attention may be computed by the kernel that fuses its
+    steps (flash attention), which llama.cpp takes where it can; without it, by one matrix product after the other.
     """
 
     def __init__(
@@ -231,8 +232,11 @@ class Context:
         n_ubatch: int,
         threads: int,
         callback: EvalCallback | None = None,
+        flash: bool = True,
     ) -> None:
         params = lib.llama_context_default_params()
+        if not flash:
+            params.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
         params.n_ctx = n_ctx
         params.n_batch = n_batch
         params.n_ubatch = n_ubatch

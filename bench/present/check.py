@@ -17,9 +17,10 @@ import pandas as pd
 from bench.core.errors import BenchError, nearest
 from bench.measures.windows import statistics as stats
 from bench.measures.windows.agreement import kl_change
+from bench.measures.windows.floor import floors_of
 from bench.measures.windows.jobs import WindowResult
 from bench.measures.windows.runs import windows_of
-from bench.measures.windows.tables import floor_kl, full_frame
+from bench.measures.windows.tables import full_frame
 from bench.present.check_rows import (
     FLOOR,
     GENERATION,
@@ -112,7 +113,8 @@ def check(
     frames = [_by_recipe(r) for r in (baseline, run)]
     stored = (baseline_timed, timed)
     timings = [frame if of is None else _by_recipe(of) for frame, of in zip(frames, stored, strict=True)]
-    floor = max(floor_kl(r) or 0.0 for r in (baseline, run)) + _ROUNDING
+    floors = floors_of(baseline), floors_of(run)
+    floor = max(f.kl_of_reference() or 0.0 for f in floors) + _ROUNDING
     rows: list[Row] = []
     never_asked = []
     for name in baseline.files if asked is None else asked:
@@ -125,7 +127,8 @@ def check(
             rows.append(_missing(run, name))
         else:
             both = frames[0][name], frames[1][name]
-            rows += _quality(name, before, after, both, thresholds, floor)
+            of_changes = max(f.ppl(name) for f in floors), max(f.kl(name) for f in floors)
+            rows += _quality(name, before, after, both, thresholds, floor, of_changes)
             if obstacle is None and name != times.reference:
                 rows += times.rows(name, (timings[0][name], timings[1][name]), thresholds)
     scores = [row for row in rows if row.figure in (PPL, KL)]
@@ -183,14 +186,18 @@ def _quality(
     raw: tuple[dict[str, float], dict[str, float]],
     thresholds: Thresholds,
     floor: float,
+    of_changes: tuple[float, float],
 ) -> list[Row]:
+    """floor: of divergence itself, nats; of_changes: of a relative change of perplexity, and of a change of divergence in nats."""
     a, b = raw
     of_figure = partial(judged, name, raw=raw)
-    change = stats.perplexity_change(before, after)
+    change = replace(stats.perplexity_change(before, after), floor=of_changes[0])
     rows = [of_figure(PPL, change, thresholds.ppl_percent / 100, equal=stats.same_scores(before, after))]
     if "kl" in a:
         of_kl = kl_change(before, after)
         relative = of_kl.map(partial(_relative, to=a["kl"])) if of_kl else None
+        if relative and a["kl"]:
+            relative = replace(relative, floor=of_changes[1] / a["kl"])
         row = of_figure(KL, relative, thresholds.kl_percent / 100, equal=_same_divergence(before, after))
         if (
             row.verdict != stats.SAME_SCORES and b.get("kl", math.inf) <= floor

@@ -16,6 +16,7 @@ from bench.measures.columns import Column, Columns
 from bench.measures.frames import interval
 from bench.measures.windows import statistics as stats
 from bench.measures.windows.agreement import kl_change
+from bench.measures.windows.floor import kl_above_floor, ppl_above_floor
 from bench.measures.windows.runs import windows_of
 from bench.records.run import Run
 from bench.statistics.estimates import Estimate
@@ -127,8 +128,8 @@ def changes(a: Run, b: Run) -> list[Change]:
         found.append(
             Change(
                 recipe=name,
-                ppl=stats.perplexity_change(first, second),
-                kl=kl_change(first, second),
+                ppl=_above_floors(stats.perplexity_change(first, second), ppl_above_floor, name, a, b),
+                kl=(kl := kl_change(first, second)) and _above_floors(kl, kl_above_floor, name, a, b),
                 same_scores=stats.same_scores(first, second),
                 bytes=b.files[name].n_bytes / a.files[name].n_bytes - 1,
                 time=relative_time(a, b, name, reference) if reference and name != reference else None,
@@ -137,6 +138,11 @@ def changes(a: Run, b: Run) -> list[Change]:
     if not found:
         raise BenchError("cannot compare: no recipe has all its windows in both runs; finish them first")
     return found
+
+
+def _above_floors(change: Estimate, above: Callable[..., Estimate], name: str, *runs: Run) -> Estimate:
+    """A change of a file between runs, which is none where it is within the floor that one of them measured."""
+    return max((above(change, run, name) for run in runs), key=lambda e: e.floor)
 
 
 def comparison_frame(a: Run, b: Run) -> pd.DataFrame:

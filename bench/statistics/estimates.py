@@ -29,19 +29,20 @@ Scale = Literal["plain", "logarithm", "odds"]
 @dataclass(frozen=True)
 class Estimate:
     """A value with its 95 % interval; low and high are None when there is too little to say. at: its interval at any level, None for one
-    that is known at 95 % only."""
+    that is known at 95 % only. floor: a distance that nothing is said of, since computing the same otherwise may be that far."""
 
     value: float
     low: float | None = None
     high: float | None = None
     at: Interval | None = field(default=None, compare=False, repr=False)
+    floor: float = field(default=0.0, compare=False)
 
     @property
     def has_interval(self) -> bool:
         return self.low is not None
 
     def map(self, function: Callable[[float], float]) -> Estimate:
-        """The estimate of an increasing function of the value."""
+        """The estimate of an increasing function of the value, without a floor."""
         low, high = (None if x is None else function(x) for x in (self.low, self.high))
         inner = self.at
 
@@ -53,16 +54,22 @@ class Estimate:
         return Estimate(function(self.value), low, high, None if inner is None else at)
 
     def excludes(self, value: float) -> bool | None:
-        """Whether the interval leaves a value out; None without an interval."""
+        """Whether the interval leaves a value out, and the floor does; None without an interval."""
         if self.low is None or self.high is None:
             return None
-        return not self.low <= value <= self.high
+        return not self.low <= value <= self.high and not self.is_within_floor(value)
+
+    def is_within_floor(self, value: float) -> bool:
+        """Whether the distance from a value is one that nothing is said of."""
+        return self.floor > 0 and abs(self.value - value) <= self.floor
 
     def p_value(self, value: float) -> float | None:
         """The smallest level at which the interval leaves a value out: small where the value is hard to believe. None without an
         interval, or with one at 95 % only."""
         if self.at is None:
             return None
+        if self.is_within_floor(value):
+            return 1.0
         least, most = math.log(_LEAST), 0.0
         if self._misses(value, _LEAST):
             return _LEAST

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 #: The verdict where nothing can be said.
 FEW_WINDOWS = f"too few windows for an interval ({MIN_FOR_INTERVAL} are needed)"
 NO_DIFFERENCE = "no difference shown"
+#: That of a difference which computing the same otherwise makes too.
+AT_FLOOR = "within the measurement floor"
 
 #: How the words of a table are to be read, for its key.
 TOGETHER = "Verdicts hold for the table as a whole: of tables without a true difference at most 5 % show one (Holm's procedure); an interval is for its row alone"
@@ -60,6 +62,8 @@ def verdicts(changes: Sequence[Estimate | None], lower: str, higher: str) -> lis
     def said(change: Estimate | None, is_shown: bool | None) -> str:
         if change is None or math.isnan(change.value):
             return MISSING
+        if change.is_within_floor(0):
+            return AT_FLOOR
         if is_shown is None:
             return FEW_WINDOWS
         return (lower if change.value < 0 else higher) if is_shown else NO_DIFFERENCE

@@ -121,7 +121,7 @@ def test_whole_chain(bench: Callable[..., Outcome], arguments: list[str], tmp_pa
     assert standard["kl"] > gated["kl"] > 0 and 0 <= standard["same_top"] <= 1
     assert not list((cache / "scratch").iterdir()), "the reference's logits are gone"
     run = load_run(out)
-    assert windows_of(run).floor is not None
+    assert windows_of(run).floors
     assert run.identity.library.isa == said["identity"]["library"]["isa"]
     for record in run.records:
         assert record.run == run.header.id
@@ -199,14 +199,18 @@ def test_a_run_that_was_killed_within_its_last_pass_gets_all_that_every_run_has(
     """The floor is of the first window always, and comes after it: whatever is missing when a run stops is measured then."""
     out = tmp_path / "run"
     assert bench(*arguments, "--out", out).code == 0
-    whole = windows_of(load_run(out)).floor
+    whole = windows_of(load_run(out)).floors
     kept = [line for line in (out / FILE_NAME).read_bytes().splitlines(keepends=True) if b'"kind":"floor"' not in line]
     last = max(i for i, line in enumerate(kept) if b'"kind":"window"' in line)
     (out / FILE_NAME).write_bytes(b"".join(kept if kind == "floor" else kept[:last]))
     assert bench(*arguments, "--out", out).code == 0
     again = windows_of(load_run(out))
-    assert whole and again.floor and again.is_complete
-    assert again.floor.result.window == 0 and again.floor.result.by_kind == whole.result.by_kind
+    assert again.is_complete
+    ways = {(name, flash) for name in ("F16", "IQ2_XXS") for flash in (True, False)}
+    assert set(whole) == set(again.floors) == ways, "of the reference and the file of fewest bits"
+    for way in ways:
+        assert again.floors[way].result.window == 0
+        assert again.floors[way].result.by_kind == whole[way].result.by_kind
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -11,6 +11,7 @@ import pandas as pd
 from bench.core.formats import MISSING, divergence_change, markdown, percent, size
 from bench.measures.windows import statistics as stats
 from bench.measures.windows.agreement import kl_change
+from bench.measures.windows.floor import kl_above_floor, ppl_above_floor
 from bench.measures.windows.runs import windows_of
 from bench.records.record import FileRecord
 from bench.records.resolution import UNTOLD, resolution
@@ -50,7 +51,8 @@ def _comparisons(run: Run) -> list[_Comparison]:
         if against is not None and against in run.files:
             this, other = windows_of(run).results(name), windows_of(run).results(against)
             if this and other:
-                changes = kl_change(other, this), stats.perplexity_change(other, this)
+                kl, ppl = kl_change(other, this), stats.perplexity_change(other, this)
+                changes = kl and kl_above_floor(kl, run, name, against), ppl_above_floor(ppl, run, name, against)
                 told = resolution(run).beyond.isdisjoint((name, against))
                 found.append(_Comparison(file, run.files[against], *changes, told))
     words = verdicts([c.kl if c.can_be_told else None for c in found], "less divergence", "more divergence")

@@ -111,7 +111,7 @@ class MeasureResult(Frozen):
 class MeasureJob(Job[MeasureResult]):
     """Score windows of a token stream, one file alone.
 
-    timed: by pytest-benchmark, for figures that are compared. write_logits: keep the logits of the scored tokens there, for
+    timed: by pytest-benchmark, for figures that are compared; flash: whether flash attention is allowed. write_logits: keep the logits of the scored tokens there, for
     the recipes to be compared with; reference_logits: compare with those. Either goes with a single window.
     """
 
@@ -123,6 +123,7 @@ class MeasureJob(Job[MeasureResult]):
     windows: tuple[int, ...]
     settings: Settings
     timed: bool = True
+    flash: bool = True
     write_logits: Content | None = None
     reference_logits: Content | None = None
 

@@ -9,15 +9,15 @@ import numpy as np
 from bench.core.formats import percent, share, size
 from bench.measures.windows import narrow
 from bench.measures.windows import statistics as stats
+from bench.measures.windows.floor import Floor, floors_of
 from bench.measures.windows.runs import windows_of
-from bench.measures.windows.tables import floor_kl
 from bench.records.families import mixed_pairs
 from bench.records.record import FileRecord
 from bench.records.resolution import resolution
 from bench.records.run import Run
 from bench.statistics.estimates import Estimate
 from bench.statistics.layout import MIN_FOR_INTERVAL
-from bench.statistics.verdicts import shown, with_interval
+from bench.statistics.verdicts import AT_FLOOR, shown, with_interval
 
 #: Half an interquartile range above this share of the median makes a timing hard to compare.
 _WIDE_SPREAD = 0.05
@@ -128,15 +128,30 @@ def failures(run: Run) -> list[str]:
 
 
 def _floor(run: Run) -> list[str]:
-    kl, floor = floor_kl(run), windows_of(run).floor
-    if kl is None or floor is None:
+    """What computing the same otherwise did, a sentence a file, and what follows."""
+    by_file: dict[str, list[str]] = {}
+    for floor in floors_of(run).measured:
+        record = floor.record
+        threads = f"{record.threads} thread{'s' if record.threads > 1 else ''}"
+        how = f"{threads} and batches of {record.ubatch}" if record.flash else "no flash attention"
+        by_file.setdefault(floor.recipe, []).append(
+            f"{_moved(floor, is_reference=floor.recipe == run.reference)} with {how}"
+        )
+    if not by_file:
         return []
-    same = "is equal to the last digit" if kl == 0 else f"differs by a mean KL divergence of {kl:.1e}"
-    below = "" if kl == 0 else "; nothing below that is a recipe's doing"
-    threads = f"{floor.threads} thread{'s' if floor.threads > 1 else ''}"
-    return [
-        f"Measurement floor: the reference against itself with {threads} and batches of {floor.ubatch} {same} over one window{below}"
-    ]
+    told = "; ".join(f"{name} {' and '.join(moved)}" for name, moved in by_file.items())
+    above = not all(f.is_none for f in floors_of(run).measured)
+    below = f'. Differences between files that are no larger have the verdict "{AT_FLOOR}"' if above else ""
+    return [f"Measurement floor, the first window computed otherwise: {told}{below}"]
+
+
+def _moved(floor: Floor, *, is_reference: bool) -> str:
+    if floor.is_none:
+        return "is equal to the last digit"
+    if is_reference and floor.kl is not None:
+        return f"differs by a mean KL divergence of {floor.kl.mean():.1e}"
+    apart = "" if floor.kl is None else f" and in KL divergence by {floor.of_kl:.1e}"
+    return f"differs in perplexity by {100 * floor.of_ppl:.2g} %{apart}"
 
 
 def notes(run: Run) -> list[str]:

@@ -21,10 +21,11 @@ from bench.execute.content import Content
 from bench.execute.job import Share
 from bench.measures.plan import File, Plan
 from bench.measures.windows.excerpt import excerpt, wants_excerpt
+from bench.measures.windows.floor_pass import FLOOR_WINDOW, FloorPass, lacking
 from bench.measures.windows.groups import groups, memory_beside
 from bench.measures.windows.jobs import MeasureJob, PassJob, SideResult
 from bench.measures.windows.narrow import look, seen
-from bench.measures.windows.records import FloorRecord, WindowRecord
+from bench.measures.windows.records import WindowRecord
 from bench.measures.windows.runs import windows_of
 from bench.records.families import mixed_pairs
 from bench.records.record import FailureRecord
@@ -50,13 +51,14 @@ class Passes:
         return self.plan.work.scratch("window.logits")
 
     def pending(self, run: Run) -> set[str]:
-        """Files of which a window is not on record in full; all of them where it is not known whether more windows are needed; the
-        reference, where what every run has of it beside its windows is not."""
+        """Files of which a window is not on record in full; all of them where it is not known whether more windows are needed; those whose
+        floor is not, and the reference, where what every run has of it beside its windows is not."""
         found = {name for names in self._pending(run, self.plan.names).values() for name in names}
         if not found and self._is_undecided(run):
             return set(self.plan.names)
-        lacks = windows_of(run).floor is None or wants_excerpt(run)
-        return found | ({self.plan.reference} if lacks else set())
+        floored = {name for name, _ in lacking(self.plan, run)}
+        lacks = floored or wants_excerpt(run)
+        return found | floored | ({self.plan.reference} if lacks else set())
 
     def _is_undecided(self, run: Run) -> bool:
         """Whether the run stopped between its windows and the look at them."""
@@ -99,7 +101,7 @@ class Passes:
             for window, names in pending.items():
                 logits.unlink(missing_ok=True)  # of the window before
                 # of the first window always, wherever a run was interrupted
-                wants_floor = window == 0 and windows_of(store.run).floor is None
+                wants_floor = window == FLOOR_WINDOW and bool(lacking(plan, store.run))
                 for group in self._groups(store.run, names, files, leads=bool(names) or wants_floor):
                     wanted = [n for n in group if failures[n] < _FAILURES_TO_GIVE_UP]
                     steps.name(
@@ -111,8 +113,8 @@ class Passes:
                         failures[name] += name not in measured
                     if among := set(group) & set(names):
                         steps.done(len(among))
-                if wants_floor and logits.exists():
-                    self._measure_floor(store, files[plan.reference], window)
+                if (names or wants_floor) and window == FLOOR_WINDOW and logits.exists():
+                    self._floor(files).measure(store, files)
 
     def _groups(self, run: Run, names: list[str], files: Mapping[str, File], *, leads: bool) -> list[list[str]]:
         """Files of a pass that are measured side by side. leads: whether the reference comes first, its own window on record or not, since
@@ -224,23 +226,9 @@ class Passes:
             work.executor.site.path(self._logits).unlink(missing_ok=True)
         return found
 
-    def _measure_floor(self, store: RunStore, file: File, window: int) -> None:
-        """The reference against itself with half the threads and a quarter of the batch: what rounding alone does."""
-        work = self.plan.work
-        threads, ubatch = max(work.threads // 2, 1), max(work.settings.ubatch // 4, 1)
-        job = MeasureJob(
-            model=file.content,
-            stream=self.plan.stream.content,
-            windows=(window,),
-            settings=work.settings.model_copy(update={"threads": threads, "ubatch": ubatch, "generate": 0}),
-            reference_logits=self._logits,
-        )
-        try:
-            [result] = work.do_compared(job, self._logits, lambda: self._reference_again(file, window)).windows
-        except MeasurementError as e:
-            work.reporter.warn(f"the measurement floor was not measured: {e}")
-        else:
-            store.append(FloorRecord(run=store.run.header.id, threads=threads, ubatch=ubatch, result=result))
+    def _floor(self, files: Mapping[str, File]) -> FloorPass:
+        reference = files[self.plan.reference]
+        return FloorPass(self.plan, self._logits, lambda: self._reference_again(reference, FLOOR_WINDOW))
 
     def _reference_again(self, file: File, window: int) -> None:
         """The reference's logits for a window that is on record, for a run that stopped within the pass."""

@@ -52,14 +52,19 @@ class WindowRecord(OfFile):
 
 
 class FloorRecord(Record):
-    """One window of the reference against itself with other settings: what rounding alone does to the figures.
+    """One window of a file computed in another way: what rounding alone does to its figures. Compared with the reference's logits, as the
+    window itself was.
 
-    threads, ubatch: what differed from the run's settings.
+    recipe, sha256: of the file, None for the reference; threads, ubatch: as the window was computed here; flash: whether flash attention
+    was allowed, as it is in a run.
     """
 
     kind: Literal["floor"] = "floor"
+    recipe: Name | None = None
+    sha256: Name | None = None
     threads: Some
     ubatch: Some
+    flash: bool = True
     result: WindowResult
     apart: Rows | None = None
 

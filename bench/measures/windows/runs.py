@@ -30,10 +30,14 @@ class Windows:
         return {name: dict(sorted(by_window.items())) for name, by_window in found.items()}
 
     @cached_property
-    def floor(self) -> FloorRecord | None:
-        """The reference against itself with other settings."""
-        found = next(reversed(self._run.of(FloorRecord)), None)
-        return found and self._filled(found)
+    def floors(self) -> dict[tuple[str, bool], FloorRecord]:
+        """Windows that were computed in another way, by file and whether flash attention was allowed; of the files as they are recorded now."""
+        files, reference = self._run.files, self._run.reference or ""
+        return {
+            (r.recipe or reference, r.flash): self._filled(r)
+            for r in self._run.of(FloorRecord)
+            if r.recipe is None or (r.recipe in files and files[r.recipe].sha256 == r.sha256)
+        }
 
     def _filled(self, record: Scored) -> Scored:
         """A record with its values of tokens, where they stand apart."""

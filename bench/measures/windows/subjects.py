@@ -108,6 +108,7 @@ class Windows:
             n_ubatch=s.ubatch,
             threads=s.threads,
             callback=self._pieces.callback if job.timed else None,
+            flash=job.flash,
         )
 
     def warm_up(self, tokens: NDArray[np.int32]) -> None:

@@ -23,7 +23,8 @@ from bench.core.formats import (
 )
 from bench.measures.frames import interval
 from bench.measures.windows import statistics as stats
-from bench.measures.windows.agreement import agreement, kl_by_kind, kl_change, mean_kl
+from bench.measures.windows.agreement import agreement, kl_by_kind, kl_change
+from bench.measures.windows.floor import floors_of, ppl_above_floor
 from bench.measures.windows.jobs import WindowResult
 from bench.measures.windows.runs import windows_of
 from bench.records.families import mixed_pairs, pairs
@@ -178,17 +179,17 @@ def _cell(row: Mapping[Hashable, Any], key: str, form: Callable[[float], str]) -
     """A figure with its interval, where it has one."""
     if key not in row or pd.isna(row[key]):
         return MISSING
-    low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
-    return with_interval(Estimate(row[key], *(None if pd.isna(x) else x for x in (low, high))), form)
+    low, high = (None if pd.isna(x) else x for x in (row.get(f"{key}_low"), row.get(f"{key}_high")))
+    return with_interval(Estimate(row[key], low, high), form)
 
 
 def reference_table(run: Run) -> pd.DataFrame:
     """How far every recipe is from the reference, as text; empty for a run that did not compare."""
-    rows, told = [], resolution(run)
+    rows, told, own_floor = [], resolution(run), floors_of(run).kl_of_reference()
     for row in full_frame(run).to_dict("records"):
         if "kl" not in row or pd.isna(row["kl"]):
             continue
-        floor = " (floor)" if at_floor(run, row["kl"]) else ""
+        floor = " (floor)" if own_floor is not None and row["kl"] <= own_floor else ""
         rows.append(
             {
                 "Recipe": row["recipe"],
@@ -209,19 +210,6 @@ def reference_table(run: Run) -> pd.DataFrame:
 def reference_key(run: Run) -> str:
     """What the columns and marks of that table mean."""
     return "\n".join(filter(None, [REFERENCE_KEY, resolution(run).key(run.files)]))
-
-
-def floor_kl(run: Run) -> float | None:
-    """Mean KL divergence of the reference against itself with other settings, in nats."""
-    floor = windows_of(run).floor
-    found = mean_kl([floor.result]) if floor else None
-    return None if found is None else float(found.mean())
-
-
-def at_floor(run: Run, kl: float) -> bool:
-    """Whether a divergence is no larger than what rounding does to the reference itself."""
-    floor = floor_kl(run)
-    return floor is not None and kl <= floor
 
 
 def kinds_table(run: Run) -> pd.DataFrame:
@@ -257,7 +245,7 @@ def paired_table(run: Run) -> pd.DataFrame:
         std, gated = windows_of(run).results(pair.standard), windows_of(run).results(pair.gated)
         if not (std and gated):
             continue
-        change = stats.perplexity_change(std, gated)
+        change = ppl_above_floor(stats.perplexity_change(std, gated), run, pair.standard or "", pair.gated or "")
         timed = windows_of(run).same_sitting(pair.standard or "", pair.gated or "")
         ratio, generation = stats.time_ratio(*timed), stats.generation_ratio(*timed)
         kl = kl_change(std, gated)

@@ -9,6 +9,7 @@ from math import isnan
 
 from bench.core.formats import size
 from bench.measures.windows.agreement import kl_of_parts
+from bench.measures.windows.floor import floors_of
 from bench.measures.windows.runs import windows_of
 from bench.measures.windows.statistics import layout, nll_of_parts, time_ratio
 from bench.present.pages.text import of_tokens
@@ -92,6 +93,7 @@ def _windows(run: Run, name: str) -> dict[str, object]:
         "nll": [_digits(x) for x in nll_of_parts(found)],
         "kl": None if kl is None else [_digits(x) for x in kl],
         "windows": len(found),
+        "floor": {"ppl": _digits(floors_of(run).ppl(name)), "kl": _digits(floors_of(run).kl(name))},
     }
 
 

@@ -67,7 +67,7 @@ def same(a: Run, b: Run) -> bool:
     """Whether two runs tell the same of their windows, to the bit."""
     return (
         windows_of(a).by_file == windows_of(b).by_file
-        and windows_of(a).floor == windows_of(b).floor
+        and windows_of(a).floors == windows_of(b).floors
         and full_frame(a).equals(full_frame(b))
     )
 

@@ -14,16 +14,21 @@ const statistics = (() => {
   };
 
   const map = (e, f) => ({ value: f(e.value), low: e.low === null ? null : f(e.low), high: e.high === null ? null : f(e.high) });
-  const excludes = (e, value) => (e.low === null ? null : !(e.low <= value && value <= e.high));
+  // whether a change is no larger than what computing the same otherwise does (bench/measures/windows/floor.py)
+  const isWithinFloor = (e, value) => e.floor > 0 && Math.abs(e.value - value) <= e.floor;
+  const excludes = (e, value) => (e.low === null ? null : !(e.low <= value && value <= e.high) && !isWithinFloor(e, value));
+  const floored = (change, before, after, of) => change && { ...change, floor: Math.max(before.floor[of], after.floor[of]) };
   const differences = (before, after) => after.map((value, i) => value - before[i]);
 
   return {
     excludes,
     total: (values) => values.reduce((sum, x, i) => sum + shares[i] * x, 0),
     // relative change of perplexity, PPL(after) / PPL(before) - 1
-    perplexity: (before, after, of) => map(average(differences(before.nll, after.nll), of), (x) => Math.exp(x) - 1),
+    perplexity: (before, after, of) =>
+      floored(map(average(differences(before.nll, after.nll), of), (x) => Math.exp(x) - 1), before, after, "ppl"),
     // KL(after) - KL(before) in nats; null where one of them was not compared with the reference
-    divergence: (before, after, of) => before.kl && after.kl && average(differences(before.kl, after.kl), of),
+    divergence: (before, after, of) =>
+      before.kl && after.kl && floored(average(differences(before.kl, after.kl), of), before, after, "kl"),
     // seconds(after) / seconds(before), as it was computed for the page
     time: (before, after) => {
       const [x, y] = [before, after].map((file) => DATA.files.indexOf(file));
@@ -33,6 +38,7 @@ const statistics = (() => {
     },
     // what a paired change allows to say, in the words of bench/statistics/verdicts.py
     verdict: (change) => {
+      if (isWithinFloor(change, 0)) return "within the measurement floor";
       const shown = excludes(change, 0);
       if (shown === null) return `too few windows for an interval (${least} are needed)`;
       return shown ? (change.value < 0 ? "better" : "worse") : "no difference shown";
