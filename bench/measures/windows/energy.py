@@ -1,0 +1,103 @@
+"""Joules for each token of a file, out of its timed rounds; none where the machine's counters could not be read.
+
+They are of whole packages, with whatever computed on them and with their power at rest, which is told beside them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from bench.measures.frames import interval
+from bench.measures.windows.jobs import Energy, WindowResult
+from bench.measures.windows.runs import windows_of
+from bench.records.run import Run
+from bench.statistics.estimates import Estimate, spread, trimmed_mean_of
+
+#: Seconds over all passes below which no figure is given: the counter is updated about once in a thousandth of a second only.
+_LEAST = 1.0
+
+#: Joules of each pass, by its window; none where they say too little.
+Joules = dict[int, float]
+
+
+def prompt_joules(windows: Sequence[WindowResult]) -> Joules:
+    """Of decoding whole windows."""
+    return _enough([(w.window, e.window, w.seconds) for w, e in _counted(windows)])
+
+
+def generation_joules(windows: Sequence[WindowResult]) -> Joules:
+    """Of all tokens that a pass generates."""
+    return _enough([(w.window, e.generation or 0.0, w.generate_seconds or 0.0) for w, e in _counted(windows)])
+
+
+def _counted(windows: Sequence[WindowResult]) -> list[tuple[WindowResult, Energy]]:
+    """Passes with their energy; none where some have that of the memory in it and others have not."""
+    found = [(w, w.energy) for w in windows if w.energy is not None]
+    return found if len({e.memory for _, e in found}) == 1 else []
+
+
+def _enough(passes: Sequence[tuple[int, float, float]]) -> Joules:
+    """passes: (window, joules, seconds) of each."""
+    if sum(seconds for _, _, seconds in passes) < _LEAST or not all(joules > 0 for _, joules, _ in passes):
+        return {}
+    return {window: joules for window, joules, _ in passes}
+
+
+def typical(joules: Joules, tokens: int) -> Estimate:
+    """Joules of one of so many tokens in a typical pass; NaN for none."""
+    return trimmed_mean_of(np.array(list(joules.values())) / tokens) if joules else Estimate(math.nan)
+
+
+def energy_ratio(before: Joules, after: Joules) -> Estimate:
+    """joules(after) / joules(before) in a typical pass of those that both have; NaN for none."""
+    common = sorted(before.keys() & after.keys())
+    return trimmed_mean_of(np.array([after[w] / before[w] for w in common])) if common else Estimate(math.nan)
+
+
+#: What is told of a file: names of its column and of its ratio's, joules of passes.
+_PARTS: tuple[tuple[str, str, Callable[[Sequence[WindowResult]], Joules]], ...] = (
+    ("joules_per_prompt_token", "prompt_energy_ratio_vs_reference", prompt_joules),
+    ("joules_per_generated_token", "generation_energy_ratio_vs_reference", generation_joules),
+)
+
+
+def energy_figures(run: Run, name: str, windows: Sequence[WindowResult]) -> dict[str, float | None]:
+    """Columns of a file in the table of all files: those that there are."""
+    settings, reference = run.identity.settings, run.reference
+    figures: dict[str, float | None] = {}
+    for (column, ratio, joules_of), tokens in zip(_PARTS, (settings.window, settings.generate), strict=True):
+        if joules := joules_of(windows):
+            figures |= interval(column, typical(joules, tokens))
+            if reference is not None and name != reference:
+                before, after = windows_of(run).same_sitting(reference, name)
+                alike = {e.memory for _, e in (*_counted(before), *_counted(after))}
+                if len(alike) == 1:
+                    figures |= interval(ratio, energy_ratio(joules_of(before), joules_of(after)))
+    if figures:
+        figures["idle_watts"] = spread([e.idle_watts for _, e in _counted(windows)]).median
+    return figures
+
+
+def energy_notes(run: Run) -> list[str]:
+    """What joules are of, where a file has any."""
+    shown = [w for name in run.files if (w := windows_of(run).results(name)) and energy_figures(run, name, w)]
+    passes = [e for windows in shown for _, e in _counted(windows)]
+    if not passes:
+        return []
+    sources = " and ".join(sorted({e.source for e in passes}))
+    memory = {e.memory for e in passes}
+    of = (
+        "with their memory"
+        if memory == {True}
+        else "without their memory"
+        if memory == {False}
+        else "some with their memory"
+    )
+    idle = spread([e.idle_watts for e in passes])
+    return [
+        f"Joules are those of the machine's whole processor packages, {of}, as {sources} counts them, and not of the measuring process alone; "
+        f"at rest they took {idle.median:.1f} W (median over {idle.n} passes of files), which is not taken off"
+    ]
