@@ -99,5 +99,5 @@ def energy_notes(run: Run) -> list[str]:
     idle = spread([e.idle_watts for e in passes])
     return [
         f"Joules are those of the machine's whole processor packages, {of}, as {sources} counts them, and not of the measuring process alone; "
-        f"at rest they took {idle.median:.1f} W (median over {idle.n} passes of files), which is not taken off"
+        f"at rest they took {idle.median:.1f} W (median of {idle.n} readings), which is not taken off"
     ]

@@ -63,7 +63,7 @@ ENERGY_KEY = """\
 - J/pp, J/tg: joules of the processors' packages for each token of a window, and for each generated one, with their 95 % intervals over passes"""
 
 #: Columns of energy: their titles, and the figures in full_frame.
-ENERGY_COLUMNS = {"J/pp": "joules_per_prompt_token", "J/tg": "joules_per_generated_token"}
+ENERGY_COLUMNS = {"J/pp [95 %]": "joules_per_prompt_token", "J/tg [95 %]": "joules_per_generated_token"}
 
 
 def published_table(run: Run) -> pd.DataFrame:
