@@ -5,56 +5,30 @@ They are of whole packages, with whatever computed on them and with their power 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-
-import numpy as np
 
 from bench.measures.frames import interval
 from bench.measures.windows.jobs import Energy, WindowResult
+from bench.measures.windows.joules import Joules, energy_ratio, enough, typical
 from bench.measures.windows.runs import windows_of
 from bench.records.run import Run
-from bench.statistics.estimates import Estimate, spread, trimmed_mean_of
-
-#: Seconds over all passes below which no figure is given: the counter is updated about once in a thousandth of a second only.
-_LEAST = 1.0
-
-#: Joules of each pass, by its window; none where they say too little.
-Joules = dict[int, float]
+from bench.statistics.estimates import spread
 
 
 def prompt_joules(windows: Sequence[WindowResult]) -> Joules:
     """Of decoding whole windows."""
-    return _enough([(w.window, e.window, w.seconds) for w, e in _counted(windows)])
+    return enough([(w.window, e.window, w.seconds) for w, e in _counted(windows)])
 
 
 def generation_joules(windows: Sequence[WindowResult]) -> Joules:
     """Of all tokens that a pass generates."""
-    return _enough([(w.window, e.generation or 0.0, w.generate_seconds or 0.0) for w, e in _counted(windows)])
+    return enough([(w.window, e.generation or 0.0, w.generate_seconds or 0.0) for w, e in _counted(windows)])
 
 
 def _counted(windows: Sequence[WindowResult]) -> list[tuple[WindowResult, Energy]]:
     """Passes with their energy; none where some have that of the memory in it and others have not."""
     found = [(w, w.energy) for w in windows if w.energy is not None]
     return found if len({e.memory for _, e in found}) == 1 else []
-
-
-def _enough(passes: Sequence[tuple[int, float, float]]) -> Joules:
-    """passes: (window, joules, seconds) of each."""
-    if sum(seconds for _, _, seconds in passes) < _LEAST or not all(joules > 0 for _, joules, _ in passes):
-        return {}
-    return {window: joules for window, joules, _ in passes}
-
-
-def typical(joules: Joules, tokens: int) -> Estimate:
-    """Joules of one of so many tokens in a typical pass; NaN for none."""
-    return trimmed_mean_of(np.array(list(joules.values())) / tokens) if joules else Estimate(math.nan)
-
-
-def energy_ratio(before: Joules, after: Joules) -> Estimate:
-    """joules(after) / joules(before) in a typical pass of those that both have; NaN for none."""
-    common = sorted(before.keys() & after.keys())
-    return trimmed_mean_of(np.array([after[w] / before[w] for w in common])) if common else Estimate(math.nan)
 
 
 #: What is told of a file: names of its column and of its ratio's, joules of passes.

@@ -69,19 +69,24 @@ def unpack(text: str, dtype: type[np.generic]) -> NDArray[Any]:
     return np.frombuffer(base64.b64decode(text), np.dtype(dtype).newbyteorder("<"))
 
 
-class Energy(Frozen):
-    """What the processors' packages took while a window of one file was timed, in joules, whatever computed on them: without the turns of
-    other files, and with the machine's own power at rest.
-
-    source: how the counter was read; memory: whether that of the memory is in it. window: over WindowResult.seconds; generation: over its
-    generate_seconds, None where nothing was generated. idle_watts: before the window's first step, while nothing of ours computed.
-    """
+class Gauge(Frozen):
+    """The counter of energy of a measurement. source: how it was read; memory: whether that of the memory is in it; idle_watts: of the
+    processors' packages before the first timed step, while nothing of ours computed."""
 
     source: Source
     memory: bool
+    idle_watts: Amount
+
+
+class Energy(Gauge):
+    """What the processors' packages took while a window of one file was timed, in joules, whatever computed on them: without the turns of
+    other files, and with their power at rest.
+
+    window: over WindowResult.seconds; generation: over its generate_seconds, None where nothing was generated.
+    """
+
     window: Amount
     generation: Amount | None
-    idle_watts: Amount
 
 
 class WindowResult(Frozen):

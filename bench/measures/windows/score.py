@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.energy import Counter, energy_counter
+from bench.core.energy import energy_counter
 from bench.core.errors import BenchError
 from bench.engine.llama import Model, library
 from bench.engine.scoring import Divergence, TokenScores
@@ -21,6 +21,7 @@ from bench.measures.windows.jobs import (
     SAME_TOP,
     TOP_IS_CORRECT,
     Energy,
+    Gauge,
     KindSums,
     MeasureJob,
     MeasureResult,
@@ -91,7 +92,7 @@ def measure(job: MeasureJob, site: Site, progress: Share, turns: Turns) -> tuple
         raise BenchError(f"window {max(job.windows)} is beyond the text's {len(stream.tokens)} tokens")
     with ExitStack() as opened:
         counter = opened.enter_context(energy_counter()) if job.timed else None
-        idle_watts = 0.0
+        gauge = None
         with turns.turn():
             started = time.perf_counter()
             model = opened.enter_context(Model(path))
@@ -104,30 +105,27 @@ def measure(job: MeasureJob, site: Site, progress: Share, turns: Turns) -> tuple
             load_seconds = time.perf_counter() - started
             if job.timed:
                 windows.warm_up(stream.tokens[: min(_WARM_UP_TOKENS, settings.window)])
-            if counter is not None:
-                idle_watts = counter.idle_watts()  # nobody else computes while it is this one's turn
+            # nobody else computes while it is this one's turn
+            if counter is not None and (idle := counter.idle_watts()) > 0:
+                gauge = Gauge(source=counter.source, memory=counter.memory, idle_watts=idle)
         tokens = stream.tokens[: settings.generate]
         generation = Generation(model, tokens, len(job.windows), settings.threads, turns, counter)
         subjects: list[Timed] = [windows, generation] if settings.generate else [windows]
         seconds = time_rounds(subjects) if job.timed else _run_rounds(subjects)
     results = [
         _result(job, i, stream, windows, load_seconds, seconds["window"], seconds.get("generation", []), energy)
-        for i, energy in enumerate(_energies(counter, idle_watts, windows, generation))
+        for i, energy in enumerate(_energies(gauge, windows, generation))
     ]
     return results, max(w.still for w in windows.found)
 
 
-def _energies(
-    counter: Counter | None, idle_watts: float, windows: Windows, generation: Generation
-) -> list[Energy | None]:
+def _energies(gauge: Gauge | None, windows: Windows, generation: Generation) -> list[Energy | None]:
     """The energy of every window; None where there is no counter, or one that stands still or could not be read at times."""
-    if counter is None or not idle_watts > 0:
+    if gauge is None:
         return [None] * len(windows.found)
     of_generation: list[float | None] = [*generation.joules] or [None] * len(windows.found)
     return [
-        Energy(
-            source=counter.source, memory=counter.memory, window=w.joules, generation=generated, idle_watts=idle_watts
-        )
+        Energy(**gauge.model_dump(), window=w.joules, generation=generated)
         if math.isfinite(w.joules) and (generated is None or math.isfinite(generated))
         else None
         for w, generated in zip(windows.found, of_generation, strict=True)

@@ -5,24 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from bench.api.runs import load_run
+from bench.execute.job import Job, Share
 from bench.execute.local import LocalExecutor
-from bench.measures.windows import energy, tables
+from bench.measures.windows import joules, tables
 from bench.measures.windows.columns import FILES
 from bench.measures.windows.energy import energy_notes
 from bench.measures.windows.jobs import PassJob
 from bench.measures.windows.records import WindowRecord
 from bench.measures.windows.runs import windows_of
 from bench.measures.windows.sections import file_columns, file_key
+from bench.measures.windows.throughput_jobs import RoundJob
 from bench.present.notes import notes
 from bench.present.pages.tables import files_table
 from bench.records.run import Run
 from tests.conftest import Outcome
-from tests.measures.windows.counted_worker import WATTS, CountedPassJob
+from tests.measures.windows.counted_worker import WATTS, CountedPassJob, CountedRoundJob
 from tests.support.records import counted, file_record, run_of, window_record
 
 TITLES = set(tables.ENERGY_COLUMNS)
@@ -101,6 +104,34 @@ def test_a_counter_that_stood_still_for_a_pass_tells_nothing() -> None:
     assert not NAMES & set(tables.full_frame(run))
 
 
+@pytest.fixture
+def beside_a_counter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers read a counter that is made up, and any time is enough."""
+    do, counted_jobs = LocalExecutor.do, {PassJob: CountedPassJob, RoundJob: CountedRoundJob}
+
+    def counting(self: LocalExecutor, job: Job[Any], progress: Share | None = None) -> object:
+        found = counted_jobs.get(type(job))
+        return do(self, found.model_validate(job.model_dump()) if found else job, progress)
+
+    monkeypatch.setattr(LocalExecutor, "do", counting)
+    monkeypatch.setattr(joules, "_LEAST", 0.0)
+
+
+@pytest.mark.usefixtures("beside_a_counter")
+def test_time_beside_a_counter(bench: Callable[..., Outcome], tiny: Path, cache: Path) -> None:
+    asked = ("time", tiny, "-p", "64", "-n", "4", "-r", 1, "-t", 1, "--quiet", "--cache", cache)
+    prompt, generated = json.loads(bench(*asked, "-o", "json").out)
+    for row, tokens in ((prompt, 64), (generated, 4)):
+        # the counter also sees what lies around llama.cpp's own work
+        assert row["joules_per_token"] > 0.99 * WATTS * row["avg_ns"] / 1e9 / tokens
+        assert row["idle_watts"] == pytest.approx(WATTS, rel=0.05) and row["joules_per_token_low"] is None
+    table = bench(*asked).out
+    assert "J/token" in table and "packages, with their memory, for each token, as perf counts them" in " ".join(
+        table.split()
+    )
+
+
+@pytest.mark.usefixtures("beside_a_counter")
 def test_a_run_beside_a_counter(
     bench: Callable[..., Outcome],
     tiny: Path,
@@ -109,14 +140,6 @@ def test_a_run_beside_a_counter(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    do = LocalExecutor.do
-
-    def counting(self: LocalExecutor, job: object, progress: object = None) -> object:
-        swapped = CountedPassJob.model_validate(job.model_dump()) if isinstance(job, PassJob) else job
-        return do(self, swapped, progress)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(LocalExecutor, "do", counting)
-    monkeypatch.setattr(energy, "_LEAST", 0.0)
     out = tmp_path / "run"
     texts = ("--text", text, "--calibration", calibration, "--window", 128, "--windows", 2, "--generate", 2, "-t", 1)
     done = bench(
