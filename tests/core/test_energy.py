@@ -135,10 +135,13 @@ def test_the_kernel_counts_an_event_for_us(tmp_path: Path) -> None:
             assert how_to_read(tmp_path) == "sudo sysctl kernel.perf_event_paranoid=0"
             assert "perf_event_paranoid=0 lets everybody" in energy_reading(tmp_path).value
             pytest.skip("this kernel lets nobody count events of all processes")
-        began = time.perf_counter()
+        outer = time.perf_counter()
         counter.take()
-        time.sleep(0.05)
-        assert counter.take() == pytest.approx(time.perf_counter() - began, abs=0.04)
+        inner = time.perf_counter()
+        while (now := time.perf_counter()) < inner + 0.02:
+            pass
+        counted = counter.take()
+        assert 0.9 * (now - inner) < counted < 1.1 * (time.perf_counter() - outer)
 
 
 class ByHand:

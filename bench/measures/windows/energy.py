@@ -62,14 +62,8 @@ def energy_notes(run: Run) -> list[str]:
     if not passes:
         return []
     sources = " and ".join(sorted({e.source for e in passes}))
-    memory = {e.memory for e in passes}
-    of = (
-        "with their memory"
-        if memory == {True}
-        else "without their memory"
-        if memory == {False}
-        else "some with their memory"
-    )
+    memory = [e.memory for e in passes]
+    of = f"{'with' if all(memory) else 'some with' if any(memory) else 'without'} their memory"
     idle = spread([e.idle_watts for e in passes])
     return [
         f"Joules are those of the machine's whole processor packages, {of}, as {sources} counts them, and not of the measuring process alone; "
