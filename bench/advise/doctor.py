@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.advise.speed import limits_here
 from bench.core.errors import BenchError
-from bench.core.health import Reading, room_readings, timing_readings
+from bench.core.health import Reading, energy_reading, room_readings, timing_readings
 from bench.core.machine import this_machine
 from bench.core.progress import Reporter
 from bench.engine.jobs import LibraryJob
@@ -19,7 +19,7 @@ def readings(cache: Path, reporter: Reporter, *, hub: bool) -> list[Reading]:
     found = [Reading("machine", str(this_machine()), of_timing=False), *timing_readings()]
     with reporter.steps("Measuring memory and kernels", 1):
         found += _engine(cache)
-    found += room_readings(cache)
+    found += [energy_reading(), *room_readings(cache)]
     if hub:
         wrong = hub_trouble()
         found.append(Reading("model hub", "answers" if wrong is None else "cannot be reached", wrong, of_timing=False))

@@ -20,7 +20,7 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """What of this machine spoils measurements, and what to do about each: governor, turbo, frequency, temperature, power, CPU quota, other
-    load, the engine's build, memory and its bandwidth, disk, and the model hub.
+    load, the engine's build, a counter of energy, memory and its bandwidth, disk, and the model hub.
 
     What the system does not tell is left out. Exit code 0: nothing is in the way; 1: something is.
     """

@@ -36,6 +36,11 @@ def rough_duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+def joules_text(value: float) -> str:
+    """Three significant digits: `0.0213`, `1.50`, `1284`."""
+    return f"{value:#.3g}" if value < 99.5 else f"{value:.0f}"
+
+
 def percent(ratio: float) -> str:
     return f"{100 * ratio:+.1f}%"
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from bench.core.energy import energy_counter, how_to_read
 from bench.core.formats import size
 from bench.core.machine import cpu_quota
 
@@ -152,6 +153,26 @@ def _own_seconds() -> float:
 _INCLUDED = ("guest", "guest_nice")
 #: Seconds that the kernel's accounting, in steps of a hundredth, may be off.
 _TICKS = 0.04
+
+
+def energy_reading(root: Path = Path("/")) -> Reading:
+    """Whether runs on this machine can tell joules. Nothing is in the way of measurements where they cannot, so there is no remedy. root: of
+    the file system that is read."""
+    with energy_counter(root) as counter:
+        if counter is not None:
+            watts = counter.idle_watts()
+            of = "the processors' packages" + (" with their memory" if counter.memory else "")
+            said = (
+                f"{watts:.1f} W now, of {of}"
+                if watts > 0
+                else "a counter that stands still, so that runs tell no joules"
+            )
+            return Reading("energy", f"{counter.source}: {said}", of_timing=False)
+    command = how_to_read(root)
+    if command is None:
+        return Reading("energy", "no counter that this system tells of", of_timing=False)
+    said = f"not for you to read; {command} lets everybody read the counters until the machine starts again, and runs then tell joules"
+    return Reading("energy", said, of_timing=False)
 
 
 def room_readings(cache: Path) -> list[Reading]:

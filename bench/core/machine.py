@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 from pydantic import BaseModel, ConfigDict
 
+from bench.core.energy import Counter
 from bench.core.values import Amount, Count, Name
 
 
@@ -140,19 +141,24 @@ class ActivityMeter:
     """Accounts for what was done between `start` and `stop`, without the times between `pause` and `resume`.
 
     still: the longest stretch of that in which nothing computed, in seconds: the machine was suspended or the program stopped, where it is a second or more.
+    joules: energy meanwhile, where there is a counter of it; NaN where it could not be read.
     """
 
-    def __init__(self, threads: int = 1) -> None:
-        self._threads = threads
+    def __init__(self, threads: int = 1, counter: Counter | None = None) -> None:
+        self._threads, self._counter = threads, counter
 
     def start(self) -> None:
-        self._busy = self._own = self._wall = self.still = 0.0
+        self._busy = self._own = self._wall = self.still = self.joules = 0.0
         self.resume()
 
     def resume(self) -> None:
         self._from = _busy_seconds(), time.process_time(), _clock()
+        if self._counter is not None:
+            self._counter.take()  # of others' turns
 
     def pause(self) -> None:
+        if self._counter is not None:
+            self.joules += self._counter.take()
         wall, own = _clock() - self._from[2], time.process_time() - self._from[1]
         busy = _busy_seconds() - self._from[0]
         self._wall, self._own, self._busy = self._wall + wall, self._own + own, self._busy + busy

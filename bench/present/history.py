@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from bench.core.errors import BenchError, nearest
-from bench.core.formats import MISSING, divergence_text, markdown, percent, perplexity_text, seconds, share, size
+from bench.core.formats import (
+    MISSING,
+    divergence_text,
+    joules_text,
+    markdown,
+    percent,
+    perplexity_text,
+    seconds,
+    share,
+    size,
+)
 from bench.measures.windows.tables import full_frame
 from bench.records.describe import windows_text
 from bench.records.run import FILE_NAME, Run
@@ -51,6 +61,8 @@ FIGURES = {
     "time_ratio_vs_standard": Figure("Time against Standard of the same type", _BITS, of_machine=True),
     "prompt_tokens_per_second": Figure("Prompt processing (tokens/s)", _RATE, of_machine=True),
     "generation_tokens_per_second": Figure("Token generation (tokens/s)", _RATE, of_machine=True),
+    "joules_per_prompt_token": Figure("Energy for a prompt token (J)", joules_text, of_machine=True),
+    "joules_per_generated_token": Figure("Energy for a generated token (J)", joules_text, of_machine=True),
     "load_seconds": Figure("Time to load", seconds, of_machine=True),
     "peak_memory_bytes": Figure("Peak memory", size, of_machine=True),
 }

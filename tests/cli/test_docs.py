@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
+import pandas as pd
 import pytest
 
 from bench.api.runs import RunFrames, compare_runs, load_run
@@ -21,7 +22,7 @@ from bench.measures.samples.records import SampleRecord
 from bench.measures.windows.tables import PUBLISHED_COLUMNS
 from bench.present import columns
 from tests.stress.page import PAGE, filled
-from tests.support.records import file_record, run_of, window_record
+from tests.support.records import counted, file_record, run_of, window_record
 from tests.support.tiny import write_model
 
 ROOT = Path(__file__).parents[2]
@@ -78,6 +79,13 @@ def with_problems_and_samples() -> RunFrames:
     )
 
 
+def beside_a_counter() -> RunFrames:
+    """A run on a machine that lets energy be read, which that of the published one does not."""
+    files = [file_record("F16", "Reference", 384_000_000), file_record("IQ1_S", "Standard", 60_000_000)]
+    passes = [counted(f.recipe, i, 2048.0, seconds=50) for f in files for i in range(6)]
+    return RunFrames(run_of([*files, *passes], windows=6))
+
+
 def actual_columns(name: str) -> list[str]:
     """Columns of a table as the library gives it, with its index."""
     run = load_run(PUBLISHED[0])
@@ -95,6 +103,7 @@ def actual_columns(name: str) -> list[str]:
         "compared": lambda: compare_runs(run, run),
         "problems": lambda: with_problems_and_samples().problems,
         "samples": lambda: with_problems_and_samples().samples,
+        "files": lambda: pd.concat([run.files, beside_a_counter().files]),
     }
     frame = frames.get(name, lambda: getattr(run, name))()
     return [*frame.index.names, *frame.columns]

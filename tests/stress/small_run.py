@@ -23,7 +23,7 @@ from tests.support.tiny import Shape, write_model, write_text
 #: Fields of records that differ from run to run.
 _OF_THE_MOMENT = frozenset({
     "time", "run", "sitting", "seconds", "activity", "generate_seconds", "load_seconds", "peak_memory_bytes", "scoring_seconds",
-    "steps", "generate_steps", "pieces",
+    "steps", "generate_steps", "pieces", "energy",
     "load", "build_seconds", "build_memory_bytes",
 })  # fmt: skip
 #: What takes a run seconds to import, and a process that is forked from this one nothing.

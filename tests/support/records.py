@@ -6,7 +6,7 @@ import math
 
 from bench.core.machine import Activity, Machine
 from bench.engine.settings import LibraryInfo, Settings
-from bench.measures.windows.jobs import KindSums, WindowResult
+from bench.measures.windows.jobs import Energy, KindSums, WindowResult
 from bench.measures.windows.records import WindowRecord
 from bench.records.identity import Header, Identity, ModelIdentity, TextIdentity
 from bench.records.record import FileRecord
@@ -81,6 +81,13 @@ def window_record(
         cpus=(0, 1),
         load=0.5,
     )
+
+
+def counted(recipe: str, window: int, joules: float, *, seconds: float = 8.0, memory: bool = True) -> WindowRecord:
+    """A window beside a counter of energy, whose 32 generated tokens took a hundredth of its energy."""
+    record = window_record(recipe, window, 10.0, seconds)
+    found = Energy(source="powercap", memory=memory, window=joules, generation=joules / 100, idle_watts=11 + window)
+    return record.model_copy(update={"result": record.result.model_copy(update={"energy": found})})
 
 
 def run_of(records: list[Record], **identity_fields: object) -> Run:

@@ -37,6 +37,29 @@ FILES = Columns(
         Column("peak_memory_bytes", "largest resident memory of the measuring process", "bytes"),
         Column("disturbed_passes", "passes in which other work took more than 5 % of the CPU time"),
         Column(
+            "joules_per_prompt_token",
+            "energy of the processors' packages for a window / its tokens, typical pass; this and the next four only where the machine lets "
+            "its counters be read",
+            "J/token",
+            interval=True,
+        ),
+        Column(
+            "prompt_energy_ratio_vs_reference",
+            "that energy / the reference's: trimmed mean of the ratios within passes",
+            "ratio",
+            interval=True,
+        ),
+        Column(
+            "joules_per_generated_token",
+            "energy of the packages while tokens are generated / their number, typical pass",
+            "J/token",
+            interval=True,
+        ),
+        Column(
+            "generation_energy_ratio_vs_reference", "that energy / the reference's, likewise", "ratio", interval=True
+        ),
+        Column("idle_watts", "power of the packages at rest before the passes, median; it is part of all joules", "W"),
+        Column(
             "ppl_change_vs_reference",
             "PPL / PPL of the reference - 1, paired by window; 0.1 is 10 % worse",
             "ratio",

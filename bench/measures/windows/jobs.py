@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from bench.core.energy import Source
 from bench.core.machine import Activity
 from bench.core.values import Amount, Count, Name, Number, Packed, Seconds, Some
 from bench.engine.settings import LibraryInfo, Settings
@@ -68,13 +69,33 @@ def unpack(text: str, dtype: type[np.generic]) -> NDArray[Any]:
     return np.frombuffer(base64.b64decode(text), np.dtype(dtype).newbyteorder("<"))
 
 
+class Gauge(Frozen):
+    """The counter of energy of a measurement. source: how it was read; memory: whether that of the memory is in it; idle_watts: of the
+    processors' packages before the first timed step, while nothing of ours computed."""
+
+    source: Source
+    memory: bool
+    idle_watts: Amount
+
+
+class Energy(Gauge):
+    """What the processors' packages took while a window of one file was timed, in joules, whatever computed on them: without the turns of
+    other files, and with their power at rest.
+
+    window: over WindowResult.seconds; generation: over its generate_seconds, None where nothing was generated.
+    """
+
+    window: Amount
+    generation: Amount | None
+
+
 class WindowResult(Frozen):
     """Raw values of one window of one file.
 
     steps: seconds of each llama_decode that the window takes, one a ubatch, in the order of their depth; seconds: their sum.
     generate_steps: seconds of each of Settings.generate tokens; generate_seconds: their sum. Both lists are None where a run before them
     timed the whole only. pieces: float32, seconds of the short pieces that steps were cut into, packed, in their order; None where they were not. load_seconds: model and context; peak_memory_bytes: of the process up to the end of this window's scoring; scoring_seconds: from logits to scores, the
-    reference's logits read or written. looks: how many looks the run of it has (statistics/sequential.py); no part of what is kept.
+    reference's logits read or written. energy: None where no counter could be read. looks: how many looks the run of it has (statistics/sequential.py); no part of what is kept.
     """
 
     window: Count
@@ -89,6 +110,7 @@ class WindowResult(Frozen):
     load_seconds: Amount
     peak_memory_bytes: Count
     scoring_seconds: Amount | None = None
+    energy: Energy | None = None
     looks: int = Field(default=1, exclude=True)
 
     @model_validator(mode="after")

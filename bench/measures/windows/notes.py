@@ -9,6 +9,7 @@ import numpy as np
 from bench.core.formats import percent, share, size
 from bench.measures.windows import narrow
 from bench.measures.windows import statistics as stats
+from bench.measures.windows.energy import energy_notes
 from bench.measures.windows.floor import Floor, floors_of
 from bench.measures.windows.runs import windows_of
 from bench.records.families import mixed_pairs
@@ -156,7 +157,7 @@ def _moved(floor: Floor, *, is_reference: bool) -> str:
 
 def notes(run: Run) -> list[str]:
     """Disturbed or spread timings, missing measurements, the floor, few windows: a sentence each."""
-    said = [*narrow.notes(run), *_timings(run), *failures(run), *_floor(run)]
+    said = [*narrow.notes(run), *_timings(run), *energy_notes(run), *failures(run), *_floor(run)]
     if run.windows < MIN_FOR_INTERVAL:
         said.append(
             f"A 95 % interval needs at least {MIN_FOR_INTERVAL} windows; this run has {run.windows}, so none is given"

@@ -5,6 +5,7 @@ What slows a shared machine lasts for a quarter of a second and longer. Files wh
 
 from __future__ import annotations
 
+from bench.core.energy import Counter
 from bench.core.machine import ActivityMeter
 from bench.engine.graph import EvalCallback, pausing_callback
 from bench.execute.siblings import Turns, own_time, stopped_clock
@@ -16,11 +17,12 @@ _OPERATIONS = 8
 
 
 class Pieces:
-    """The pieces of what is timed between `begin` and `end`. seconds: of each; meter: what the CPUs did meanwhile."""
+    """The pieces of what is timed between `begin` and `end`. seconds: of each; meter: what the CPUs did meanwhile, and what energy they
+    took where there is a counter of it. Neither counts what others do in their turns."""
 
-    def __init__(self, turns: Turns, threads: int) -> None:
+    def __init__(self, turns: Turns, threads: int, counter: Counter | None = None) -> None:
         self._turns = turns
-        self.meter = ActivityMeter(threads)
+        self.meter = ActivityMeter(threads, counter)
         self.seconds: list[float] = []
         self._is_timed = False
 

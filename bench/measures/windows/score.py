@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import ExitStack
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.core.energy import energy_counter
 from bench.core.errors import BenchError
 from bench.engine.llama import Model, library
 from bench.engine.scoring import Divergence, TokenScores
@@ -18,6 +20,8 @@ from bench.measures.windows.jobs import (
     REFERENCE_TOP_IS_CORRECT,
     SAME_TOP,
     TOP_IS_CORRECT,
+    Energy,
+    Gauge,
     KindSums,
     MeasureJob,
     MeasureResult,
@@ -87,6 +91,8 @@ def measure(job: MeasureJob, site: Site, progress: Share, turns: Turns) -> tuple
     if (max(job.windows) + 1) * settings.window > len(stream.tokens):
         raise BenchError(f"window {max(job.windows)} is beyond the text's {len(stream.tokens)} tokens")
     with ExitStack() as opened:
+        counter = opened.enter_context(energy_counter()) if job.timed else None
+        gauge = None
         with turns.turn():
             started = time.perf_counter()
             model = opened.enter_context(Model(path))
@@ -94,20 +100,36 @@ def measure(job: MeasureJob, site: Site, progress: Share, turns: Turns) -> tuple
                 raise BenchError(
                     f"{path}: its vocabulary of {model.n_vocab} is smaller than the reference's; they cannot be compared"
                 )
-            windows = Windows(model, stream, job, site, turns, progress)
+            windows = Windows(model, stream, job, site, turns, progress, counter)
             opened.enter_context(windows.context)
             load_seconds = time.perf_counter() - started
             if job.timed:
                 windows.warm_up(stream.tokens[: min(_WARM_UP_TOKENS, settings.window)])
+            # nobody else computes while it is this one's turn
+            if counter is not None and (idle := counter.idle_watts()) > 0:
+                gauge = Gauge(source=counter.source, memory=counter.memory, idle_watts=idle)
         tokens = stream.tokens[: settings.generate]
-        generation = Generation(model, tokens, len(job.windows), settings.threads, turns)
+        generation = Generation(model, tokens, len(job.windows), settings.threads, turns, counter)
         subjects: list[Timed] = [windows, generation] if settings.generate else [windows]
         seconds = time_rounds(subjects) if job.timed else _run_rounds(subjects)
     results = [
-        _result(job, i, stream, windows, load_seconds, seconds["window"], seconds.get("generation", []))
-        for i in range(len(job.windows))
+        _result(job, i, stream, windows, load_seconds, seconds["window"], seconds.get("generation", []), energy)
+        for i, energy in enumerate(_energies(gauge, windows, generation))
     ]
     return results, max(w.still for w in windows.found)
+
+
+def _energies(gauge: Gauge | None, windows: Windows, generation: Generation) -> list[Energy | None]:
+    """The energy of every window; None where there is no counter, or one that stands still or could not be read at times."""
+    if gauge is None:
+        return [None] * len(windows.found)
+    of_generation: list[float | None] = [*generation.joules] or [None] * len(windows.found)
+    return [
+        Energy(**gauge.model_dump(), window=w.joules, generation=generated)
+        if math.isfinite(w.joules) and (generated is None or math.isfinite(generated))
+        else None
+        for w, generated in zip(windows.found, of_generation, strict=True)
+    ]
 
 
 def _result(
@@ -118,6 +140,7 @@ def _result(
     load_seconds: float,
     steps: list[float],
     generated: list[float],
+    energy: Energy | None,
 ) -> WindowResult:
     """The i-th window of a job. steps, generated: seconds of the rounds of all windows."""
     settings, found, n = job.settings, windows.found[i], len(windows.steps)
@@ -139,6 +162,7 @@ def _result(
         load_seconds=load_seconds,
         peak_memory_bytes=found.peak_memory,
         scoring_seconds=found.seconds,
+        energy=energy,
     )
 
 

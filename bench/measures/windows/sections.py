@@ -113,6 +113,7 @@ _COLUMNS: tuple[tuple[str, str, bool, str | None], ...] = (
     ("tg", "generation_tokens_per_second", True, "tg: tokens generated per second"),
     ("Memory", "peak_memory_bytes", True, None),
     ("Load", "load_seconds", True, None),
+    *((title, figure, True, None) for title, figure in tables.ENERGY_COLUMNS.items()),
 )
 
 
@@ -136,6 +137,8 @@ def file_columns(run: Run) -> list[FileColumn]:
 def file_key(run: Run, *, everywhere: bool) -> list[str]:
     """What those columns mean; everywhere: of those that every table has."""
     lines = tables.FULL_KEY.format(**_fields(run)).splitlines()
+    if any(figure in tables.full_frame(run) for figure in tables.ENERGY_COLUMNS.values()):
+        lines += tables.ENERGY_KEY.splitlines()
     if not everywhere and len(tables.reference_table(run)):
         lines += [line.partition("; ")[0] for line in tables.REFERENCE_KEY.splitlines()[1:3]]
     lines += [key for key in (resolution(run).key(run.files),) if key]

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.core.energy import Counter
 from bench.core.errors import MeasurementError
 from bench.core.machine import Activity, peak_memory
 from bench.engine.llama import Context, Model
@@ -65,11 +66,12 @@ def turns_of(job: MeasureJob) -> Iterator[str]:
 
 @dataclass
 class ScoredWindow:
-    """A window, as far as its steps have been scored."""
+    """A window, as far as its steps have been scored. joules: see ActivityMeter; seconds: of scoring."""
 
     tokens: list[tuple[TokenScores, Divergence | None]] = field(default_factory=list)
     activity: Activity = field(default_factory=lambda: Activity(wall=0, own=0, others=0))
     still: float = 0.0
+    joules: float = 0.0
     seconds: float = 0.0
     pieces: list[float] = field(default_factory=list)
     peak_memory: int = 0
@@ -94,12 +96,19 @@ class Windows:
     name = "window"
 
     def __init__(
-        self, model: Model, stream: TokenStream, job: MeasureJob, site: Site, turns: Turns, progress: Share
+        self,
+        model: Model,
+        stream: TokenStream,
+        job: MeasureJob,
+        site: Site,
+        turns: Turns,
+        progress: Share,
+        counter: Counter | None,
     ) -> None:
         self._stream, self._job, self._site, self._turns, self._progress = stream, job, site, turns, progress
         self.steps, self.found = steps_of(job.settings), list[ScoredWindow]()
         self._at, self._opened = 0, ExitStack()
-        self._pieces = Pieces(turns, job.settings.threads)
+        self._pieces = Pieces(turns, job.settings.threads, counter)
         s = job.settings
         self.context = Context(
             model,
@@ -139,6 +148,7 @@ class Windows:
         found.pieces += self._pieces.end()
         found.activity += self._pieces.meter.stop()
         found.still = max(found.still, self._pieces.meter.still)
+        found.joules += self._pieces.meter.joules
         if self.context.n_past != step.last:
             raise MeasurementError(
                 f"only {self.context.n_past} of the first {step.last} tokens of the window were processed"
@@ -174,15 +184,24 @@ class Windows:
 class Generation:
     """Token generation: tokens one by one from an empty context, a round each, between which the process gives way.
 
-    It has a context of its own, just large enough, as llama-bench has it.
+    It has a context of its own, just large enough, as llama-bench has it. joules: of each time, see ActivityMeter.
     """
 
     name = "generation"
 
-    def __init__(self, model: Model, tokens: NDArray[np.int32], times: int, threads: int, turns: Turns) -> None:
+    def __init__(
+        self,
+        model: Model,
+        tokens: NDArray[np.int32],
+        times: int,
+        threads: int,
+        turns: Turns,
+        counter: Counter | None,
+    ) -> None:
         self._model, self._tokens, self._times, self._threads, self._turns = model, tokens, times, threads, turns
         self._at, self._open = 0, ExitStack()
-        self._pieces = Pieces(turns, threads)
+        self._pieces = Pieces(turns, threads, counter)
+        self.joules = list[float]()
 
     @property
     def rounds(self) -> int:
@@ -216,4 +235,7 @@ class Generation:
         if self._context.n_past != done:
             raise MeasurementError(f"only {self._context.n_past} of {done} generated tokens were processed")
         if done == len(self._tokens):
+            self._pieces.end()
+            self._pieces.meter.stop()
+            self.joules.append(self._pieces.meter.joules)
             self._open.close()

@@ -15,6 +15,7 @@ from bench.core.formats import (
     MISSING,
     divergence_change,
     divergence_text,
+    joules_text,
     percent,
     perplexity_text,
     seconds,
@@ -24,6 +25,7 @@ from bench.core.formats import (
 from bench.measures.frames import interval
 from bench.measures.windows import statistics as stats
 from bench.measures.windows.agreement import agreement, kl_by_kind, kl_change
+from bench.measures.windows.energy import energy_figures
 from bench.measures.windows.floor import floors_of, ppl_above_floor
 from bench.measures.windows.jobs import WindowResult
 from bench.measures.windows.runs import windows_of
@@ -56,6 +58,12 @@ FULL_KEY = """\
 - vs reference: change of perplexity against the reference on the same windows, with its 95 % interval
 - Window: seconds for one window of {window} tokens, {timed}
 - pp: prompt processing, tg: token generation, in tokens/s; Memory: peak of the measuring process; Load: model and context"""
+
+ENERGY_KEY = """\
+- J/pp, J/tg: joules of the processors' packages for each token of a window, and for each generated one, with their 95 % intervals over passes"""
+
+#: Columns of energy: their titles, and the figures in full_frame.
+ENERGY_COLUMNS = {"J/pp [95 %]": "joules_per_prompt_token", "J/tg [95 %]": "joules_per_generated_token"}
 
 
 def published_table(run: Run) -> pd.DataFrame:
@@ -128,6 +136,7 @@ def _full_frame(run: Run) -> pd.DataFrame:
                 "load_seconds": speed.load_seconds,
                 "peak_memory_bytes": speed.peak_memory_bytes,
                 "disturbed_passes": speed.disturbed,
+                **energy_figures(run, name, windows),
             }
             base = windows_of(run).results(reference) if name != reference else None
             if base:
@@ -152,8 +161,9 @@ def _full_frame(run: Run) -> pd.DataFrame:
 
 def full_table(run: Run) -> pd.DataFrame:
     """full_frame as text for people."""
-    rows, told = [], resolution(run)
-    for row in full_frame(run).to_dict("records"):
+    rows, told, raw = [], resolution(run), full_frame(run)
+    joules = {title: figure for title, figure in ENERGY_COLUMNS.items() if figure in raw}
+    for row in raw.to_dict("records"):
         window = _cell(row, "window_seconds", "{:.2f}".format)
         if pd.isna(row.get("window_seconds_low", math.nan)):  # timed as a whole, or in few passes
             window += _cell(row, "window_seconds_half_iqr", " ± {:.2f}".format)
@@ -170,6 +180,7 @@ def full_table(run: Run) -> pd.DataFrame:
                 "tg": _cell(row, "generation_tokens_per_second", "{:.1f}".format),
                 "Memory": _cell(row, "peak_memory_bytes", size),
                 "Load": _cell(row, "load_seconds", "{:.2f} s".format),
+                **{title: _cell(row, figure, joules_text) for title, figure in joules.items()},
             }
         )
     return pd.DataFrame(rows)

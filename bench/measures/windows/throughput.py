@@ -16,13 +16,14 @@ import numpy as np
 
 from bench.core.errors import BenchError
 from bench.core.files import told_apart
-from bench.core.formats import MISSING, size
+from bench.core.formats import MISSING, joules_text, size
 from bench.core.machine import Machine, this_machine
 from bench.core.progress import Steps
 from bench.engine.memory import machine_memory
 from bench.engine.settings import Settings
 from bench.gguf_files.info import ModelInfo, inspect
 from bench.measures.windows.groups import groups, memory_beside
+from bench.measures.windows.joules import Joules, enough, typical
 from bench.measures.windows.throughput_jobs import RoundJob, RoundResult, RoundsResult, Sample, Test, Timed
 from bench.models.sources import local_model
 from bench.statistics.estimates import Estimate, spread, trimmed_mean_of
@@ -59,6 +60,18 @@ class Timings:
         """Seconds of the pieces of a test, (rounds, pieces); None where a round is one piece."""
         found = [s.pieces for s in self.samples(test)]
         return np.array(found) if {len(p) for p in found} == {len(found[0])} and len(found[0]) > 1 else None
+
+    def joules(self, test: Test) -> Joules:
+        """Of each round; none where a counter was not read in all of them alike, or that is too little to say."""
+        gauges = {r.gauge and (r.gauge.source, r.gauge.memory) for r in self.rounds}
+        found = [(i, s.joules, s.seconds) for i, s in enumerate(self.samples(test)) if s.joules is not None]
+        return enough(found) if len(gauges) == 1 and len(found) == len(self.rounds) else {}
+
+    @property
+    def idle_watts(self) -> float | None:
+        """Power at rest, median over rounds."""
+        found = [r.gauge.idle_watts for r in self.rounds if r.gauge is not None]
+        return spread(found).median if found else None
 
     def disturbed(self, test: Test) -> int:
         """Rounds during which other work took CPU time away."""
@@ -160,7 +173,7 @@ def timed_table(timed: Sequence[Timings], tests: Sequence[Test]) -> pd.DataFrame
     """Every test of every file as text; of several, with how it compares with the first file's."""
     import pandas as pd
 
-    base, names = timed[0], told_apart([t.model for t in timed])
+    base, names, energy = timed[0], told_apart([t.model for t in timed]), _has_energy(timed, tests)
     rows = []
     others = [(test, t) for test in tests for t in timed[1:]]
     words = dict(zip(others, time_verdicts([time_ratio(base, t, test) for test, t in others]), strict=True))
@@ -173,9 +186,15 @@ def timed_table(timed: Sequence[Timings], tests: Sequence[Test]) -> pd.DataFrame
                 ratio = None if t is base else time_ratio(base, t, test)
                 row["Time ratio [95 %]"] = MISSING if ratio is None else with_interval(ratio, "{:.3f}".format)
                 row["Verdict"] = words.get((test, t), MISSING)
+            if energy:
+                row["J/token [95 %]"] = with_interval(typical(t.joules(test), test.n_tokens), joules_text)
             row |= {"Memory": size(t.peak_memory_bytes), "Load": f"{t.load_seconds:.2f} s"}
             rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _has_energy(timed: Sequence[Timings], tests: Sequence[Test]) -> bool:
+    return any(t.joules(test) for t in timed for test in tests)
 
 
 def _deviation(values: Sequence[float]) -> float:
@@ -196,6 +215,12 @@ def timed_key(timed: Sequence[Timings], tests: Sequence[Test]) -> str:
         said.append(
             f"Time ratio: time relative to {told_apart([t.model for t in timed])[0]}, of times that nothing disturbed, by rounds side by side; above 1 is slower"
         )
+    gauge = base.rounds[0].gauge
+    if gauge is not None and _has_energy(timed, tests):
+        said.append(
+            f"J/token: joules of the machine's whole processor packages{', with their memory,' if gauge.memory else ''} for each token, as {gauge.source} "
+            f"counts them; at rest they took {base.idle_watts:.1f} W, which is not taken off"
+        )
     said.append("Memory: the most that the process held; Load: seconds to load the model, median")
     disturbed = sum(t.disturbed(test) for t in timed for test in tests)
     if disturbed:
@@ -209,13 +234,20 @@ def timed_rows(timed: Sequence[Timings], tests: Sequence[Test]) -> list[dict[str
     avg_ns, stddev_ns: whole nanoseconds; avg_ts, stddev_ts: tokens per second, mean and deviation of the rounds' own. What
     llama-bench tells and llama-cpp-python does not (the commit, the CPU mask, polling) is left out.
     """
-    base = timed[0]
+    base, energy = timed[0], _has_energy(timed, tests)
     rows = []
     for t in timed:
         for test in tests:
             seconds, rates, first = t.seconds(test), t.tokens_per_second(test), t.rounds[0]
             nanoseconds = [round(1e9 * s) for s in seconds]
             ratio = Estimate(math.nan) if t is base else time_ratio(base, t, test)
+            joules = typical(t.joules(test), test.n_tokens)
+            counted: dict[str, object] = {
+                "joules_per_token": None if math.isnan(joules.value) else joules.value,
+                "joules_per_token_low": joules.low,
+                "joules_per_token_high": joules.high,
+                "idle_watts": t.idle_watts,
+            }
             rows.append(
                 {
                     "cpu_info": t.machine.cpu,
@@ -249,6 +281,7 @@ def timed_rows(timed: Sequence[Timings], tests: Sequence[Test]) -> list[dict[str
                     "time_ratio": None if math.isnan(ratio.value) else ratio.value,
                     "time_ratio_low": ratio.low,
                     "time_ratio_high": ratio.high,
+                    **(counted if energy else {}),
                 }
             )
     return rows

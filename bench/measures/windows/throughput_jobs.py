@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 from bench.core.machine import Activity
+from bench.core.values import Amount
 from bench.engine.settings import LibraryInfo
 from bench.execute.content import Content
 from bench.execute.job import Frozen, Job
+from bench.measures.windows.jobs import Gauge
 
 
 class Test(Frozen):
@@ -30,18 +32,20 @@ class Test(Frozen):
 
 
 class Sample(Frozen):
-    """One timed round of one test. started: UTC, ISO 8601; seconds: of llama.cpp's own work alone; pieces: what they were cut into."""
+    """One timed round of one test. started: UTC, ISO 8601; seconds: of llama.cpp's own work alone; pieces: what they were cut into; joules:
+    of the processors' packages meanwhile, None where no counter could be read."""
 
     test: Test
     started: str
     seconds: float
     activity: Activity
     pieces: tuple[float, ...]
+    joules: Amount | None = None
 
 
 class RoundResult(Frozen):
     """One round of one file, in a process of its own. description, n_bytes, n_weights: as llama.cpp tells them of the model;
-    load_seconds: of the model; peak_memory_bytes: of the process."""
+    load_seconds: of the model; peak_memory_bytes: of the process; gauge: what counted its joules."""
 
     library: LibraryInfo
     description: str
@@ -50,6 +54,7 @@ class RoundResult(Frozen):
     load_seconds: float
     peak_memory_bytes: int
     samples: tuple[Sample, ...]
+    gauge: Gauge | None = None
 
 
 class Timed(Frozen):

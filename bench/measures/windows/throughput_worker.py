@@ -7,6 +7,7 @@ before anything is timed.
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -15,12 +16,14 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.core.energy import Counter, energy_counter
 from bench.core.errors import MeasurementError
 from bench.core.machine import peak_memory
 from bench.engine.llama import Context, Model, library
 from bench.execute.content import Site
 from bench.execute.job import Share
 from bench.execute.siblings import FORKS, Alone, Sibling, Turns, go_round
+from bench.measures.windows.jobs import Gauge
 from bench.measures.windows.pieces import Pieces
 from bench.measures.windows.throughput_jobs import RoundJob, RoundResult, RoundsResult, Sample, Test, Timed
 from bench.measures.windows.timing import time_rounds
@@ -35,9 +38,17 @@ class _Subject:
 
     rounds = 1
 
-    def __init__(self, test: Test, model: Model, job: RoundJob, tokens: NDArray[np.int32], turns: Turns) -> None:
+    def __init__(
+        self,
+        test: Test,
+        model: Model,
+        job: RoundJob,
+        tokens: NDArray[np.int32],
+        turns: Turns,
+        counter: Counter | None,
+    ) -> None:
         self.test, self._model, self._job, self._turns = test, model, job, turns
-        self._pieces, self._opened = Pieces(turns, job.threads), ExitStack()
+        self._pieces, self._opened = Pieces(turns, job.threads, counter), ExitStack()
         step = job.batch if test.n_prompt else 1
         self._batches = [tokens[i : i + step] for i in range(0, len(tokens), step)]
         self._warm_up = tokens[:_WARM_UP_TOKENS]
@@ -79,7 +90,7 @@ class _Subject:
 
     def teardown(self) -> None:
         self.pieces = tuple(self._pieces.end())
-        self.activity = self._pieces.meter.stop()
+        self.activity, self.joules = self._pieces.meter.stop(), self._pieces.meter.joules
         done = self._context.n_past
         self.peak_memory = peak_memory()
         self._opened.close()
@@ -109,11 +120,14 @@ def _round(job: RoundJob, file: Timed, site: Site, turns: Turns) -> RoundResult:
     """Time every test of a file once, with the engine of this very process."""
     stream, path = TokenStream.load(site.path(file.stream)), site.path(file.model)
     with ExitStack() as opened:
+        counter, gauge = opened.enter_context(energy_counter()), None
         with turns.turn():
             started = time.perf_counter()
             model = opened.enter_context(Model(path))
             load_seconds = time.perf_counter() - started
-        subjects = [_Subject(test, model, job, _tokens(stream, test.n_tokens), turns) for test in job.tests]
+            if counter is not None and (idle := counter.idle_watts()) > 0:
+                gauge = Gauge(source=counter.source, memory=counter.memory, idle_watts=idle)
+        subjects = [_Subject(test, model, job, _tokens(stream, test.n_tokens), turns, counter) for test in job.tests]
         seconds = time_rounds([*subjects])
         return RoundResult(
             library=library(),
@@ -129,9 +143,11 @@ def _round(job: RoundJob, file: Timed, site: Site, turns: Turns) -> RoundResult:
                     seconds=seconds[s.name][0],
                     activity=s.activity,
                     pieces=s.pieces,
+                    joules=s.joules if gauge is not None and math.isfinite(s.joules) else None,
                 )
                 for s in subjects
             ),
+            gauge=gauge,
         )
 
 
