@@ -21,6 +21,14 @@ Answer = TypeVar("Answer", bound=BaseModel)
 Share = Callable[[float], None]
 
 
+class Telling(Protocol):
+    """A Share that also takes what is known before the whole answer is: of the answer's type."""
+
+    def __call__(self, share: float, /) -> None: ...
+
+    def part(self, answer: BaseModel) -> None: ...
+
+
 class Frozen(BaseModel):
     """Data that crosses processes and machines: it never changes, and nothing unknown is in it."""
 
@@ -94,8 +102,10 @@ class Executor(Protocol):
     def hold(self, path: Path, sha256: str | None = None) -> Content:
         """Tell of a file that lies anywhere; returns what jobs name it by. sha256: None for a file of this machine alone."""
 
-    def do(self, job: Job[Answer], progress: Share | None = None) -> Answer:
-        """Do a job and wait for its answer.
+    def do(
+        self, job: Job[Answer], progress: Share | None = None, part: Callable[[Answer], None] | None = None
+    ) -> Answer:
+        """Do a job and wait for its answer. part: is handed what a job tells of its answer while it is under way (Telling).
 
         Raises what the job raised, and MeasurementError, with signal or exit code, when the process died that did it.
         """

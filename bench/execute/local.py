@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -159,7 +159,9 @@ class LocalExecutor:
         self._known[content.name] = path.absolute()
         return content
 
-    def do(self, job: Job[Answer], progress: Share | None = None) -> Answer:
+    def do(
+        self, job: Job[Answer], progress: Share | None = None, part: Callable[[Answer], None] | None = None
+    ) -> Answer:
         """Do a job in a fresh process; the calling thread sleeps on a pipe meanwhile.
 
         Raises what the worker raised (BenchError, MeasurementError), and MeasurementError when the worker died: with the model's
@@ -171,26 +173,33 @@ class LocalExecutor:
             "site": self.site.model_dump(mode="json"),
             "cpus": self._cpus if job.pinned else None,
         }
+
+        def told(value: object) -> None:
+            if part is not None:
+                part(job.answer_type().model_validate(value))
+
         with unnamed_file() as asked, unnamed_file() as log, _pool.server() as server:
             try:
                 asked.write(json.dumps(request).encode())
                 asked.seek(0)
             except OSError as e:
                 raise cannot_hold(e) from e
-            said = _ask(server, asked.fileno(), log.fileno(), progress)
+            said = _ask(server, asked.fileno(), log.fileno(), progress, told)
             code = server.wait()
             words = last_words(server.log if server.has_ended else log)
         if "result" in said:
             return job.answer_type().model_validate(said["result"])
-        if isinstance(told := said.get("error"), dict):
-            raise (MeasurementError if told["measurement"] else BenchError)(told["text"])
+        if isinstance(failed := said.get("error"), dict):
+            raise (MeasurementError if failed["measurement"] else BenchError)(failed["text"])
         model = job.model_file()
         if model is not None and (error := aborted(str(self.site.path(model)), code, words)):
             raise error
         raise MeasurementError(f"the worker process {ending(code)}{words}")
 
 
-def _ask(server: _Server, request: int, log: int, progress: Share | None) -> dict[str, object]:
+def _ask(
+    server: _Server, request: int, log: int, progress: Share | None, part: Callable[[object], None]
+) -> dict[str, object]:
     """Have a server's worker do a job; what it said at last, nothing if it died before."""
     read_end, write_end = os.pipe()
     said: dict[str, object] = {}
@@ -204,6 +213,8 @@ def _ask(server: _Server, request: int, log: int, progress: Share | None) -> dic
             if "progress" in message:
                 if progress:
                     progress(message["progress"])
+            elif "part" in message:
+                part(message["part"])
             else:
                 said = message
     return said

@@ -61,17 +61,26 @@ class Turns(Protocol):
     def give_way(self) -> None:
         """In the middle of a turn: let the others go on, and wait until it is one's turn again."""
 
+    def tell(self, value: Any) -> None:
+        """Between two turns: hand over what is known before the answer is."""
+
 
 class Alone:
-    """Turns of a process that need not wait for any other."""
+    """Turns of a process that need not wait for any other. told: takes what it tells before its answer."""
 
     has_others = False
+
+    def __init__(self, told: Callable[[Any], None] = lambda value: None) -> None:
+        self._told = told
 
     def turn(self) -> AbstractContextManager[bool]:
         return nullcontext(True)
 
     def give_way(self) -> None:
         pass
+
+    def tell(self, value: Any) -> None:
+        self._told(value)
 
 
 #: What a sibling does, turn by turn, and returns as its answer. It raises BenchError or MeasurementError for its own part.
@@ -96,14 +105,19 @@ class _Waiting:
         self._pipe.send(("part", None))
         self._pipe.recv()
 
+    def tell(self, value: Any) -> None:
+        self._pipe.send(("told", value))
+
 
 class Sibling:
     """One of the processes, from the worker's side. model: the file that it works with, to name where llama.cpp aborts on it.
 
-    answer: what its body returned; error: why it did not, once it has ended.
+    told: what it has told by now, as far as it was heard: it is listened to in its turns; answer: what its body returned; error: why it
+    did not, once it has ended.
     """
 
     def __init__(self, body: Body, model: str) -> None:
+        self.told: list[Any] = []
         self.answer: Any = None
         self.error: BenchError | None = None
         self._model, self._log = model, unnamed_file()
@@ -133,9 +147,12 @@ class Sibling:
         self._process.join()
 
     def _hear(self) -> str:
-        """The kind of its next message."""
+        """The kind of its next message, but for what it tells."""
         try:
             kind, value = self._pipe.recv()
+            while kind == "told":
+                self.told.append(value)
+                kind, value = self._pipe.recv()
         except (EOFError, OSError):
             self._process.join()
             code, words = self._process.exitcode or 0, last_words(self._log)

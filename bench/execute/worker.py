@@ -15,8 +15,11 @@ import socket
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
+
+from pydantic import BaseModel
 
 from bench.core.errors import BenchError, MeasurementError
 from bench.core.files import told
@@ -42,6 +45,19 @@ def _job(request: dict[str, Any]) -> Job[Any]:
     return job_type(request["type"]).model_validate(request["job"])
 
 
+class _Telling:
+    """What a job tells before its answer, into the pipe."""
+
+    def __init__(self, send: Callable[[str, object], None]) -> None:
+        self._send = send
+
+    def __call__(self, share: float, /) -> None:
+        self._send("progress", share)
+
+    def part(self, answer: BaseModel) -> None:
+        self._send("part", answer.model_dump(mode="json"))
+
+
 def _do(request: dict[str, Any], answers: int) -> None:
     """Do a job and answer."""
     if request["cpus"]:
@@ -53,7 +69,7 @@ def _do(request: dict[str, Any], answers: int) -> None:
             pipe.write(json.dumps({kind: value}) + "\n")
 
         try:
-            result = _job(request).run(Site.model_validate(request["site"]), lambda share: send("progress", share))
+            result = _job(request).run(Site.model_validate(request["site"]), _Telling(send))
             send("result", result.model_dump(mode="json"))
         except BenchError as e:
             send("error", {"text": str(e), "measurement": isinstance(e, MeasurementError)})

@@ -64,6 +64,26 @@ def test_one_that_need_not_wait_gets_all_turns_at_once() -> None:
     assert len(spans(Alone())) == 3
 
 
+def test_what_is_told_before_the_answer_is_there_though_its_process_dies(start: Start) -> None:
+    def tells(turns: Turns) -> None:
+        for i in range(3):
+            with turns.turn():
+                pass
+            turns.tell(i)
+            if i == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sibling = start(tells)
+    sibling.take_turn()
+    assert sibling.told == []
+    for _ in range(2):
+        sibling.take_turn()
+    assert sibling.told == [0, 1] and isinstance(sibling.error, MeasurementError)
+    told = list[int]()
+    Alone(told.append).tell(7)
+    assert told == [7]
+
+
 def test_each_is_told_whether_the_one_that_leads_is_there(start: Start) -> None:
     def told(turns: Turns) -> list[bool]:
         found = []
