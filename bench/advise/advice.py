@@ -20,6 +20,7 @@ from bench.core.formats import MISSING, divergence_text, percent, size
 from bench.engine.jobs import Buffers
 from bench.engine.memory import Memory, ModelShape, memory_needed, repacked_bytes
 from bench.gguf_files.info import ModelInfo
+from bench.measures.windows.tables import NO_SPEEDS
 from bench.models.listed import Listed
 from bench.quantize.jobs import PlanResult
 from bench.records.resolution import resolution
@@ -172,7 +173,7 @@ def on_run(run: Run, needs: Mapping[str, Memory], here: Situation, *, same_machi
     ]
     if mark := told.key(m.recipe for m in files):
         key.append(mark.removeprefix("- "))
-    notes = [_rule_held(run, here) if same_machine else _elsewhere(run)]
+    notes = [_rule_held(run, here) if same_machine else _no_speeds(run)]
     data = tuple(of_measured(m, needs.get(m.recipe)) for m in files)
     context = here.wishes.context if needs else window
     found = by_run(run, files, here)
@@ -185,7 +186,10 @@ def _figure(found: Estimate | None, form: Callable[[float], str]) -> str:
     return with_interval(found, form) if found else MISSING
 
 
-def _elsewhere(run: Run) -> str:
+def _no_speeds(run: Run) -> str:
+    """Why the run's own speeds are not told."""
+    if not run.identity.speeds:
+        return f"{NO_SPEEDS}."
     threads = run.identity.settings.threads
     return f"The run was measured on {run.identity.machine.cpu} with {threads} threads: its speeds are not taken over."
 

@@ -65,7 +65,7 @@ class Measured:
 def measured_files(
     run: Run, needs: Mapping[str, Memory], here: Situation, *, same_machine: bool
 ) -> tuple[Measured, ...]:
-    """Files with all their windows, largest first. needs: by recipe, where known; same_machine: whether the run's speeds hold.
+    """Files with all their windows, largest first. needs: by recipe, where known; same_machine: whether the run's speeds, if any, hold.
 
     Random controls are left out: they are made to be beaten.
     """

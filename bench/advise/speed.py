@@ -146,8 +146,8 @@ def described_limits(here: Limits, bandwidth: float | None, threads: int | None)
 
 
 def measured_here(run: Run, machine: Machine, threads: int) -> bool:
-    """Whether a run's speeds are those of this machine."""
-    return run.identity.machine == machine and run.identity.settings.threads == threads
+    """Whether a run measured speeds, and on this machine."""
+    return run.identity.speeds and run.identity.machine == machine and run.identity.settings.threads == threads
 
 
 def read_by(run: Run, name: str) -> dict[str, float]:
@@ -164,7 +164,8 @@ def reached(run: Run, limits: Limits) -> dict[str, tuple[float, float]]:
     found = {}
     for name in run.files:
         windows, seconds = windows_of(run).results(name), limits.seconds(read_by(run, name))
-        generation = stats.speed(windows, run.identity.settings).generation if windows else None
+        timed = windows if run.identity.speeds else None
+        generation = stats.speed(timed, run.identity.settings).generation if timed else None
         if generation and seconds:
             found[name] = generation, 1 / seconds
     return found

@@ -36,6 +36,7 @@ def run(
     window: int = 2048,
     threads: int | None = None,
     generate: int = 32,
+    no_speed: bool = False,
     imatrix: Named | None = None,
     no_imatrix: bool = False,
     calibration: Named | None = None,
@@ -55,7 +56,7 @@ def run(
     recipes: names or paths of recipe files, "IQ2_XXS,DG-IQ2_XXS" or a list; None for the suite `dynamicgate`. model: a GGUF file,
     hf:owner/repo:file, a checkpoint; None for the default model. windows: how many to score, None for 8. window: tokens in one.
     out: the run's directory, None for results/local/MODEL-ID. compare: third-party files to measure beside the recipes.
-    quiet: tell of warnings only. measures: what other measures are asked for, by the names of their options:
+    no_speed: measure quality only, which takes less time. quiet: tell of warnings only. measures: what other measures are asked for, by the names of their options:
     propagation=True, samples=40, kinds=["fim", "chat"]. The others are the command's options of the same names.
 
     A recipe that cannot be built or measured does not end the run: see `failures` and `is_complete` of what is returned.
@@ -75,6 +76,7 @@ def run(
         window=window,
         threads=threads,
         generate=generate,
+        no_speed=no_speed,
         imatrix=_path(imatrix),
         no_imatrix=no_imatrix,
         calibration=_path(calibration),

@@ -92,7 +92,7 @@ def score_of(scored: Scored) -> Score:
         prompt_tokens_per_second=s.prompt,
         generation_tokens_per_second=s.generation,
         load_seconds=s.load_seconds,
-        peak_memory_bytes=s.peak_memory_bytes,
+        peak_memory_bytes=stats.peak_memory(scored.windows),
         windows=pd.DataFrame(rows).astype({"generate_seconds": "float64"}).set_index("window"),
         settings=scored.settings,
         library=scored.library,

@@ -74,7 +74,7 @@ def outside_decode(directory: Path) -> list[Value]:
     run = load_run(directory)
     threads = run.identity.settings.threads
     results = [w.result for by_window in windows_of(run).by_file.values() for w in by_window.values()]
-    shares = [r.scoring_seconds / (r.activity.own / threads) for r in results if r.scoring_seconds is not None]
+    shares = [r.scoring_seconds / (r.activity.own / threads) for r in results if r.scoring_seconds and r.activity]
     name = "scoring, share of the time in llama_decode (median)"
     return [Value(name=name, tools="–", ours=f"{100 * median(shares):.1f} %")]
 

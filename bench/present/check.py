@@ -34,15 +34,17 @@ from bench.present.check_rows import (
     judged,
     ratio,
 )
-from bench.present.compare import of_other_rules, relative_time, same_machine
+from bench.present.compare import of_other_rules, relative_time, same_machine, untimed
 from bench.present.thresholds import Thresholds
+from bench.records.identity import SPEEDS
 from bench.records.run import Run
 from bench.statistics.estimates import Estimate
 from bench.statistics.layout import MIN_FOR_INTERVAL
 from bench.statistics.verdicts import with_interval
 
-#: What may differ from the baseline: the engine and the importance matrix are what one checks; another machine costs the speed (compare.py).
-_MAY_DIFFER = ("library.", "importance", "machine.")
+#: What may differ from the baseline: the engine and the importance matrix are what one checks; another machine, and speeds that only one of them
+#: measured, cost the speed (compare.py).
+_MAY_DIFFER = ("library.", "importance", "machine.", SPEEDS)
 
 
 @dataclass(frozen=True)
@@ -93,10 +95,13 @@ def check(
         raise BenchError(f"cannot compare with the baseline: {'; '.join(forbidden)}; run again as the baseline was run")
     for name in of_other_rules(baseline, run):
         raise BenchError(f"cannot compare with the baseline: {name} stands for other rules there; make a new baseline")
-    told = [f"Differs from the baseline: {d}" for d in different]
+    told = [f"Differs from the baseline: {d}" for d in different if not d.startswith(SPEEDS)]
     times = _Times(baseline_timed or baseline, timed or run)
+    lacking = untimed(**{"the baseline": baseline, "the run": run})
     obstacle = (
-        "measured on another machine"
+        f"{lacking[0].lower()}{lacking[1:]}"
+        if lacking
+        else "measured on another machine"
         if not same_machine(baseline, run)
         else "there is no reference to take it relative to in both runs"
         if times.reference is None

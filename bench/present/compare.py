@@ -18,14 +18,16 @@ from bench.measures.windows import statistics as stats
 from bench.measures.windows.agreement import kl_change
 from bench.measures.windows.floor import kl_above_floor, ppl_above_floor
 from bench.measures.windows.runs import windows_of
+from bench.measures.windows.tables import NO_SPEEDS
+from bench.records.identity import SPEEDS
 from bench.records.run import Run
 from bench.statistics.estimates import Estimate
 from bench.statistics.verdicts import time_verdicts, verdicts, with_interval
 
-#: What may differ between runs that are compared: it is what one compares them for.
-_MAY_DIFFER = ("importance", "machine.")
 #: What leaves the speed out: scores are the same on every CPU, times are not.
-_NO_SPEED = "machine."
+_OTHER_MACHINE = "machine."
+#: What may differ between runs that are compared: it is what one compares them for, or leaves the speed out.
+_MAY_DIFFER = ("importance", _OTHER_MACHINE, SPEEDS)
 
 
 COLUMNS = Columns(
@@ -41,7 +43,7 @@ COLUMNS = Columns(
         Column(
             "time_ratio",
             "time for a window / that of the first run, each relative to its run's reference in the same pass; none on "
-            "different machines",
+            "different machines, or where a run measured no speeds",
             "ratio",
             interval=True,
         ),
@@ -60,8 +62,14 @@ def check_comparable(a: Run, b: Run) -> None:
 
 
 def same_machine(a: Run, b: Run) -> bool:
-    """Whether the times of two runs compare."""
-    return not any(d.startswith(_NO_SPEED) for d in a.identity.differences(b.identity))
+    """Whether the times of two runs would compare."""
+    return not any(d.startswith(_OTHER_MACHINE) for d in a.identity.differences(b.identity))
+
+
+def untimed(**runs: Run) -> str | None:
+    """That speeds were not measured, in which of the runs; None where all have them. runs: by what they are called."""
+    without = [name for name, run in runs.items() if not run.identity.speeds]
+    return f"{NO_SPEEDS} in {' and '.join(without)}" if without else None
 
 
 def of_other_rules(a: Run, b: Run) -> list[str]:
@@ -89,7 +97,9 @@ def comparison_notes(a: Run, b: Run, table: pd.DataFrame) -> list[str]:
     """What a reader must know beside the table, a sentence each."""
     equal = int((table["Perplexity"] == stats.SAME_SCORES).sum())
     said = [f"{equal} of {len(table)} files have the same score in every window, to the last digit."] if equal else []
-    if not same_machine(a, b):
+    if lacking := untimed(A=a, B=b):
+        said.append(f"{lacking}, so only scores are compared.")
+    elif not same_machine(a, b):
         said.append(
             f"A was measured on {a.identity.machine}, B on {b.identity.machine}. Scores compare all the same; speed does not "
             "and is left out."
@@ -116,7 +126,7 @@ def changes(a: Run, b: Run) -> list[Change]:
     Raises BenchError for runs that are not comparable.
     """
     check_comparable(a, b)
-    timed = same_machine(a, b)
+    timed = same_machine(a, b) and not untimed(A=a, B=b)
     for name in of_other_rules(a, b):
         raise BenchError(f"cannot compare: {name} stands for other rules in one run than in the other")
     found = []
@@ -162,7 +172,7 @@ def comparison_frame(a: Run, b: Run) -> pd.DataFrame:
 
 
 def comparison_table(a: Run, b: Run) -> pd.DataFrame:
-    """Those changes as text, with intervals and what they allow to say."""
+    """Those changes as text, with intervals and what they allow to say; without columns of time where a run has none."""
     elsewhere = MISSING if same_machine(a, b) else "different machines"
     found = changes(a, b)
     # what is equal to the last digit is no comparison
@@ -180,4 +190,5 @@ def comparison_table(a: Run, b: Run) -> pd.DataFrame:
         }
         for i, c in enumerate(found)
     ]
-    return pd.DataFrame(rows)
+    of_speed = ["Time ratio to reference [95 %]", "Time"] if untimed(A=a, B=b) else []
+    return pd.DataFrame(rows).drop(columns=of_speed)

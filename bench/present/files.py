@@ -41,7 +41,7 @@ def all_files(run: Run, *, everywhere: bool) -> Table:
     lines = [_BPW_KEY, *(line for m in all_measures() for line in m.file_key(run, everywhere=everywhere))]
     return Table(
         "all",
-        "Size, quality and speed of every file",
+        "Size, quality and speed of every file" if run.identity.speeds else "Size and quality of every file",
         pd.DataFrame({"Recipe": list(run.files)} | family | cells),
         key="\n".join(["Key", *(f"- {line}" for line in lines)]),
         values={c.title: [c.values.get(n, float("nan")) for n in run.files] for c in columns if c.values is not None},

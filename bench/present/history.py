@@ -27,6 +27,7 @@ from bench.core.formats import (
 )
 from bench.measures.windows.tables import full_frame
 from bench.records.describe import windows_text
+from bench.records.identity import SPEEDS
 from bench.records.run import FILE_NAME, Run
 from bench.statistics.estimates import Estimate
 from bench.statistics.verdicts import with_interval
@@ -198,7 +199,7 @@ def history(runs: Sequence[tuple[str, Run]], figure: str, recipes: Sequence[str]
 
 def _differences(a: Run, b: Run, figure: str) -> list[str]:
     """What keeps two runs' figures from being compared, in words."""
-    aside = ("library.",) if FIGURES[figure].of_machine else ("library.", "machine.")
+    aside = ("library.", SPEEDS) if FIGURES[figure].of_machine else ("library.", SPEEDS, "machine.")
     return [d for d in a.identity.differences(b.identity) if not d.startswith(aside)]
 
 

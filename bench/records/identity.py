@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -84,7 +84,8 @@ class Until(Kept):
 
 
 class Identity(Kept):
-    """What must be equal for two runs' figures to compare. windows: of the text; with until, at most so many."""
+    """What must be equal for two runs' figures to compare. windows: of the text; with until, at most so many. speeds: whether they are
+    measured; scores are the same either way."""
 
     model: ModelIdentity
     prompts: TextIdentity
@@ -94,11 +95,13 @@ class Identity(Kept):
     library: LibraryInfo
     machine: Machine
     until: Until | None = None
+    speeds: bool = True
 
     @property
     def id(self) -> str:
-        # a run that knows nothing of `until` keeps the id that it had before there was such a thing
-        told = self.model_dump_json(exclude={"until"} if self.until is None else None)
+        # a run that is asked for nothing new keeps the id that it had before there was such a thing
+        usual = {"until": self.until is None, "speeds": self.speeds}
+        told = self.model_dump_json(exclude={name for name, is_usual in usual.items() if is_usual})
         return hashlib.sha256(told.encode()).hexdigest()[:12]
 
     def lacks(self, window: int) -> str | None:
@@ -112,12 +115,21 @@ class Identity(Kept):
 
     def differences(self, other: Identity) -> list[str]:
         """`field is A here and B there` for every field that differs."""
-        mine, theirs = _flat(self.model_dump(mode="json")), _flat(other.model_dump(mode="json"))
-        return [
+        # without speeds nothing is generated, whatever was asked for
+        aside: dict[str, Any] | None = (
+            None if self.speeds == other.speeds else {"speeds": True, "settings": {"generate"}}
+        )
+        mine, theirs = (_flat(i.model_dump(mode="json", exclude=aside)) for i in (self, other))
+        said = [
             f"{k} is {mine.get(k)} in one and {theirs.get(k)} in the other"
             for k in mine | theirs
             if mine.get(k) != theirs.get(k)
         ]
+        return said if aside is None else [f"{SPEEDS} in one and not in the other (--no-speed)", *said]
+
+
+#: How a difference begins where one of two runs measures no speeds.
+SPEEDS = "speeds are measured"
 
 
 def _flat(value: object, prefix: str = "") -> dict[str, object]:
@@ -126,8 +138,9 @@ def _flat(value: object, prefix: str = "") -> dict[str, object]:
     return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{prefix}.{key}" if prefix else key).items()}
 
 
-#: Version of the record format. 1: first. 2: stages of a run; values of tokens may stand apart, in tokens.parquet.
-FORMAT = 2
+#: Version of the record format. 1: first. 2: stages of a run; values of tokens may stand apart, in tokens.parquet. 3: windows may be
+#: without times.
+FORMAT = 3
 
 
 class Header(Kept):

@@ -42,8 +42,8 @@ _CALIBRATION, _CHUNK, _PROBE, _CHOICE = 24_000, 512, 512, 9 * 3 * 512
 #: Stages of every sweep, as they are told and put on record, before those of the measures. Sensitivities are measured while types are
 #: chosen.
 MAKING = IMPORTANCE, SENSITIVITIES, CHOICES, BUILDING = "Importance matrix", STAGE, "Choosing types", "Quantizing"
-#: The measure of windows calls its stage so; other measures' stages are not forecast.
-SCORING = "Scoring and timing"
+#: The measure of windows calls its stage so, with and without times; other measures' stages are not forecast.
+SCORING, ONLY_SCORING = "Scoring and timing", "Scoring"
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,8 @@ def forecast(
     every, recipes = recipes, recipes if to_build is None else to_build
     fetched, n_compared = _models(options) if compared is None else ([], compared)
     windows = options.most_windows
+    scoring = ONLY_SCORING if options.no_speed else SCORING
+    generated = 0 if options.no_speed else options.generate
 
     def decode(n_tokens: float, speed: float = _SCORED) -> float:
         return 2 * shape.weights * n_tokens / (speed * threads)
@@ -125,7 +127,7 @@ def forecast(
         SENSITIVITIES: Expected(decode(shape.matrices * _PROBE) if choosing else 0.0, shape.matrices),
         CHOICES: Expected(len(choosing) * decode(_CHOICE), len(choosing)),
         BUILDING: Expected(building, len(recipes)),
-        SCORING: Expected(measured * decode(options.window + _GENERATED * options.generate), measured),
+        scoring: Expected(measured * decode(options.window + _GENERATED * generated), measured),
     }
     # the files, and as much again for the tensors that are kept, up to the limit of their cache
     files_bytes = sum(shape.weights * _bits(r) / 8 for r in recipes)
@@ -137,7 +139,7 @@ def forecast(
         built=round(files_bytes + min(files_bytes, cache_limit()) - kept),
         memory=round(shape.n_bytes + 4 * options.window / 2 * shape.vocabulary),
         side_by_side=round(shape.n_bytes + every_bytes + files * 4 * min(UBATCH, options.window) * shape.vocabulary),
-        stages={name: e for name, e in stages.items() if e.seconds or name == SCORING},
+        stages={name: e for name, e in stages.items() if e.seconds or name == scoring},
     )
 
 

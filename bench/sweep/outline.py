@@ -34,7 +34,7 @@ _NAMES, _WIDE = 11, 10_000
 
 @dataclass(frozen=True)
 class Outline:
-    """What a run is going to do. unforeseen: what of it takes time that the forecast leaves out; free: bytes on the disk of the cache;
+    """What a run is going to do. speeds: whether they are measured; unforeseen: what of it takes time that the forecast leaves out; free: bytes on the disk of the cache;
     machine_memory: bytes; directory: where it goes; is_known: whether that is the directory's whole name; on_record: how many
     measurements are there already, of how many."""
 
@@ -45,6 +45,7 @@ class Outline:
     windows: int
     window: int
     until: Until | None
+    speeds: bool
     threads: int
     forecast: Forecast
     unforeseen: tuple[str, ...]
@@ -67,6 +68,8 @@ class Outline:
         if self.until is not None:
             steps = ", ".join(map(str, looks(self.windows)))
             yield "Until", f"{self.until.in_words} in every file; looked at after {steps} windows"
+        if not self.speeds:
+            yield "Speeds", "not measured (--no-speed)"
         stages = [(n, e.seconds) for n, e in found.stages.items() if e.seconds]
         parts = ", ".join(f"{name.lower()} {rough_duration(s)}" for name, s in stages)
         threads = f"{self.threads} thread{'s' * (self.threads != 1)}"
@@ -121,6 +124,7 @@ class Outline:
             "windows": self.windows,
             "window": self.window,
             "until": self.until and str(self.until),
+            "speeds": self.speeds,
             "threads": self.threads,
             "seconds": found.seconds,
             "seconds_by_stage": {name: e.seconds for name, e in found.stages.items()},
@@ -150,6 +154,7 @@ def outline(options: Options, recipes: Sequence[Recipe], text: str, threads: int
         text=text,
         windows=options.most_windows,
         until=None if options.until is None else Until.parse(options.until),
+        speeds=not options.no_speed,
         window=options.window,
         threads=threads,
         forecast=forecast(options, recipes, threads, shape),

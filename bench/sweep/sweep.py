@@ -79,6 +79,7 @@ class Sweep:
                 library=library,
                 machine=this_machine(),
                 until=until,
+                speeds=not options.no_speed,
             )
             found = compared_files(options.compare, work.reference, options.cache, reporter)
         self.compared = {c.name: c for c in found}
@@ -247,7 +248,9 @@ class Sweep:
             store.append(StageRecord(run=run, stage=stage, event="ended", sitting=self.started))
 
     def _machine(self) -> dict[str, str]:
-        """What is read of the machine, for the records; what spoils timings is told in one line."""
+        """What is read of the machine, for the records; what spoils timings is told in one line. Nothing where none are taken."""
+        if not self.identity.speeds:
+            return {}
         found = timing_readings(watched=_WATCHED)
         if wrong := [f"{r.name} {r.value}" for r in found if r.remedy]:
             self.work.reporter.say(f"Timings may suffer: {', '.join(wrong)}; `doctor` says what to do")

@@ -99,6 +99,12 @@ class Options:
         panel=MEASURING,
         metavar="N",
     )
+    no_speed: bool = option(
+        False,
+        "--no-speed",
+        "Measure quality only, which takes less time: no speeds, and nothing is generated. Scores are the same.",
+        panel=MEASURING,
+    )
     imatrix: Path | None = option(
         None,
         "--imatrix",

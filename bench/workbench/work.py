@@ -94,7 +94,7 @@ class Work:
             batch=o.window,
             ubatch=min(_UBATCH, o.window),
             threads=self.threads,
-            generate=min(o.generate, o.window),
+            generate=0 if o.no_speed else min(o.generate, o.window),
         )
 
     # --- the model and the text ---------------------------------------------------------------------------------------

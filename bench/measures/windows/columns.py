@@ -7,7 +7,7 @@ from bench.measures.columns import FAMILY, RECIPE, SHARE, TOKENS_PER_SECOND, Col
 FILES = Columns(
     "files",
     "`load_run(...).files`, `tables/full.csv`",
-    "One row a file, the reference first.",
+    "One row a file, the reference first. A run without speeds (`--no-speed`) has no columns of time, here and in the other tables.",
     (
         RECIPE,
         FAMILY,

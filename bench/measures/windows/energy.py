@@ -17,7 +17,7 @@ from bench.statistics.estimates import spread
 
 def prompt_joules(windows: Sequence[WindowResult]) -> Joules:
     """Of decoding whole windows."""
-    return enough([(w.window, e.window, w.seconds) for w, e in _counted(windows)])
+    return enough([(w.window, e.window, w.seconds or 0.0) for w, e in _counted(windows)])
 
 
 def generation_joules(windows: Sequence[WindowResult]) -> Joules:

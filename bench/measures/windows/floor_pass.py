@@ -61,7 +61,7 @@ class FloorPass:
             threads=settings.threads,
             ubatch=settings.ubatch,
             flash=flash,
-            result=result,
+            result=result.untimed() if work.options.no_speed else result,
         )
         store.append(record)
 

@@ -30,13 +30,13 @@ from bench.records.run import Run
 def _comparison(run: Run) -> pd.DataFrame:
     """The published form as numbers: perplexities, bytes and seconds of both files, and the change of each."""
     files = full_frame(run).set_index("recipe").to_dict("index")
-    figures = {"ppl": "ppl", "bytes": "bytes", "window_seconds": "window_seconds"}
+    figures = ["ppl", "bytes", *(["window_seconds"] if run.identity.speeds else [])]
     rows = []
     for pair in pairs(run):
         standard, gated = (files.get(name, {}) if name else {} for name in (pair.standard, pair.gated))
         row: dict[str, object] = {"base": pair.base, "standard": pair.standard, "dynamicgate": pair.gated}
-        for name, key in figures.items():
-            row |= {f"standard_{name}": standard.get(key), f"dynamicgate_{name}": gated.get(key)}
+        for name in figures:
+            row |= {f"standard_{name}": standard.get(name), f"dynamicgate_{name}": gated.get(name)}
         row["ppl_change"] = gated.get("ppl_change_vs_standard")
         rows.append(row)
     return pd.DataFrame(rows)
@@ -52,9 +52,10 @@ def changes(run: Run, held: Mapping[str, str]) -> pd.DataFrame:
             row["bytes_change"] = run.files[name].n_bytes / run.files[other].n_bytes - 1
             row |= interval("ppl_change", stats.perplexity_change(before, this))
             row |= interval("kl_change", kl_change(before, this))
-            timed = windows_of(run).same_sitting(other, name)
-            row |= interval("time_ratio", stats.time_ratio(*timed))
-            row |= interval("generation_ratio", stats.generation_ratio(*timed))
+            if run.identity.speeds:
+                timed = windows_of(run).same_sitting(other, name)
+                row |= interval("time_ratio", stats.time_ratio(*timed))
+                row |= interval("generation_ratio", stats.generation_ratio(*timed))
             row["can_be_told"] = told.beyond.isdisjoint((name, other))
             rows.append(row)
     return frame(columns.PAIRED, rows)
@@ -106,13 +107,18 @@ def _windows(run: Run) -> pd.DataFrame:
                     "load_seconds": w.load_seconds,
                     "scoring_seconds": w.scoring_seconds,
                     "peak_memory_bytes": w.peak_memory_bytes,
-                    "disturbed": w.activity.disturbed(threads),
+                    "disturbed": w.activity.disturbed(threads) if w.activity else None,
                     "load": record.load,
                     "sitting": record.sitting,
                 }
             )
     perhaps = ("kl", "generate_seconds", "scoring_seconds", "load")
-    return frame(columns.WINDOWS, rows).astype(dict.fromkeys(perhaps, "float64"))
+    found = frame(columns.WINDOWS, rows).astype(dict.fromkeys(perhaps, "float64"))
+    return found if run.identity.speeds else found.drop(columns=list(_OF_SPEED))
+
+
+#: Columns of that which tell how fast a window was.
+_OF_SPEED = ("seconds", "generate_seconds", "load_seconds", "scoring_seconds", "disturbed")
 
 
 def _kinds(run: Run) -> pd.DataFrame:

@@ -90,7 +90,7 @@ class Energy(Gauge):
 
 
 class WindowResult(Frozen):
-    """Raw values of one window of one file.
+    """Raw values of one window of one file. Times, and what the CPUs did meanwhile, are None in a run that measures no speeds.
 
     steps: seconds of each llama_decode that the window takes, one a ubatch, in the order of their depth; seconds: their sum.
     generate_steps: seconds of each of Settings.generate tokens; generate_seconds: their sum. Both lists are None where a run before them
@@ -101,17 +101,26 @@ class WindowResult(Frozen):
     window: Count
     by_kind: Annotated[dict[Name, KindSums], Field(min_length=1, max_length=1000)]
     tokens: TokenData | None = None
-    seconds: Seconds
-    activity: Activity
+    seconds: Seconds | None
+    activity: Activity | None
     generate_seconds: Seconds | None
     steps: Annotated[tuple[Seconds, ...], Field(min_length=1)] | None = None
     pieces: Packed | None = None
     generate_steps: Annotated[tuple[Seconds, ...], Field(min_length=1)] | None = None
-    load_seconds: Amount
+    load_seconds: Amount | None
     peak_memory_bytes: Count
     scoring_seconds: Amount | None = None
     energy: Energy | None = None
     looks: int = Field(default=1, exclude=True)
+
+    def untimed(self) -> Self:
+        """The same without what a run leaves out that measures no speeds: nothing that it was timed with compares."""
+        return self.model_copy(update=dict.fromkeys(_OF_TIME))
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether it has what every window of a run has that measures speeds."""
+        return None not in (self.seconds, self.activity, self.load_seconds)
 
     @model_validator(mode="after")
     def _counts_agree(self) -> Self:
@@ -121,6 +130,11 @@ class WindowResult(Frozen):
             if of_values != {kind: s.tokens for kind, s in self.by_kind.items()}:
                 raise ValueError("sums and values are not of the same tokens")
         return self
+
+
+_OF_TIME = (
+    "seconds", "activity", "generate_seconds", "steps", "pieces", "generate_steps", "load_seconds", "scoring_seconds", "energy",
+)  # fmt: skip
 
 
 class MeasureResult(Frozen):
@@ -134,7 +148,8 @@ class MeasureJob(Job[MeasureResult]):
     """Score windows of a token stream, one file alone.
 
     timed: by pytest-benchmark, for figures that are compared; flash: whether flash attention is allowed. write_logits: keep the logits of the scored tokens there, for
-    the recipes to be compared with; reference_logits: compare with those. Either goes with a single window.
+    the recipes to be compared with; reference_logits: compare with those. The file holds one window: a job of several writes
+    one over the other, so only files that are scored side by side (PassJob) can compare several.
     """
 
     done_by: ClassVar[str] = "bench.measures.windows.score:measure_job"
@@ -154,12 +169,14 @@ class MeasureJob(Job[MeasureResult]):
 
 
 class SideResult(Frozen):
-    """What came of one of the files of a pass: its window, or the reason why there is none. still: the longest time in seconds for
-    which the machine stood still in one of its steps."""
+    """What came of one of the files of a pass: its windows, or the reason why there are none. still: the longest time in seconds for
+    which the machine stood still in one of its steps; is_damage: whether the reason is that the reference's logits are not as they
+    were written."""
 
-    result: WindowResult | None = None
+    windows: tuple[WindowResult, ...] = ()
     still: Amount = 0.0
     error: str | None = None
+    is_damage: bool = False
 
 
 class PassResult(Frozen):
@@ -170,9 +187,11 @@ class PassResult(Frozen):
 
 
 class PassJob(Job[PassResult]):
-    """Score and time one window of several files side by side, step by step in turn.
+    """Score, and time where they are timed, the same windows of several files side by side, step by step in turn.
 
-    files: each as it would be measured alone; the first leads where it writes the logits that others are compared with.
+    files: each as it would be measured alone; the first leads where it writes the logits that others are compared with. All
+    have scored a window before any begins the next, so that its logits may take the place of the last one's. Where nothing is timed,
+    each of several windows is told as soon as all have scored it. Without their leader they go no further.
     backwards: whether turns are taken in the opposite order.
     """
 

@@ -44,7 +44,7 @@ class Windows(Measure):
     surprising = "Files that score worse than smaller ones"
 
     def stage(self, plan: Plan, asked: Any) -> Stage:
-        return Passes(plan)
+        return Passes(plan, "Scoring" if plan.work.options.no_speed else "Scoring and timing")
 
     def pack(self, run: Run) -> bool:
         return pack_tokens(run)
@@ -75,7 +75,7 @@ class Windows(Measure):
         paired = tables.paired_table(run)
         if len(paired):
             for what, column in (("perplexity", "Verdict"), ("time for one window", "Time")):
-                told = [re.sub(r" \(.*\)", "", verdict) for verdict in paired[column] if verdict != UNTOLD]
+                told = [re.sub(r" \(.*\)", "", verdict) for verdict in paired.get(column, ()) if verdict != UNTOLD]
                 listed = ", ".join(f"{verdict} in {n}" for verdict, n in Counter(told).most_common())
                 if told:
                     lines.append(

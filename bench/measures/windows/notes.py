@@ -12,6 +12,7 @@ from bench.measures.windows import statistics as stats
 from bench.measures.windows.energy import energy_notes
 from bench.measures.windows.floor import Floor, floors_of
 from bench.measures.windows.runs import windows_of
+from bench.measures.windows.tables import NO_SPEEDS
 from bench.records.families import mixed_pairs
 from bench.records.record import FileRecord
 from bench.records.resolution import resolution
@@ -67,6 +68,8 @@ def surprises(run: Run) -> list[str]:
 
 
 def _timings(run: Run) -> list[str]:
+    if not run.identity.speeds:
+        return [NO_SPEEDS]
     said = []
     for pair in mixed_pairs(run):
         if windows_of(run).results(pair.standard) and windows_of(run).results(pair.gated):
@@ -83,7 +86,7 @@ def _timings(run: Run) -> list[str]:
         )
     for name in run.files:
         if windows := windows_of(run).results(name):
-            seconds = np.array([w.seconds for w in windows])
+            seconds = stats.seconds_of(windows)
             odd = int((seconds > _OUTLIER * np.median(seconds)).sum())
             if odd:
                 said.append(
@@ -106,9 +109,9 @@ def _drift(run: Run) -> float | None:
     by_pass: dict[int, list[float]] = {}
     for name in run.files:
         if windows := windows_of(run).results(name):
-            median = float(np.median([w.seconds for w in windows]))
-            for w in windows:
-                by_pass.setdefault(w.window, []).append(w.seconds / median)
+            seconds = stats.seconds_of(windows)
+            for w, relative in zip(windows, seconds / np.median(seconds), strict=True):
+                by_pass.setdefault(w.window, []).append(float(relative))
     passes = [float(np.median(by_pass[w])) for w in sorted(by_pass)]
     if len(passes) < MIN_FOR_INTERVAL:
         return None

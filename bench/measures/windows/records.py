@@ -37,6 +37,8 @@ class WindowRecord(OfFile):
     apart: Rows | None = None
 
     def misfit(self, identity: Identity) -> str | None:
+        if identity.speeds and not self.result.is_timed:
+            return "its times are missing"
         return identity.lacks(self.result.window)
 
     @property

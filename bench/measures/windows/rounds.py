@@ -10,6 +10,7 @@ from bench.core.errors import BenchError
 from bench.core.files import complete_or_absent
 from bench.measures.windows.records import WindowRecord
 from bench.measures.windows.runs import windows_of
+from bench.measures.windows.tables import NO_SPEEDS
 from bench.records.run import Run
 from bench.records.store import newest_time
 
@@ -51,7 +52,9 @@ def benchmark_json(run: Run) -> dict[str, Any]:
                         "sha256": run.files[name].sha256,
                         "windows": [r.result.window for r in rounds],
                         "sittings": [r.sitting for r in rounds],
-                        "disturbed": [r.result.activity.disturbed(i.settings.threads) for r in rounds],
+                        "disturbed": [
+                            r.result.activity.disturbed(i.settings.threads) for r in rounds if r.result.activity
+                        ],
                     },
                     "options": {"disable_gc": True, "timer": "perf_counter", "warmup": False},
                     "stats": measured.as_dict() | {"data": measured.data, "iterations": 1},
@@ -77,6 +80,8 @@ def benchmark_json(run: Run) -> dict[str, Any]:
 
 def write_benchmark_json(run: Run, out: Path) -> None:
     """Write benchmark_json. Raises BenchError when the run has no rounds or the file cannot be written."""
+    if not run.identity.speeds:
+        raise BenchError(f"--benchmark-json: has nothing to write. {NO_SPEEDS}; make a run without that option")
     found = benchmark_json(run)
     if not found["benchmarks"]:
         raise BenchError("--benchmark-json: this run has no timed window yet; run it first")
@@ -89,6 +94,8 @@ def read_rounds(path: Path, run: Run) -> Run:
 
     Raises BenchError for a file that is none of these, is of another run, or lacks rounds of the run's records.
     """
+    if not run.identity.speeds:
+        raise BenchError(f"{path}: does not belong to this run. {NO_SPEEDS}; leave the file out")
     again = f"write it again with `bench export RUN --benchmark-json {path}`"
     try:
         data = json.loads(path.read_text(encoding="utf-8"))

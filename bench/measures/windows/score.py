@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import numpy as np
@@ -68,8 +69,9 @@ def time_rounds(subjects: list[Timed]) -> dict[str, list[float]]:
     return speed.time_rounds(subjects)
 
 
-def _run_rounds(subjects: list[Timed]) -> dict[str, list[float]]:
-    """The same rounds for those who want scores only, with plain seconds, which no table shows and `ppl --json` tells."""
+def _run_rounds(subjects: list[Timed], after: Callable[[dict[str, list[float]]], None]) -> dict[str, list[float]]:
+    """The same rounds for those who want scores only, with plain seconds, which no table shows and `ppl --json` tells. after: is told
+    of the seconds so far when a round has ended."""
     seconds: dict[str, list[float]] = {s.name: [] for s in subjects}
     for subject in subjects:
         for _ in range(subject.rounds):
@@ -78,15 +80,19 @@ def _run_rounds(subjects: list[Timed]) -> dict[str, list[float]]:
             subject.target()
             seconds[subject.name].append(own_time() - started)
             subject.teardown()
+            after(seconds)
     return seconds
 
 
 def measure(job: MeasureJob, site: Site, progress: Share, turns: Turns) -> tuple[list[WindowResult], float]:
-    """Score and time the job's windows, in order; and the longest time for which the machine stood still in a step, in seconds.
+    """Score and time the job's windows, in order; and the longest time for which the machine stood still in a step, in seconds. Where
+    neither is timed nor generated, each of several windows is told as soon as it is scored.
 
     Raises BenchError for a stream too short or a context too small.
     """
     settings = job.settings
+    if len(job.windows) > 1 and job.reference_logits and not turns.has_others:
+        raise ValueError("nobody writes the reference's logits of the next window meanwhile")
     stream, path = TokenStream.load(site.path(job.stream)), site.path(job.model)
     if (max(job.windows) + 1) * settings.window > len(stream.tokens):
         raise BenchError(f"window {max(job.windows)} is beyond the text's {len(stream.tokens)} tokens")
@@ -111,7 +117,13 @@ def measure(job: MeasureJob, site: Site, progress: Share, turns: Turns) -> tuple
         tokens = stream.tokens[: settings.generate]
         generation = Generation(model, tokens, len(job.windows), settings.threads, turns, counter)
         subjects: list[Timed] = [windows, generation] if settings.generate else [windows]
-        seconds = time_rounds(subjects) if job.timed else _run_rounds(subjects)
+
+        def told(so_far: dict[str, list[float]]) -> None:
+            done, rest = divmod(len(so_far["window"]), len(windows.steps))
+            if len(job.windows) > 1 and not settings.generate and not rest:
+                turns.tell(_result(job, done - 1, stream, windows, load_seconds, so_far["window"], [], None))
+
+        seconds = time_rounds(subjects) if job.timed else _run_rounds(subjects, told)
     results = [
         _result(job, i, stream, windows, load_seconds, seconds["window"], seconds.get("generation", []), energy)
         for i, energy in enumerate(_energies(gauge, windows, generation))

@@ -22,7 +22,8 @@ def _fields(run: Run) -> dict[str, object]:
         "windows": i.windows,
         "isa": i.library.isa,
         "threads": i.settings.threads,
-        "timed": _timed(run),
+        "timed": _timed(run) if i.speeds else "",
+        "ratios": tables.PAIRED_RATIOS if i.speeds else "",
         "prompts": i.prompts.name,
     }
 
@@ -42,12 +43,14 @@ def published(run: Run) -> Table | None:
         return None
     gated = [p.gated or "" for p in pairs(run)]
     some = "".join(gated[:1]) + (" and so on" if len(gated) > 1 else "")
+    key = tables.PUBLISHED_KEY + (tables.PUBLISHED_SPEED_KEY if run.identity.speeds else f"\n- {tables.NO_SPEEDS}")
+    what = "Perplexity, size and speed" if run.identity.speeds else "Perplexity and size"
     return Table(
         "published",
-        "Perplexity, size and speed of Standard and DynamicGate",
+        f"{what} of Standard and DynamicGate",
         frame,
-        key=tables.PUBLISHED_KEY.format(**_fields(run), gated=some),
-        page_key=tables.PUBLISHED_KEY.format(**_fields(run), gated=", ".join(gated)),
+        key=key.format(**_fields(run), gated=some),
+        page_key=key.format(**_fields(run), gated=", ".join(gated)),
     )
 
 
@@ -58,9 +61,8 @@ def headline(run: Run) -> list[Section]:
         found.append(Section("Comparison", "comparison", (table,), bare=True))
     if len(paired := tables.paired_table(run)):
         title = "Against Standard of the same type, paired"
-        found.append(
-            Section(title, "paired", (Table("paired-table", "Paired with Standard", paired, key=tables.PAIRED_KEY),))
-        )
+        key = tables.PAIRED_KEY.format(**_fields(run))
+        found.append(Section(title, "paired", (Table("paired-table", "Paired with Standard", paired, key=key),)))
     return found
 
 
@@ -136,7 +138,8 @@ def file_columns(run: Run) -> list[FileColumn]:
 
 def file_key(run: Run, *, everywhere: bool) -> list[str]:
     """What those columns mean; everywhere: of those that every table has."""
-    lines = tables.FULL_KEY.format(**_fields(run)).splitlines()
+    key = tables.FULL_KEY + (tables.FULL_SPEED_KEY if run.identity.speeds else tables.FULL_MEMORY_KEY)
+    lines = key.format(**_fields(run)).splitlines()
     if any(figure in tables.full_frame(run) for figure in tables.ENERGY_COLUMNS.values()):
         lines += tables.ENERGY_KEY.splitlines()
     if not everywhere and len(tables.reference_table(run)):

@@ -95,7 +95,7 @@ def same_scores(a: Sequence[WindowResult], b: Sequence[WindowResult]) -> bool:
 
 
 def time_ratio(before: Sequence[WindowResult], after: Sequence[WindowResult]) -> Estimate:
-    """seconds(after) / seconds(before) of the passes that both have; NaN for none.
+    """seconds(after) / seconds(before) of the passes that both have; NaN for none, or where they were not timed.
 
     Of undisturbed times where windows were timed in pieces, else the typical ratio of a pass.
     """
@@ -105,7 +105,12 @@ def time_ratio(before: Sequence[WindowResult], after: Sequence[WindowResult]) ->
     x, y = pieces(a), pieces(b)
     if x is not None and y is not None:
         return undisturbed_ratio(x, y)
-    return trimmed_mean_of(np.array([w.seconds / v.seconds for v, w in zip(a, b, strict=True)]))
+    return trimmed_mean_of(seconds_of(b) / seconds_of(a)) if all(w.is_timed for w in (*a, *b)) else Estimate(math.nan)
+
+
+def seconds_of(windows: Sequence[WindowResult]) -> NDArray[np.float64]:
+    """Seconds of every window, NaN for one that was not timed."""
+    return np.array([w.seconds for w in windows], np.float64)
 
 
 def generation_ratio(before: Sequence[WindowResult], after: Sequence[WindowResult]) -> Estimate:
@@ -161,16 +166,17 @@ def relative_time_ratio(
 ) -> Estimate:
     """seconds(after) / seconds(before) of passes, each relative to the reference's in the same pass.
 
-    Of undisturbed times where all were timed in pieces, else the typical ratio of a pass. NaN for no pass that has all four.
+    Of undisturbed times where all were timed in pieces, else the typical ratio of a pass. NaN for no pass that has all four,
+    or where they were not timed.
     """
     all_four = _of_common_passes(before, after, reference_before, reference_after)
-    if not all_four[0]:
+    if not all_four[0] or not all(w.is_timed for windows in all_four for w in windows):
         return Estimate(math.nan)
     timed = [pieces(windows) for windows in all_four]
     a, b, x, y = timed
     if a is not None and b is not None and x is not None and y is not None:
         return relative_undisturbed_ratio(a, b, x, y)
-    return _relative_ratio(*(np.array([w.seconds for w in windows]) for windows in all_four))
+    return _relative_ratio(*map(seconds_of, all_four))
 
 
 def relative_generation_ratio(
@@ -213,19 +219,19 @@ def paired(a: Sequence[WindowResult], b: Sequence[WindowResult]) -> tuple[list[W
 @dataclass(frozen=True)
 class Speed:
     """window: seconds for one window, undisturbed and with its interval where it was timed in pieces, else the median; spread: of these seconds
-    as they were; prompt and generation in tokens per second; memory in bytes; disturbed: passes marked."""
+    as they were; prompt and generation in tokens per second; disturbed: passes marked."""
 
     window: Estimate
     spread: Spread
     prompt: float
     generation: float | None
     load_seconds: float
-    peak_memory_bytes: int
     disturbed: int
 
 
 def speed(windows: Sequence[WindowResult], settings: Settings) -> Speed:
-    as_it_was = spread([w.seconds for w in windows])
+    """Of windows that were timed."""
+    as_it_was = spread(seconds_of(windows).tolist())
     timed = pieces(windows)
     window = Estimate(as_it_was.median) if timed is None else undisturbed(timed)
     return Speed(
@@ -233,10 +239,14 @@ def speed(windows: Sequence[WindowResult], settings: Settings) -> Speed:
         spread=as_it_was,
         prompt=settings.window / window.value,
         generation=_generation(windows, settings.generate),
-        load_seconds=spread([w.load_seconds for w in windows]).median,
-        peak_memory_bytes=max(w.peak_memory_bytes for w in windows),
-        disturbed=sum(w.activity.disturbed(settings.threads) for w in windows),
+        load_seconds=spread([w.load_seconds for w in windows if w.load_seconds is not None]).median,
+        disturbed=sum(w.activity.disturbed(settings.threads) for w in windows if w.activity is not None),
     )
+
+
+def peak_memory(windows: Sequence[WindowResult]) -> int:
+    """Most memory that any of the processes took which measured them, in bytes."""
+    return max(w.peak_memory_bytes for w in windows)
 
 
 def _generation(windows: Sequence[WindowResult], tokens: int) -> float | None:

@@ -39,7 +39,9 @@ PUBLISHED_KEY = """\
 Key
 - PPL: perplexity of the {prompts}, lower is better
 - Δ PPL: percentage change from Standard to DynamicGate ({gated})
-- Size: bytes of the file (M: 10^6, G: 10^9); Δ Size: DynamicGate minus Standard
+- Size: bytes of the file (M: 10^6, G: 10^9); Δ Size: DynamicGate minus Standard"""
+
+PUBLISHED_SPEED_KEY = """
 - Speed: time to process one window of {window} tokens (CPU, {isa}, {threads} threads), lower is better"""
 
 REFERENCE_KEY = """\
@@ -50,12 +52,16 @@ Key
 
 PAIRED_KEY = f"""\
 Key
-- Δ: of the recipe against the other, paired by window; time ratio: of a window; token ratio: of a generated token; both over passes that timed both
+- Δ: of the recipe against the other, paired by window{{ratios}}
 - {TOGETHER}"""
+
+PAIRED_RATIOS = "; time ratio: of a window; token ratio: of a generated token; both over passes that timed both"
 
 FULL_KEY = """\
 - PPL [95 %]: perplexity and its 95 % interval over the {windows} windows; SE: the token-level standard error that llama-perplexity prints
-- vs reference: change of perplexity against the reference on the same windows, with its 95 % interval
+- vs reference: change of perplexity against the reference on the same windows, with its 95 % interval"""
+
+FULL_SPEED_KEY = """
 - Window: seconds for one window of {window} tokens, {timed}
 - pp: prompt processing, tg: token generation, in tokens/s; Memory: peak of the measuring process; Load: model and context"""
 
@@ -65,6 +71,13 @@ ENERGY_KEY = """\
 #: Columns of energy: their titles, and the figures in full_frame.
 ENERGY_COLUMNS = {"J/pp [95 %]": "joules_per_prompt_token", "J/tg [95 %]": "joules_per_generated_token"}
 
+#: Said where a reader would look for speeds.
+NO_SPEEDS = "Speeds were not measured (--no-speed)"
+
+FULL_MEMORY_KEY = f"""
+- Memory: peak of the measuring process
+- {NO_SPEEDS}"""
+
 
 def published_table(run: Run) -> pd.DataFrame:
     """The published form, column for column, as text."""
@@ -73,24 +86,28 @@ def published_table(run: Run) -> pd.DataFrame:
         std, gated = windows_of(run).results(pair.standard), windows_of(run).results(pair.gated)
         std_file, gated_file = run.files.get(pair.standard or ""), run.files.get(pair.gated or "")
         big = any(f is not None and f.n_bytes >= 999_950_000 for f in (std_file, gated_file))
-        rows.append(
-            {
-                "Quantization": pair.base,
-                "Standard PPL": perplexity_text(stats.perplexity(std).ppl.value) if std else MISSING,
-                "DynamicGate PPL": perplexity_text(stats.perplexity(gated).ppl.value) if gated else MISSING,
-                "Δ PPL": percent(stats.perplexity_change(std, gated).value) if std and gated else MISSING,
-                "Std Size": size(std_file.n_bytes, gigabytes=big) if std_file else MISSING,
-                "DG Size": size(gated_file.n_bytes, gigabytes=big) if gated_file else MISSING,
-                "Δ Size": size(gated_file.n_bytes - std_file.n_bytes, sign=True, gigabytes=big)
-                if std_file and gated_file
-                else MISSING,
-                "Std Speed": seconds(stats.speed(std, run.identity.settings).window.value) if std else MISSING,
-                "DG Speed": seconds(stats.speed(gated, run.identity.settings).window.value) if gated else MISSING,
+        row = {
+            "Quantization": pair.base,
+            "Standard PPL": perplexity_text(stats.perplexity(std).ppl.value) if std else MISSING,
+            "DynamicGate PPL": perplexity_text(stats.perplexity(gated).ppl.value) if gated else MISSING,
+            "Δ PPL": percent(stats.perplexity_change(std, gated).value) if std and gated else MISSING,
+            "Std Size": size(std_file.n_bytes, gigabytes=big) if std_file else MISSING,
+            "DG Size": size(gated_file.n_bytes, gigabytes=big) if gated_file else MISSING,
+            "Δ Size": size(gated_file.n_bytes - std_file.n_bytes, sign=True, gigabytes=big)
+            if std_file and gated_file
+            else MISSING,
+        }
+        if run.identity.speeds:
+            row |= {
+                name: seconds(stats.speed(windows, run.identity.settings).window.value) if windows else MISSING
+                for name, windows in zip(SPEED_COLUMNS, (std, gated), strict=True)
             }
-        )
-    return pd.DataFrame(rows, columns=pd.Index(PUBLISHED_COLUMNS))
+        rows.append(row)
+    columns = [c for c in PUBLISHED_COLUMNS if run.identity.speeds or c not in SPEED_COLUMNS]
+    return pd.DataFrame(rows, columns=pd.Index(columns))
 
 
+SPEED_COLUMNS = ("Std Speed", "DG Speed")
 PUBLISHED_COLUMNS = [
     "Quantization",
     "Standard PPL",
@@ -99,8 +116,7 @@ PUBLISHED_COLUMNS = [
     "Std Size",
     "DG Size",
     "Δ Size",
-    "Std Speed",
-    "DG Speed",
+    *SPEED_COLUMNS,
 ]
 
 
@@ -126,18 +142,8 @@ def _full_frame(run: Run) -> pd.DataFrame:
             "sha256": file.sha256,
         }
         if windows:
-            ppl, speed = stats.perplexity(windows), stats.speed(windows, run.identity.settings)
-            row |= interval("ppl", ppl.ppl) | {"ppl_se": ppl.se, "tokens": ppl.tokens}
-            row |= {
-                **interval("window_seconds", speed.window),
-                "window_seconds_half_iqr": speed.spread.half_iqr,
-                "prompt_tokens_per_second": speed.prompt,
-                "generation_tokens_per_second": speed.generation,
-                "load_seconds": speed.load_seconds,
-                "peak_memory_bytes": speed.peak_memory_bytes,
-                "disturbed_passes": speed.disturbed,
-                **energy_figures(run, name, windows),
-            }
+            ppl = stats.perplexity(windows)
+            row |= interval("ppl", ppl.ppl) | {"ppl_se": ppl.se, "tokens": ppl.tokens} | _cost(run, name, windows)
             base = windows_of(run).results(reference) if name != reference else None
             if base:
                 row |= interval("ppl_change_vs_reference", stats.perplexity_change(base, windows))
@@ -148,15 +154,32 @@ def _full_frame(run: Run) -> pd.DataFrame:
                 row |= {"right_to_wrong": found.right_to_wrong, "wrong_to_right": found.wrong_to_right}
             if std := windows_of(run).results(standard_of.get(name)):
                 row |= interval("ppl_change_vs_standard", stats.perplexity_change(std, windows))
-                row |= interval(
-                    "time_ratio_vs_standard",
-                    stats.time_ratio(*windows_of(run).same_sitting(standard_of[name] or "", name)),
-                )
+                if run.identity.speeds:
+                    timed = windows_of(run).same_sitting(standard_of[name] or "", name)
+                    row |= interval("time_ratio_vs_standard", stats.time_ratio(*timed))
         rows.append(row)
     table = pd.DataFrame(rows)
     # no interval at all, as in runs that timed windows as a whole, is no column of text
     missing = [c for c in table if str(c).endswith(("_low", "_high")) and table[c].isna().all()]
     return table.astype(dict.fromkeys(missing, float))
+
+
+def _cost(run: Run, name: str, windows: list[WindowResult]) -> dict[str, object]:
+    """Times and memory of a file; its memory alone where nothing was timed."""
+    memory: dict[str, object] = {"peak_memory_bytes": stats.peak_memory(windows)}
+    if not run.identity.speeds:
+        return memory
+    speed = stats.speed(windows, run.identity.settings)
+    return {
+        **interval("window_seconds", speed.window),
+        "window_seconds_half_iqr": speed.spread.half_iqr,
+        "prompt_tokens_per_second": speed.prompt,
+        "generation_tokens_per_second": speed.generation,
+        "load_seconds": speed.load_seconds,
+        **memory,
+        "disturbed_passes": speed.disturbed,
+        **energy_figures(run, name, windows),
+    }
 
 
 def full_table(run: Run) -> pd.DataFrame:
@@ -183,7 +206,8 @@ def full_table(run: Run) -> pd.DataFrame:
                 **{title: _cell(row, figure, joules_text) for title, figure in joules.items()},
             }
         )
-    return pd.DataFrame(rows)
+    of_speed = [] if run.identity.speeds or not rows else ["Window", "pp", "tg", "Load"]
+    return pd.DataFrame(rows).drop(columns=of_speed)
 
 
 def _cell(row: Mapping[Hashable, Any], key: str, form: Callable[[float], str]) -> str:
@@ -280,4 +304,6 @@ def paired_table(run: Run) -> pd.DataFrame:
         )
     words = verdicts(changes, "better", "worse")
     judged = [UNTOLD if change is None else word for change, word in zip(changes, words, strict=True)]
-    return with_verdicts(rows, Verdict=judged, Time=time_verdicts(ratios), Tokens=time_verdicts(generations))
+    found = with_verdicts(rows, Verdict=judged, Time=time_verdicts(ratios), Tokens=time_verdicts(generations))
+    of_speed = [] if run.identity.speeds or not rows else ["Time ratio [95 %]", "Time", "Token ratio [95 %]", "Tokens"]
+    return found.drop(columns=of_speed)

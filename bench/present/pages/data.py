@@ -25,7 +25,7 @@ def page_data(run: Run) -> dict[str, object]:
 
     files: of every file its name, family and bytes; whether the reference cannot judge it (`untold`), or
     it is made to be beaten (`control`); and, where all its
-    windows are on record, for each part of a window the mean NLL (nats a token) and the mean KL divergence (nats; null without), and the number of windows. layout: the parts (_layout). times: of each two files the ratio of their times (_times); least: windows that an interval needs.
+    windows are on record, for each part of a window the mean NLL (nats a token) and the mean KL divergence (nats; null without), and the number of windows. layout: the parts (_layout). times: of each two files the ratio of their times (_times), null in a run without speeds; least: windows that an interval needs.
     """
     told = resolution(run)
     return {
@@ -35,7 +35,7 @@ def page_data(run: Run) -> dict[str, object]:
         "text": of_tokens(run),
         "layout": _layout(run),
         "least": MIN_FOR_INTERVAL,
-        "times": _times(run),
+        "times": _times(run) if run.identity.speeds else None,
         "files": [
             {"name": name, "family": file.family, "bytes": file.n_bytes, "size": size(file.n_bytes)}
             | {"untold": name in told.beyond, "control": "random" in file.family}

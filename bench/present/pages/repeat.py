@@ -107,9 +107,11 @@ def command(run: Run) -> str:
     asked += ["--windows", str(i.windows), "--threads", str(i.settings.threads), "--isa", i.library.isa]
     for option, value, normal in (
         ("--window", i.settings.window, usual.window),
-        ("--generate", i.settings.generate, usual.generate),
+        ("--generate", i.settings.generate, usual.generate if i.speeds else 0),
     ):
         if value != normal:
             asked += [option, str(value)]
+    if not i.speeds:
+        asked.append("--no-speed")
     asked += [option for m in sorted(all_measures(), key=lambda m: m.name) for option in m.repeat(run)]
     return f"nox -s bench -- {shlex.join(asked)}"

@@ -66,15 +66,15 @@ if (DATA && byId("choose")) {
   };
   const compare = () => {
     const a = named.get(before.value), b = named.get(after.value), kl = statistics.divergence(a, b);
-    const perplexity = statistics.perplexity(a, b), time = statistics.time(a, b);
+    const perplexity = statistics.perplexity(a, b), time = DATA.times && statistics.time(a, b);
     const untold = [a, b].filter((file) => file.untold), cannot = "cannot be told †";
     const say = (verdict) => (a === b ? "the same file" : untold.length ? cannot : verdict);
     const told = [
       ["Size", text.percent(b.bytes / a.bytes - 1), b.bytes === a.bytes ? "equal" : b.bytes < a.bytes ? "smaller" : "larger"],
       ["Perplexity", text.withInterval(perplexity, text.percent), say(statistics.verdict(perplexity))],
       ["KL divergence (nats)", kl ? text.withInterval(kl, text.divergenceChange) : "–", kl ? say(statistics.verdict(kl)) : "not measured of both"],
-      ["Time for one window, ratio", text.withInterval(time, (x) => x.toFixed(3)), a === b ? "the same file" : statistics.timeVerdict(time)],
     ];
+    if (time) told.push(["Time for one window, ratio", text.withInterval(time, (x) => x.toFixed(3)), a === b ? "the same file" : statistics.timeVerdict(time)]);
     rows.replaceChildren(
       ...told.map(([what, value, verdict]) =>
         make("tr", {}, make("th", { scope: "row" }, what), figure(value), make("td", {}, verdict)),
