@@ -156,12 +156,13 @@ def _passes(work: Work, files: Sequence[Path], condition: Condition, n: int) -> 
             ]
             together = [[job] for job in jobs] if condition.alone else [jobs]
             done = [
-                side.result
+                result
                 for files_of in together
                 for side in work.executor.do(PassJob(files=tuple(files_of), backwards=bool(i % 2))).files
+                for result in side.windows
             ]
             # numbered by pass: texts come again
-            yield tuple(r.model_copy(update={"window": i}) for r in done if r is not None)
+            yield tuple(r.model_copy(update={"window": i}) for r in done)
             steps.done()
 
 

@@ -383,7 +383,7 @@ def test_a_pass_in_which_the_machine_stood_still_is_measured_again(
     run = bench(*arguments, "--out", tmp_path / "run")
     assert run.code == 0 and "stood still for 300 seconds" in run.err and "measured once more" in run.err
     kept = next(r for r in load_run(tmp_path / "run").of(WindowRecord))
-    assert kept.result.steps == passes[1].files[0].result.steps != passes[0].files[0].result.steps
+    assert kept.result.steps == passes[1].files[0].windows[0].steps != passes[0].files[0].windows[0].steps
 
 
 def measured(directory: Path) -> dict[tuple[str, int], object]:
