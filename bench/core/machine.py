@@ -54,7 +54,7 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _allowed_cpus() -> list[int]:
+def allowed_cpus() -> list[int]:
     """CPUs this process may run on; a container often has fewer than the machine."""
     if sys.platform == "linux":
         return sorted(os.sched_getaffinity(0))
@@ -65,7 +65,7 @@ def _one_cpu_per_core() -> list[int]:
     """The first allowed CPU of every physical core: hyperthreads share the units that matrix products use."""
     seen: set[str] = set()
     chosen = []
-    for cpu in _allowed_cpus():
+    for cpu in allowed_cpus():
         siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
         core = siblings.read_text().strip() if siblings.exists() else str(cpu)
         if core not in seen:
@@ -91,7 +91,7 @@ def cpu_quota() -> int | None:
 def cpus_for(threads: int) -> list[int]:
     """The CPUs to pin a number of threads to: one for each physical core, then the remaining ones."""
     cores = _one_cpu_per_core()
-    others = [cpu for cpu in _allowed_cpus() if cpu not in cores]
+    others = [cpu for cpu in allowed_cpus() if cpu not in cores]
     return sorted((cores + others)[:threads])
 
 
@@ -178,4 +178,4 @@ def _busy_seconds() -> float:
     """CPU seconds that the CPUs of this process were not free, time stolen by a host included."""
     times = psutil.cpu_times(percpu=True)
     fields = ("user", "nice", "system", "irq", "softirq", "steal")
-    return sum(getattr(times[cpu], field, 0.0) for cpu in _allowed_cpus() if cpu < len(times) for field in fields)
+    return sum(getattr(times[cpu], field, 0.0) for cpu in allowed_cpus() if cpu < len(times) for field in fields)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bench.core.errors import BenchError
-from bench.core.machine import cpus_for, default_threads
+from bench.core.machine import allowed_cpus, cpus_for, default_threads
 from bench.engine.settings import LibraryInfo
 from bench.gguf_files.info import ModelInfo
 from bench.quantize.imatrix import read
@@ -54,6 +56,16 @@ def check_threads(threads: int | None) -> int:
             f"--threads {wanted}: this machine lets this process use 1 to {available} CPUs; choose a number in that range"
         )
     return wanted
+
+
+def check_cpus(cpus: Sequence[int]) -> None:
+    """Raise BenchError where CPUs that a run is timed on were taken away from this process meanwhile."""
+    if taken := sorted(set(cpus) - set(allowed_cpus())):
+        s, were = ("s", "were") if len(taken) > 1 else ("", "was")
+        raise BenchError(
+            f"CPU{s} {', '.join(map(str, taken))} {were} taken away from this program during the run, and times on fewer CPUs do not compare with those "
+            "before; what was measured is kept: give them back and the same command goes on, or measure anew with fewer --threads and another --out"
+        )
 
 
 def check_library(library: LibraryInfo, isa: str | None) -> None:

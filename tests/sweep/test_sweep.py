@@ -250,6 +250,25 @@ def test_ctrl_c_is_answered_in_a_line(arguments: list[str], tmp_path: Path, cach
     assert children and not alive, "no worker is left behind"
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2, reason="has one CPU")
+def test_cpus_that_are_taken_away_are_told_and_the_run_goes_on_when_they_are_back(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    cpus = sorted(os.sched_getaffinity(0))[:2]
+    process = start([*arguments, "--threads", "2", "--out", str(out)])
+    wait_for(lambda: windows(out), process)
+    psutil.Process(process.pid).cpu_affinity(cpus[:1])
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2, err
+    assert f"error: CPU {cpus[1]} was taken away from this program during the run" in err
+    assert windows(out) == 3, "the first pass is kept, and the second was not timed on one CPU"
+    process = start([*arguments, "--threads", "2", "--out", str(out)])
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert windows_of(load_run(out)).is_complete
+
+
 def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """The server of workers, the worker when there is one, and the processes of files that it measures side by side."""
     try:

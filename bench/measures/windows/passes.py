@@ -29,6 +29,7 @@ from bench.records.families import mixed_pairs
 from bench.records.record import FailureRecord
 from bench.records.run import Run
 from bench.records.store import RunStore
+from bench.workbench.checks import check_cpus
 
 #: A recipe whose measurements fail this often in one sitting is given up until the next.
 _FAILURES_TO_GIVE_UP = 2
@@ -142,7 +143,9 @@ class Passes:
     def _pass(
         self, store: RunStore, files: Mapping[str, File], window: int, failures: Counter[str], steps: Steps
     ) -> None:
-        """One window of the files that lack it."""
+        """One window of the files that lack it. Raises BenchError where it is timed on CPUs that were taken away."""
+        if self._scorer.timed:
+            check_cpus(self.plan.work.cpus)
         names = [n for n in files if not self._has(store.run, n, window)]
         self._scorer.logits.unlink(missing_ok=True)  # of the window before
         # of the first window always, wherever a run was interrupted
