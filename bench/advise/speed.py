@@ -167,7 +167,7 @@ def reached(run: Run, limits: Limits) -> dict[str, tuple[float, float]]:
         timed = windows if run.identity.speeds else None
         generation = stats.speed(timed, run.identity.settings).generation if timed else None
         if generation and seconds:
-            found[name] = generation, 1 / seconds
+            found[name] = generation.value, 1 / seconds
     return found
 
 

@@ -90,7 +90,7 @@ def score_of(scored: Scored) -> Score:
         window_seconds=s.window.value,
         window_seconds_half_iqr=s.spread.half_iqr,
         prompt_tokens_per_second=s.prompt,
-        generation_tokens_per_second=s.generation,
+        generation_tokens_per_second=s.generation.value if s.generation else None,
         load_seconds=s.load_seconds,
         peak_memory_bytes=stats.peak_memory(scored.windows),
         windows=pd.DataFrame(rows).astype({"generate_seconds": "float64"}).set_index("window"),

@@ -31,7 +31,8 @@ FILES = Columns(
         Column(
             "generation_tokens_per_second",
             "generated tokens / their time, likewise (tg); none when not timed",
-            "tokens/s",
+            TOKENS_PER_SECOND,
+            interval=True,
         ),
         Column("load_seconds", "time to load model and context, median", "s"),
         Column("peak_memory_bytes", "largest resident memory of the measuring process", "bytes"),

@@ -22,7 +22,6 @@ from bench.statistics.undisturbed import (
     relative_undisturbed_ratio,
     undisturbed,
     undisturbed_ratio,
-    undisturbed_seconds,
 )
 
 
@@ -224,7 +223,7 @@ class Speed:
     window: Estimate
     spread: Spread
     prompt: float
-    generation: float | None
+    generation: Estimate | None
     load_seconds: float
     disturbed: int
 
@@ -249,12 +248,14 @@ def peak_memory(windows: Sequence[WindowResult]) -> int:
     return max(w.peak_memory_bytes for w in windows)
 
 
-def _generation(windows: Sequence[WindowResult], tokens: int) -> float | None:
-    """Tokens per second."""
+def _generation(windows: Sequence[WindowResult], tokens: int) -> Estimate | None:
+    """Tokens per second, with an interval where tokens were timed one by one."""
     timed = [w for w in windows if w.generate_seconds is not None]
     if not timed:
         return None
     of_pass = [token_seconds(w, tokens) for w in timed]
     if all(w.generate_steps is not None for w in timed):
-        return 1 / undisturbed_seconds(np.array(of_pass)[:, None])
-    return 1 / spread(of_pass).median
+        seconds = undisturbed(np.array(of_pass)[:, None])
+        low, high = (None if x is None else 1 / x for x in (seconds.high, seconds.low))
+        return Estimate(1 / seconds.value, low, high)
+    return Estimate(1 / spread(of_pass).median)

@@ -174,7 +174,7 @@ def _cost(run: Run, name: str, windows: list[WindowResult]) -> dict[str, object]
         **interval("window_seconds", speed.window),
         "window_seconds_half_iqr": speed.spread.half_iqr,
         "prompt_tokens_per_second": speed.prompt,
-        "generation_tokens_per_second": speed.generation,
+        **interval("generation_tokens_per_second", speed.generation),
         "load_seconds": speed.load_seconds,
         **memory,
         "disturbed_passes": speed.disturbed,
