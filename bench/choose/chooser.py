@@ -171,8 +171,10 @@ class Chooser:
         plan = self._plan(find_recipe("Q8_0"))
         return [self._tensors[name] for name, t in plan.types.items() if t not in UNQUANTIZED]
 
-    def sensitivity(self) -> Sensitivity:
-        return measure(self.prober, probe_types(self.quantized(), self.with_importance))
+    def sensitivity(self, windows: tuple[int, ...] | None = None) -> Sensitivity:
+        """windows: that it is measured on, those for choices unless told."""
+        probes = probe_types(self.quantized(), self.with_importance)
+        return measure(self.prober, probes, self.prober.probe_windows if windows is None else windows)
 
     # --- choosing ----------------------------------------------------------------------------------------------------
 

@@ -96,19 +96,20 @@ def measure_sensitivity(work: Work, types: tuple[str, ...]) -> Sensitivities:
     _ = work.library, work.importance
     chooser = Chooser(work)
     tensors, known = chooser.quantized(), chooser.with_importance
-    probe = chooser.sensitivity()
+    windows = chooser.prober.shown_windows
+    probe = chooser.sensitivity(windows)
     others = {t: types_to_probe(tensors, known, t) for t in types if t != probe.label}
     for name, probes in others.items():
         if not probes:
             raise BenchError(
                 f"--types {name}: no tensor of {work.reference.info.name} can be stored in it (width or importance data)"
             )
-    measured = [probe, *(measure(chooser.prober, p) for p in others.values())]
+    measured = [probe, *(measure(chooser.prober, p, windows) for p in others.values())]
     wanted = {t.name: tuple({s.probes[t.name] for s in measured if t.name in s.probes}) for t in tensors}
     return Sensitivities(
         model=work.reference.info,
         text=work.calibration.name,
-        tokens=len(chooser.prober.probe_windows) * WINDOW,
+        tokens=len(windows) * WINDOW,
         measured=tuple(measured),
         errors=chooser.prober.errors(wanted),
     )

@@ -92,11 +92,11 @@ def types_to_probe(tensors: list[TensorInfo], with_importance: set[str], wanted:
     return {t.name: wanted for t in tensors if usable(t, (wanted,), t.name in with_importance)}
 
 
-def measure(prober: Prober, probes: dict[str, str]) -> Sensitivity:
-    """Measure every tensor in the type that `probes` names; what is in the cache is not measured again."""
+def measure(prober: Prober, probes: dict[str, str], windows: tuple[int, ...]) -> Sensitivity:
+    """Measure every tensor in the type that `probes` names; what is in the cache is not measured again. windows: of the calibration text."""
     each = [{name: t} for name, t in probes.items()]
     with prober.work.reporter.stage(STAGE):
-        found = prober.divergences(each, prober.probe_windows, "Sensitivity, tensor by tensor")
+        found = prober.divergences(each, windows, "Sensitivity, tensor by tensor")
     return Sensitivity(probes, dict(zip(probes, found, strict=True)))
 
 

@@ -140,7 +140,10 @@ def test_every_tensor_is_probed_in_what_it_can_be_stored_in(chooser: Chooser, pr
 
 
 def test_more_bits_for_one_tensor_lose_less(prober: Prober) -> None:
-    found = [measure(prober, {"blk.0.ffn_down.weight": t}).means["blk.0.ffn_down.weight"] for t in ("IQ2_XXS", "Q4_K")]
+    found = [
+        measure(prober, {"blk.0.ffn_down.weight": t}, prober.probe_windows).means["blk.0.ffn_down.weight"]
+        for t in ("IQ2_XXS", "Q4_K")
+    ]
     assert found[0] > found[1] > 0
 
 

@@ -37,8 +37,8 @@ def test_a_model_of_eight_billion_weights_by_hand() -> None:
     a_token = 2 * 8e9 / (4 * 50e9)
     assert seconds(found, IMPORTANCE) == pytest.approx(24_000 * 2 * 8e9 / (4 * 82e9))
     assert seconds(found, SCORING) == pytest.approx(3 * 8 * (2048 + 4 * 32) * a_token)
-    assert seconds(found, SENSITIVITIES) == pytest.approx((44 * 7 + 1) * 512 * a_token)
-    assert seconds(found, CHOICES) == pytest.approx(9 * 3 * 512 * a_token)  # one of the two leaves a choice
+    assert seconds(found, SENSITIVITIES) == pytest.approx((44 * 7 + 1) * 128 * a_token)
+    assert seconds(found, CHOICES) == pytest.approx(9 * 3 * 128 * a_token)  # one of the two leaves a choice
     assert seconds(found, BUILDING) == pytest.approx(2 * 8e9 / (4 * 7e6) / 7)  # the choice quantized most
     # two files and their tensors, 2.0625 bits and a tenth
     assert found.built == pytest.approx(2 * 2 * 8e9 * 1.1 * 2.0625 / 8, rel=0.01)
