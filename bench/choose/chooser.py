@@ -20,7 +20,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from bench.choose.jobs import Trial, TypeOption
-from bench.choose.prober import Prober
+from bench.choose.prober import WINDOW, Prober
 from bench.choose.sensitivity import Sensitivity, measure, probe_types, usable
 from bench.core.checked import read_checked, write_checked
 from bench.core.errors import MeasurementError
@@ -89,6 +89,8 @@ class Chooser:
             calibration_kl=best.kl,
             gap=best.gap,
             tried=len(chosen.trials),
+            trial_tokens=len(chosen.trials) * len(self.prober.trial_windows) * WINDOW,
+            probe_tokens=len(self.quantized()) * len(self.prober.probe_windows) * WINDOW,
         )
         return Resolved(self.named(recipe, chosen), recipe.fingerprint, record)
 

@@ -33,6 +33,23 @@ def about(run: Run) -> list[str]:
     return about
 
 
+def what_it_took(run: Run) -> str | None:
+    """The minutes of a run by stage, and the tokens that were decoded to choose types and to score files; None where records do not tell."""
+    total, stages = worked_minutes(run), stage_minutes(run)
+    if not total:
+        return None
+    parts = [f"{name[0].lower() + name[1:]} {100 * minutes / total:.0f} %" for name, minutes in stages.items()]
+    choices = [f.choice for f in run.files.values() if f.choice is not None and f.choice.trial_tokens]
+    scored = len(run.files) * run.windows * run.identity.settings.window
+    decoded = [f"{scored / 1e3:,.0f} thousand tokens of windows"]
+    if choices:
+        decoded += [
+            f"{sum(c.trial_tokens for c in choices) / 1e3:,.0f} thousand to try choices of types",
+            f"{max(c.probe_tokens for c in choices) / 1e3:,.0f} thousand to probe tensors",
+        ]
+    return f"What it took: {_minutes(total)} of work{', ' + ', '.join(parts) if parts else ''}. Decoded: {', '.join(decoded)}."
+
+
 def reference_caveat(run: Run) -> str:
     """A sentence on a reference that is not the model as it was published; empty for one that is."""
     told = resolution(run)

@@ -58,7 +58,8 @@ class ChoiceRecord(Kept):
     """How the types of a recipe with a size were chosen (bench/choose). limit: bytes allowed; against: the recipe whose size
     that is, or of which this is a random control; text: the name of what it was chosen on; the rest of the assignment that was best on calibration text, None for one
     at random: what its predictions were made with, predicted and measured mean KL divergence in nats, relative distance of
-    the prediction from the optimum at most, number of assignments that were tried."""
+    the prediction from the optimum at most, number of assignments that were tried. trial_tokens: that were decoded for them; probe_tokens: for
+    the model's tensors, once for all choices; 0 in records of an early version."""
 
     limit: Count
     against: str | None
@@ -68,6 +69,8 @@ class ChoiceRecord(Kept):
     calibration_kl: Number | None = None
     gap: Number | None = None
     tried: Count = 0
+    trial_tokens: Count = 0
+    probe_tokens: Count = 0
 
 
 class FileRecord(OfFile):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.records.describe import about, minutes_text, reference_caveat, stage_minutes, worked_minutes
-from bench.records.record import Record, StageRecord
+from bench.records.describe import about, minutes_text, reference_caveat, stage_minutes, what_it_took, worked_minutes
+from bench.records.record import ChoiceRecord, Record, StageRecord
 from bench.records.run import Run
 from tests.support.records import file_record, run_of, window_record
 
@@ -37,6 +37,19 @@ FIRST = [
 def test_a_long_stage_without_a_record_in_it_counts() -> None:
     assert worked_minutes(run(*FIRST)) == pytest.approx(21)
     assert stage_minutes(run(*FIRST)) == {"Preparing": 1.0, "Choosing types": 20.0}
+
+
+def test_what_it_took_by_stage_and_in_tokens() -> None:
+    made = {"time": at("10:21:00")}
+    files = [file_record(n, "Automatic", 10**9).model_copy(update=made) for n in ("auto@2bpw", "auto@3bpw")]
+    choice = ChoiceRecord(limit=10**9, against=None, tried=9, trial_tokens=3_456, probe_tokens=27_008)
+    chosen = [f.model_copy(update={"choice": choice}) for f in files]
+    told = "What it took: 21 minutes of work, preparing 5 %, choosing types 95 %. Decoded: "
+    assert what_it_took(run(*FIRST, *chosen)) == (
+        f"{told}4 thousand tokens of windows, 7 thousand to try choices of types, 27 thousand to probe tensors."
+    ), "tensors are probed once for all choices"
+    assert what_it_took(run(*FIRST, *files)) == f"{told}4 thousand tokens of windows."
+    assert what_it_took(run(*files)) is None, "a run of a version that kept no stages"
 
 
 def test_time_between_sittings_does_not_count_and_a_killed_stage_does_up_to_its_last_record() -> None:

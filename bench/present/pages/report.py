@@ -23,7 +23,7 @@ from bench.present.pages.repeat import repeat
 from bench.present.pages.tables import files_table, first_tables, folded_sections, page_sections
 from bench.present.pages.text import LEVELS, why_no_text
 from bench.present.plots import plot_titles
-from bench.records.describe import about, reference_caveat
+from bench.records.describe import about, reference_caveat, what_it_took
 from bench.records.run import FILE_NAME, Run
 
 REPORT = "report.html"
@@ -65,7 +65,7 @@ def write_report(run: Run, directory: Path, *, only_if_older: bool = False, out:
         {
             "title": f"Quantizations of {run.identity.model.name}",
             "caveat": " ".join(filter(None, [_unfinished(run), reference_caveat(run)])),
-            "about": labelled(about(run)),
+            "about": labelled([*about(run), *filter(None, [what_it_took(run)])]),
             "first": first_tables(run),
             "said": said(run),
             "all_files": files_table(run),
