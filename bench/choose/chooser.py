@@ -37,9 +37,9 @@ from bench.records.record import ChoiceRecord
 from bench.workbench.work import Work
 
 #: Part of every key: raise it when this program chooses differently.
-_VERSION = 1
+_VERSION = 2
 #: Assignments that are tried beyond the first ones, for a recipe.
-_REFINEMENTS = 8
+_REFINEMENTS = 16
 
 
 class Chosen(BaseModel):
@@ -89,7 +89,7 @@ class Chooser:
             calibration_kl=best.kl,
             gap=best.gap,
             tried=len(chosen.trials),
-            trial_tokens=len(chosen.trials) * len(self.prober.trial_windows) * WINDOW,
+            trial_tokens=sum(t.windows for t in chosen.trials) * WINDOW,
             probe_tokens=len(self.quantized()) * len(self.prober.probe_windows) * WINDOW,
         )
         return Resolved(self.named(recipe, chosen), recipe.fingerprint, record)

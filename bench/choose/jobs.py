@@ -82,12 +82,14 @@ class Allocation(Frozen):
 
 
 class Trial(Frozen):
-    """An assignment that was tried. prediction: what its predictions were made with; kl: mean on the trial windows, nats."""
+    """An assignment that was tried. prediction: what its predictions were made with; kl: mean on the windows that it was tried on, nats: of those
+    that lost the first round on its windows, of the others on all; windows: their number."""
 
     prediction: str
     predicted: float
     gap: float
     kl: float
+    windows: int = 0
 
 
 class SearchResult(Frozen):
@@ -102,7 +104,8 @@ class SearchResult(Frozen):
 class SearchJob(Job[SearchResult]):
     """Find the assignment of least divergence within `budget` bytes of tensors (see search.py).
 
-    options: the types that tensors may take, with what is predicted of them by `prediction`. groups: tensors whose
+    first: how many of the setting's windows assignments are tried on in the first round; finalists: how many of them are tried on the
+    others too. options: the types that tensors may take, with what is predicted of them by `prediction`. groups: tensors whose
     predictions are scaled in turn; refinements: assignments to try beyond the predicted one. others: assignments to try
     besides, by name.
     """
@@ -111,6 +114,8 @@ class SearchJob(Job[SearchResult]):
     pinned: ClassVar[bool] = True
 
     setting: ProbeSetting
+    first: int
+    finalists: int
     prediction: str
     options: dict[str, tuple[TypeOption, ...]]
     budget: int

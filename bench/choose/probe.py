@@ -63,12 +63,15 @@ class ProbedModel:
         """Tensors whose blocks in the cache were damaged, and logits of the reference that were: they were made anew."""
         return (*self._cache.damaged, *self._damaged)
 
-    def divergence(self, assignment: dict[str, str]) -> tuple[float, ...]:
-        """Mean KL divergence by window, nats; empty where logits are not finite. What is on the log is not measured again."""
-        key = assignment_key(assignment)
+    def divergence(self, assignment: dict[str, str], windows: tuple[int, ...] | None = None) -> tuple[float, ...]:
+        """Mean KL divergence by window, nats; empty where logits are not finite. What is on the log is not measured again. windows: some of the
+        setting's, all of them unless told."""
+        key, wanted = assignment_key(assignment), self._setting.windows if windows is None else windows
+        if wanted != self._setting.windows:
+            key += f" on {','.join(map(str, wanted))}"
         if key not in self._known:
             self._live.assign(assignment)
-            self._known[key] = Probed(key=key, kl=self._measured())
+            self._known[key] = Probed(key=key, kl=self._measured(wanted))
             self._log.write(log_line(self._log_name, self._known[key]))
             self._log.flush()
         return self._known[key].kl
@@ -82,9 +85,10 @@ class ProbedModel:
             self._damaged.append(f"the reference's logits of window {window}")
         reference.append(0, self._logits(window))
 
-    def _measured(self) -> tuple[float, ...]:
+    def _measured(self, windows: tuple[int, ...]) -> tuple[float, ...]:
         kl = []
-        for window, reference in self._references.items():
+        for window in windows:
+            reference = self._references[window]
             start, computed = window * self._setting.window, self._logits(window)
             targets = self._stream.tokens[start + 1 : start + self._setting.window]
             try:

@@ -35,8 +35,10 @@ from bench.workbench.work import Work
 #: 128 tokens say of the default model's tensors differs by a quarter (standard deviation) from what 512 say, with a rank correlation of
 #: 0.96; what three such windows say of whole assignments, by 4 % from what three of 512 say, where those that are tried differ by 10 % and more.
 WINDOW = 128
-#: Windows that single tensors are probed on for a choice, and to be shown, and that whole assignments are tried on.
-PROBE_WINDOWS, SHOWN_WINDOWS, TRIAL_WINDOWS = 1, 4, 3
+#: Windows that single tensors are probed on for a choice, and to be shown.
+PROBE_WINDOWS, SHOWN_WINDOWS = 1, 4
+#: Windows that whole assignments are tried on: all of them, and then the best few on all of these. How many of the best.
+FIRST_WINDOWS, TRIAL_WINDOWS, FINALISTS = 3, 6, 4
 #: Part of every key: raise it when probing changes what it measures.
 _VERSION = 1
 
@@ -79,7 +81,8 @@ class Prober:
         """Windows that whole assignments are tried on, others than those."""
         others = [w for w in range(self._available) if w not in self.probe_windows]
         n = min(TRIAL_WINDOWS, len(others))
-        return tuple(others[int(len(others) * (i + 0.5) / n)] for i in range(n))
+        spread = [others[int(len(others) * (i + 0.5) / n)] for i in range(n)]
+        return tuple(spread[::2] + spread[1::2])  # those of the first round at equal distances over the text, too
 
     @cached_property
     def origin(self) -> str:
@@ -211,6 +214,8 @@ class Prober:
             mended_log(self.work.executor.site.path(setting.log), self.work.reporter.warn)
             job = SearchJob(
                 setting=setting,
+                first=min(FIRST_WINDOWS, len(setting.windows)),
+                finalists=FINALISTS,
                 prediction=prediction,
                 options=options,
                 budget=budget,

@@ -120,7 +120,7 @@ def test_a_quantized_model_has_no_weights_to_exchange(prober: Prober, tmp_path: 
 def test_a_calibration_text_too_short_to_choose_on(prober: Prober) -> None:
     short = Work(prober.work.options, REPORTER)
     short.calibration = Stream("short.txt", prober.work.calibration.key, 2 * WINDOW - 1)
-    with pytest.raises(BenchError, match=r"short.txt: has 1,023 tokens; choosing types takes two windows"):
+    with pytest.raises(BenchError, match=r"short.txt: has 255 tokens; choosing types takes two windows"):
         Prober(short)
 
 
