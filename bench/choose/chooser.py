@@ -20,7 +20,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from bench.choose.jobs import Trial, TypeOption
-from bench.choose.prober import WINDOW, Prober
+from bench.choose.prober import PROBE_WINDOW, TRIAL_WINDOW, Prober
 from bench.choose.sensitivity import Sensitivity, measure, probe_types, usable
 from bench.core.checked import read_checked, write_checked
 from bench.core.errors import MeasurementError
@@ -89,8 +89,8 @@ class Chooser:
             calibration_kl=best.kl,
             gap=best.gap,
             tried=len(chosen.trials),
-            trial_tokens=sum(t.windows for t in chosen.trials) * WINDOW,
-            probe_tokens=len(self.quantized()) * len(self.prober.probe_windows) * WINDOW,
+            trial_tokens=sum(t.windows for t in chosen.trials) * TRIAL_WINDOW,
+            probe_tokens=len(self.quantized()) * len(self.prober.probe_windows) * PROBE_WINDOW,
         )
         return Resolved(self.named(recipe, chosen), recipe.fingerprint, record)
 

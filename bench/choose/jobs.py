@@ -30,7 +30,7 @@ class ProbeSetting(Frozen):
     log: Content
 
     def logits_of(self, window: int) -> Content:
-        return Content(name=f"{self.logits}/{window}.logits")
+        return Content(name=f"{self.logits}/{self.window}-{window}.logits")
 
 
 class Probed(Frozen):

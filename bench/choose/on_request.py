@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from bench.choose.chooser import Chooser
-from bench.choose.prober import WINDOW
+from bench.choose.prober import PROBE_WINDOW
 from bench.choose.sensitivity import Sensitivities, measure, types_to_probe
 from bench.core.errors import BenchError
 from bench.core.files import complete_or_absent, file_sha256
@@ -109,7 +109,7 @@ def measure_sensitivity(work: Work, types: tuple[str, ...]) -> Sensitivities:
     return Sensitivities(
         model=work.reference.info,
         text=work.calibration.name,
-        tokens=len(windows) * WINDOW,
+        tokens=len(windows) * PROBE_WINDOW,
         measured=tuple(measured),
         errors=chooser.prober.errors(wanted),
     )

@@ -31,12 +31,13 @@ from bench.execute.job import Answer, Job, Share
 from bench.quantize.jobs import WeightErrorJob, WeightErrorResult
 from bench.workbench.work import Work
 
-#: Tokens of a window that assignments are measured on, all of them scored. Few, since decoding them is nearly all that a choice takes. What
-#: 128 tokens say of the default model's tensors differs by a quarter (standard deviation) from what 512 say, with a rank correlation of
-#: 0.96; what three such windows say of whole assignments, by 4 % from what three of 512 say, where those that are tried differ by 10 % and more.
-WINDOW = 128
+#: Tokens of a window that single tensors are probed on, and that whole assignments are tried on; all of them are scored. Few, since decoding
+#: them is nearly all that a choice takes. What matters in probes is the length of the context: 256 tokens order the default model's
+#: tensors like 512 (rank correlation 0.99), and 128, which tell less of attention (0.96), gave choices of 2.4 bits that lost 4 % more. What three
+#: windows of 128 say of whole assignments differs by 4 % from what three of 512 say, where those that are tried differ by 10 % and more.
+PROBE_WINDOW, TRIAL_WINDOW = 256, 128
 #: Windows that single tensors are probed on for a choice, and to be shown.
-PROBE_WINDOWS, SHOWN_WINDOWS = 1, 4
+PROBE_WINDOWS, SHOWN_WINDOWS = 1, 2
 #: Windows that whole assignments are tried on: all of them, and then the best few on all of these. How many of the best.
 FIRST_WINDOWS, TRIAL_WINDOWS, FINALISTS = 3, 6, 4
 #: Part of every key: raise it when probing changes what it measures.
@@ -53,14 +54,14 @@ class Prober:
         if self._available < 2:
             stream = self.work.calibration
             raise BenchError(
-                f"{stream.name}: has {stream.tokens:,} tokens; choosing types takes two windows of {WINDOW} at least, "
+                f"{stream.name}: has {stream.tokens:,} tokens; choosing types takes two windows of {PROBE_WINDOW} at least, "
                 "give a longer --calibration text"
             )
 
     @property
     def _available(self) -> int:
-        """Windows of the text."""
-        return self.work.calibration.tokens // WINDOW
+        """Windows of the text to probe on."""
+        return self.work.calibration.tokens // PROBE_WINDOW
 
     @property
     def probe_windows(self) -> tuple[int, ...]:
@@ -78,11 +79,12 @@ class Prober:
 
     @property
     def trial_windows(self) -> tuple[int, ...]:
-        """Windows that whole assignments are tried on, others than those."""
+        """Windows that whole assignments are tried on, within others than those."""
         others = [w for w in range(self._available) if w not in self.probe_windows]
         n = min(TRIAL_WINDOWS, len(others))
         spread = [others[int(len(others) * (i + 0.5) / n)] for i in range(n)]
-        return tuple(spread[::2] + spread[1::2])  # those of the first round at equal distances over the text, too
+        in_order = spread[::2] + spread[1::2]  # those of the first round at equal distances over the text, too
+        return tuple(w * (PROBE_WINDOW // TRIAL_WINDOW) for w in in_order)
 
     @cached_property
     def origin(self) -> str:
@@ -110,10 +112,10 @@ class Prober:
         finally:
             lock.release()
 
-    def _check_room(self, windows: tuple[int, ...]) -> None:
+    def _check_room(self, setting: ProbeSetting) -> None:
         """Raise MeasurementError where memory or disk cannot hold what probing takes."""
-        info = self.work.reference.info
-        logits = 4 * WINDOW * info.vocabulary
+        info, windows = self.work.reference.info, setting.windows
+        logits = 4 * setting.window * info.vocabulary
         # the model, unmapped; logits of a window, twice; a tenth for the rest
         needed, available = 1.1 * info.n_bytes + 2 * logits, machine_memory().available
         if needed > available:
@@ -142,7 +144,7 @@ class Prober:
     def key(self) -> str:
         """Names what all that is measured here depends on, beside what is asked for."""
         windows = self.probe_windows, self.trial_windows
-        return short_hash(_VERSION, self.origin, self.work.calibration.key, WINDOW, windows)
+        return short_hash(_VERSION, self.origin, self.work.calibration.key, PROBE_WINDOW, TRIAL_WINDOW, windows)
 
     def _kept(self, what: str, *parts: object) -> Content:
         """What is kept of measurements. what: as its name ends; parts: what it depends on beside model, matrix and engine."""
@@ -177,18 +179,18 @@ class Prober:
         return known
 
     def divergences(
-        self, assignments: Sequence[dict[str, str]], windows: tuple[int, ...], label: str
+        self, assignments: Sequence[dict[str, str]], windows: tuple[int, ...], label: str, length: int = TRIAL_WINDOW
     ) -> list[NDArray[np.float64]]:
         """Mean KL divergence from the model as it is, in nats, by window: one array for each assignment of types, empty
-        where the logits were not finite."""
+        where the logits were not finite. length: tokens of a window."""
         with self._alone():
-            setting = self._setting(windows)
+            setting = self._setting(windows, length)
             log = self.work.executor.site.path(setting.log)
             known = mended_log(log, self.work.reporter.warn)
             keys = [assignment_key(a) for a in assignments]
             missing = {k: a for k, a in zip(keys, assignments, strict=True) if k not in known}
             if missing:
-                self._check_room(windows)
+                self._check_room(setting)
                 job, n = ProbeJob(setting=setting, assignments=tuple(missing.values())), len(missing)
                 with self.work.reporter.steps(label, n) as steps:
                     done = self._do(job, setting, lambda share: steps.share(share * n))
@@ -209,8 +211,8 @@ class Prober:
     ) -> SearchResult:
         """The assignment of least divergence on the trial windows (see search.py), found in one worker."""
         with self._alone():
-            self._check_room(self.trial_windows)
-            setting = self._setting(self.trial_windows)
+            setting = self._setting(self.trial_windows, TRIAL_WINDOW)
+            self._check_room(setting)
             mended_log(self.work.executor.site.path(setting.log), self.work.reporter.warn)
             job = SearchJob(
                 setting=setting,
@@ -240,15 +242,15 @@ class Prober:
                 raise
         return self.work.executor.do(job, share)
 
-    def _setting(self, windows: tuple[int, ...]) -> ProbeSetting:
+    def _setting(self, windows: tuple[int, ...], length: int) -> ProbeSetting:
         return ProbeSetting(
             model=self.work.model,
             stream=self.work.calibration.content,
-            window=WINDOW,
+            window=length,
             windows=windows,
             importance=self._importance,
             threads=self.work.threads,
             origin=self.origin,
             logits=self._logits,
-            log=self._kept("probes.jsonl", self.work.calibration.key, WINDOW, windows),
+            log=self._kept("probes.jsonl", self.work.calibration.key, length, windows),
         )

@@ -17,7 +17,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.choose.prober import Prober
+from bench.choose.prober import PROBE_WINDOW, Prober
 from bench.core.errors import BenchError
 from bench.gguf_files.info import ModelInfo, TensorInfo
 from bench.recipes.needs import fits, type_needs_importance
@@ -96,7 +96,7 @@ def measure(prober: Prober, probes: dict[str, str], windows: tuple[int, ...]) ->
     """Measure every tensor in the type that `probes` names; what is in the cache is not measured again. windows: of the calibration text."""
     each = [{name: t} for name, t in probes.items()]
     with prober.work.reporter.stage(STAGE):
-        found = prober.divergences(each, windows, "Sensitivity, tensor by tensor")
+        found = prober.divergences(each, windows, "Sensitivity, tensor by tensor", PROBE_WINDOW)
     return Sensitivity(probes, dict(zip(probes, found, strict=True)))
 
 

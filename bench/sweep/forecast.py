@@ -37,7 +37,7 @@ _GENERATED = 4
 #: chosen most tensors have been quantized by then, and a seventh of the time is left.
 _QUANTIZED, _AFTER_CHOICES = 7e6, 1 / 7
 #: Tokens of the fixed calibration text; of its chunks; of a probe of one tensor; of the trials of one choice (9 of 3 windows).
-_CALIBRATION, _CHUNK, _PROBE, _CHOICE = 24_000, 512, 128, (17 + 4) * 3 * 128
+_CALIBRATION, _CHUNK, _PROBE, _CHOICE = 24_000, 512, 256, (17 + 4) * 3 * 128
 
 #: Stages of every sweep, as they are told and put on record, before those of the measures. Sensitivities are measured while types are
 #: chosen.

@@ -11,7 +11,7 @@ import pytest
 
 from bench.choose.chooser import Chooser
 from bench.choose.probe_log import mended_log
-from bench.choose.prober import WINDOW, Prober
+from bench.choose.prober import PROBE_WINDOW, TRIAL_WINDOW, Prober
 from bench.choose.sensitivity import measure, rank_correlation, usable
 from bench.core.errors import BenchError, MeasurementError
 from bench.core.progress import Reporter
@@ -76,7 +76,7 @@ def test_weights_in_memory_lose_what_the_file_loses(prober: Prober, tmp_path: Pa
     stored = {t.name: t.type for t in inspect(model).tensors}
     [[in_memory]] = prober.divergences([{n: t for n, t in types.items() if t != stored[n]}], (window,), "test")
 
-    settings = Settings(window=WINDOW, batch=WINDOW, ubatch=WINDOW, threads=1, generate=0)
+    settings = Settings(window=TRIAL_WINDOW, batch=TRIAL_WINDOW, ubatch=TRIAL_WINDOW, threads=1, generate=0)
     logits = tmp_path / "logits"
     common = {"stream": held(stream), "windows": (window,), "settings": settings, "timed": False}
     held.do(MeasureJob(model=held(model), write_logits=held(logits), **common))
@@ -119,14 +119,16 @@ def test_a_quantized_model_has_no_weights_to_exchange(prober: Prober, tmp_path: 
 
 def test_a_calibration_text_too_short_to_choose_on(prober: Prober) -> None:
     short = Work(prober.work.options, REPORTER)
-    short.calibration = Stream("short.txt", prober.work.calibration.key, 2 * WINDOW - 1)
-    with pytest.raises(BenchError, match=r"short.txt: has 255 tokens; choosing types takes two windows"):
+    short.calibration = Stream("short.txt", prober.work.calibration.key, 2 * PROBE_WINDOW - 1)
+    with pytest.raises(BenchError, match=r"short.txt: has 511 tokens; choosing types takes two windows"):
         Prober(short)
 
 
 def test_probes_and_trials_are_on_different_windows(prober: Prober) -> None:
-    assert prober.probe_windows and prober.trial_windows
-    assert not set(prober.probe_windows) & set(prober.trial_windows)
+    probed = {t for w in prober.probe_windows for t in range(w * PROBE_WINDOW, (w + 1) * PROBE_WINDOW)}
+    tried = {t for w in prober.trial_windows for t in range(w * TRIAL_WINDOW, (w + 1) * TRIAL_WINDOW)}
+    assert probed and tried and not probed & tried
+    assert max(probed | tried) < prober.work.calibration.tokens
 
 
 def test_every_tensor_is_probed_in_what_it_can_be_stored_in(chooser: Chooser, prober: Prober) -> None:

@@ -37,7 +37,7 @@ def test_a_model_of_eight_billion_weights_by_hand() -> None:
     a_token = 2 * 8e9 / (4 * 50e9)
     assert seconds(found, IMPORTANCE) == pytest.approx(24_000 * 2 * 8e9 / (4 * 82e9))
     assert seconds(found, SCORING) == pytest.approx(3 * 8 * (2048 + 4 * 32) * a_token)
-    assert seconds(found, SENSITIVITIES) == pytest.approx((44 * 7 + 1) * 128 * a_token)
+    assert seconds(found, SENSITIVITIES) == pytest.approx((44 * 7 + 1) * 256 * a_token)
     assert seconds(found, CHOICES) == pytest.approx((17 + 4) * 3 * 128 * a_token)  # one of the two leaves a choice
     assert seconds(found, BUILDING) == pytest.approx(2 * 8e9 / (4 * 7e6) / 7)  # the choice quantized most
     # two files and their tensors, 2.0625 bits and a tenth
@@ -89,7 +89,7 @@ def test_the_forecast_is_within_a_factor_of_two_of_what_the_published_run_took()
     choices = [f.choice for f in run.files.values() if f.choice]
     if not any(c.trial_tokens for c in choices):  # it was made when a choice decoded windows of 512 tokens
         decoded = 512 * (info["n_layers"] * 7 + 1 + sum(3 * c.tried for c in choices))
-        foreseen[CHOICES] *= decoded / (128 * (info["n_layers"] * 7 + 1 + len(choices) * (17 + 4) * 3))
+        foreseen[CHOICES] *= decoded / (256 * (info["n_layers"] * 7 + 1) + 128 * len(choices) * (17 + 4) * 3)
     for stage, of_stage in foreseen.items():
         assert took[stage] / 2 < of_stage < took[stage] * 2, stage
 
