@@ -47,7 +47,7 @@ class _Lines:
     ) -> None:
         """of_all: what is left of all that these steps are a part of, told at the end of a line."""
         self._label, self._total, self._write, self._clock, self._of_all = label, total, write, clock, of_all
-        self._done, self._current = 0, ""
+        self._done, self._told, self._current = 0, 0.0, ""
         self._began = self._said = clock()
 
     def name(self, current: str) -> None:
@@ -59,10 +59,11 @@ class _Lines:
 
     def done(self, steps: int = 1) -> None:
         self._done += steps
-        self._say(self._done)
+        if self._done != self._told:  # while it went on, its last word may have been that it is done
+            self._say(self._done)
 
     def _say(self, completed: float) -> None:
-        self._said = self._clock()
+        self._said, self._told = self._clock(), completed
         elapsed = self._said - self._began
         left = elapsed / completed * (self._total - completed) if completed else None
         what = f": {self._current}" if self._current else ""

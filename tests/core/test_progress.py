@@ -65,12 +65,15 @@ def test_steps_that_are_one_job_end_in_one_line() -> None:
         clock.now += 40
         steps.share(2.4)
         clock.now += 20
+        steps.share(3)
+        clock.now += 40
+        steps.share(4)  # the job says that it is at its end
         steps.done(4)
     assert said == [
         "Scoring, 30 %: pass 1 of 2, after 0:40, 1:33 left",
-        "Scoring, 4 of 8: pass 1 of 2, after 1:00, 1:00 left",
-        "Scoring, 80 %: pass 2 of 2, after 1:40, 0:25 left",
-        "Scoring, 8 of 8: pass 2 of 2, after 2:00",
+        "Scoring, 4 of 8: pass 1 of 2, after 1:40, 1:40 left",
+        "Scoring, 80 %: pass 2 of 2, after 2:20, 0:35 left",
+        "Scoring, 8 of 8: pass 2 of 2, after 3:20",
     ]
 
 
