@@ -142,7 +142,7 @@ def test_a_model_without_attention_has_no_such_errors() -> None:
 def test_as_a_part_of_the_sweep(
     bench: Callable[..., Outcome], tiny: Path, text: Path, calibration: Path, tmp_path: Path, cache: Path
 ) -> None:
-    arguments = ["run", "--model", tiny, "--text", text, "--calibration", calibration, "--recipes", "IQ1_S,DG-IQ1_S",
+    arguments = ["run", "--model", tiny, "--text", text, "--calibration", calibration, "--recipes", "IQ1_S,DG-FULL-IQ1_S",
                  "--window", 64, "--windows", 2, "--generate", 0, "--cache", cache, "--out", tmp_path / "run"]  # fmt: skip
     assert bench(*arguments, "--json").code == 0
     assert not any(propagation_of(load_run(tmp_path / "run")).values())
@@ -150,7 +150,7 @@ def test_as_a_part_of_the_sweep(
     done = bench(*arguments, "--propagation")
     assert done.code == 0, done.err
     run = load_run(tmp_path / "run")
-    assert {n: len(w) for n, w in propagation_of(run).items()} == {"F16": 0, "IQ1_S": 2, "DG-IQ1_S": 2}
+    assert {n: len(w) for n, w in propagation_of(run).items()} == {"F16": 0, "IQ1_S": 2, "DG-FULL-IQ1_S": 2}
     assert all(len(r.residual) == 4 and min(r.residual) > 0 for w in propagation_of(run).values() for r in w.values())
     assert "## Error propagation" in (tmp_path / "run" / "tables" / "tables.md").read_text(encoding="utf-8")
     assert (tmp_path / "run" / "plots" / "error-propagation.png").read_bytes().startswith(b"\x89PNG")
