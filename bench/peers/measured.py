@@ -21,7 +21,7 @@ class _Frozen(BaseModel):
 class Targets(_Frozen):
     """Largest ratios of ours to the tools' that are aimed for; None where nothing was set."""
 
-    wall: float
+    wall: float | None = None
     memory: float | None = None
     disk: float | None = None
 
@@ -87,7 +87,7 @@ def table_row(m: Measured) -> dict[str, str]:
         if target is not None:
             verdicts.append((name, bool(ratios) and median(ratios) <= target))
     missed = [name for name, met in verdicts if not met]
-    row["Target"] = f"missed: {', '.join(missed)}" if missed else "met"
+    row["Target"] = f"missed: {', '.join(missed)}" if missed else "met" if verdicts else "–"
     return row
 
 
@@ -99,7 +99,7 @@ def overview(measured: list[Measured]) -> str:
 
 def times(measured: list[Measured]) -> str:
     """Ratios of wall time with their targets, the ones that were missed included: a row for every work."""
-    rows = [table_row(m) for m in measured]
+    rows = [table_row(m) for m in measured if m.targets.wall is not None]
     shown = [
         {"Work": r["Work"], "Time, ours / tools (target)": r["Wall ratio"], "Target": r["Target"].partition(":")[0]}
         for r in rows

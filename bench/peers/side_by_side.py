@@ -69,11 +69,13 @@ class _Side:
     def ended(self) -> bool:
         return self._running is None and not self.waiting
 
-    def run(self, seconds: float, *, alone: bool) -> None:
-        """Go on for a slice, or to the end when that comes sooner; then stand still."""
+    def run(self, seconds: float | None, *, alone: bool) -> None:
+        """Go on for a slice, or to the end when that comes sooner; then stand still. seconds: None for one whole command."""
         self._signal(signal.SIGCONT)
-        started = time.perf_counter()
-        while time.perf_counter() - started < seconds and not self.ended:
+        started, ended_before = time.perf_counter(), len(self.printed)
+        while not self.ended and (
+            len(self.printed) == ended_before if seconds is None else time.perf_counter() - started < seconds
+        ):
             if self._running is None:
                 unpaid = time.perf_counter()
                 self._begin()
@@ -151,9 +153,11 @@ class _Side:
 
 
 def side_by_side(
-    first: Sequence[Command], second: Sequence[Command], *, slice_seconds: float = SLICE
+    first: Sequence[Command], second: Sequence[Command], *, slice_seconds: float | None = SLICE
 ) -> tuple[Ran, Ran]:
     """Run the commands of each side one after the other, the sides in alternating slices, to the end of both.
+
+    slice_seconds: None where each turn is a whole command: one that measures time itself must not be stopped.
 
     Raises BenchError when a command fails; everything is ended then.
     """

@@ -90,6 +90,39 @@ def answers(name: str, command: Sequence[str | Path], before: Callable[[], None]
     return [Value(name=f"{name}: seconds to answer (median of 5)", tools="–", ours=f"{median(taken):.2f}")]
 
 
+def speeds(tools: Ran, ours: Ran) -> list[Value]:
+    """Tokens a second that both told of the same files and tests, from commands that took turns.
+
+    Each side's best is shown, since other work on the machine only ever slows; the ratio is the median over pairs of turns,
+    with the smallest and the largest.
+    """
+    theirs, mine = (_told_speeds(ran.printed) for ran in (tools, ours))
+    if theirs.keys() != mine.keys():
+        raise BenchError("llama-bench told of other tests than this program; its output is not the one that is known")
+    found = []
+    for (model, test), speeds_of_tool in theirs.items():
+        pairs = [o / t for o, t in zip(mine[model, test], speeds_of_tool, strict=True)]
+        ratio = f"{median(pairs):.3f} [{min(pairs):.3f}, {max(pairs):.3f}]"
+        best = (f"{max(told):.1f}" for told in (speeds_of_tool, mine[model, test]))
+        name = f"{model}: {test}, best tokens a second of {len(pairs)}"
+        found += [Value(name=name, tools=next(best), ours=next(best))]
+        found += [Value(name=f"{model}: {test}, ours / tools of {len(pairs)} turns", tools="–", ours=ratio)]
+    return found
+
+
+def _told_speeds(printed: Sequence[str]) -> dict[tuple[str, str], list[float]]:
+    """Tokens a second by file and test, a value for each command; llama-bench's JSON, which may stand between lines of its log."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for text in printed:
+        rows = re.search(r"^\[$.*^\]$", text, re.MULTILINE | re.DOTALL)
+        if rows is None:
+            raise BenchError(f"no list of speeds in what was printed: {text.strip()[-200:]}")
+        for row in json.loads(rows[0]):
+            test = f"pp{row['n_prompt']}" if row["n_prompt"] else f"tg{row['n_gen']}"
+            found.setdefault((Path(row["model_filename"]).stem, test), []).append(row["avg_ts"])
+    return found
+
+
 def importance(tools: Path, ours: Path) -> list[Value]:
     """Entries by name, counts of rows, and the largest relative difference of a mean square."""
     a, b = (imatrix.read(path).entries for path in (tools, ours))

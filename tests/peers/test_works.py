@@ -45,6 +45,24 @@ def test_divergence_is_read_from_both(tmp_path: Path) -> None:
         peers_values.divergence({"A": "usage: llama-perplexity"}, tmp_path)
 
 
+def test_speeds_are_read_from_both_and_paired_by_turn() -> None:
+    def told(speed: float, test: str) -> str:
+        n_prompt, n_gen = (512, 0) if test == "pp512" else (0, 32)
+        return f'{{"model_filename": "/x/A.gguf", "n_prompt": {n_prompt}, "n_gen": {n_gen}, "avg_ts": {speed}}}'
+
+    tool = ran(*(f"load_backend: CPU\n[\n{told(a, 'pp512')},\n{told(b, 'tg32')}\n]\n" for a, b in ((100, 50), (80, 40))))
+    ours = ran(*(f"[\n{told(a, 'pp512')},\n{told(b, 'tg32')}\n]\n" for a, b in ((101, 50), (88, 40))))
+    found = {v.name: (v.tools, v.ours) for v in peers_values.speeds(tool, ours)}
+    assert found == {
+        "A: pp512, best tokens a second of 2": ("100.0", "101.0"),
+        "A: pp512, ours / tools of 2 turns": ("–", "1.055 [1.010, 1.100]"),
+        "A: tg32, best tokens a second of 2": ("50.0", "50.0"),
+        "A: tg32, ours / tools of 2 turns": ("–", "1.000 [1.000, 1.000]"),
+    }
+    with pytest.raises(BenchError, match="no list of speeds in what was printed: error: no such file"):
+        peers_values.speeds(ran("error: no such file"), ours)
+
+
 def test_importance_matrices_are_compared_by_their_means(tmp_path: Path) -> None:
     for name, factor in (("a", 1.0), ("b", 1.001)):
         sums = np.array([[2.0, 4.0 * factor]], np.float32)

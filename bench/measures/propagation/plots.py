@@ -10,10 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.core.formats import percent
+from bench.measures.named_points import draw_line
 from bench.measures.plotting import GREY, RC, STYLE, caption, describe_figure, legend, new_figure
 from bench.measures.propagation.tables import CLAIMED, errors
 from bench.records.families import GATED, Pair, pairs
 from bench.records.run import Run
+
+#: What the name of a line says its number is.
+_LAST = "after the last layer"
 
 
 def draw(run: Run) -> dict[str, Figure]:
@@ -41,7 +45,8 @@ def _errors(run: Run, axes: Axes, shown: list[tuple[str, Pair]]) -> None:
     families = {p.standard or "": "Standard" for _, p in shown} | {p.gated or "": family for family, p in shown}
     for name, family in families.items():
         by_layer = errors(run, name).mean(axis=0)
-        axes.plot(range(1, len(by_layer) + 1), by_layer, lw=1.2, label=family, color=STYLE[family]["color"])
+        look = {"lw": 1.2, "label": family, "color": STYLE[family]["color"]}
+        draw_line(axes, f"{name}: {by_layer[-1]:.3g} {_LAST}", range(1, len(by_layer) + 1), by_layer, **look)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("Relative error of the\nresidual stream")
     legend(axes, "lower right")
@@ -52,7 +57,9 @@ def _changes(run: Run, axes: Axes, shown: list[tuple[str, Pair]]) -> None:
     for family, pair in shown:
         std, gated = errors(run, pair.standard or ""), errors(run, pair.gated or "")
         change = 100 * (np.exp(np.log(gated / std).mean(axis=0)) - 1)
-        axes.plot(range(1, len(change) + 1), change, lw=1.2, label=family, color=STYLE[family]["color"])
+        look = {"lw": 1.2, "label": family, "color": STYLE[family]["color"]}
+        name = f"{pair.gated} against {pair.standard}: {change[-1]:+.1f}% {_LAST}"
+        draw_line(axes, name, range(1, len(change) + 1), change, **look)
     axes.axhline(0, color="black", lw=0.8)
     axes.axhline(100 * CLAIMED, color=GREY, lw=1.2, ls="--")
     place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "xytext": (-2, -3)}

@@ -12,6 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from bench.core.formats import percent
+from bench.measures.named_points import name_bars
 from bench.measures.plotting import (
     GREY,
     RC,
@@ -156,7 +158,8 @@ def _perplexity_changes(run: Run, frame: pd.DataFrame) -> Figure:
         "height": 0.6,
         "error_kw": {"capsize": 2, "lw": 1},
     }
-    axes.barh(rows["recipe"], change, xerr=errors, **bars)
+    drawn = axes.barh(rows["recipe"], change, xerr=errors, **bars)
+    name_bars(drawn, _changes_in_words(rows))
     for recipe, value in zip(rows["recipe"], change, strict=True):
         side: dict[str, Any] = {"xytext": (6 if value < 0 else -6, 0), "ha": "left" if value < 0 else "right"}
         axes.annotate(f"{value:+.1f}%", (0, recipe), textcoords="offset points", va="center", fontsize=9, **side)
@@ -165,6 +168,16 @@ def _perplexity_changes(run: Run, frame: pd.DataFrame) -> Figure:
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("Change of perplexity in %, paired by window" + (", with 95 % interval" if errors else ""))
     return figure
+
+
+def _changes_in_words(rows: pd.DataFrame) -> list[str]:
+    """What a bar says under the pointer: the file, its change, and the interval where there is one."""
+    columns = [f"ppl_change_vs_standard{end}" for end in ("", "_low", "_high")]
+    values = rows[["recipe", *columns]].itertuples(index=False, name=None)
+    return [
+        f"{recipe}: {percent(change)}" + (f" [{percent(low)}, {percent(high)}]" if pd.notna(low) else "")
+        for recipe, change, low, high in values
+    ]
 
 
 def draw(run: Run) -> dict[str, Figure]:

@@ -315,6 +315,16 @@ def test_points_of_plots_have_names_for_pointer_and_keyboard(page: Page, made: P
     assert tip.is_hidden()
 
 
+def test_bars_and_lines_of_plots_have_names(page: Page, published: Path) -> None:
+    opened(page, published / "smollm2-135m-instruct" / REPORT)
+    tip = page.locator("#tip")
+    for plot, name in (("ppl-change", r"^DG-\S+: [+-]\d+\.\d% \["), ("error-propagation", r" after the last layer$")):
+        named = page.locator(f".plot svg[aria-labelledby=plot-{plot}-title] .point")
+        assert named.count()
+        named.first.focus()
+        assert re.search(name, tip.inner_text()), plot
+
+
 def test_cells_have_names(page: Page, made: Path) -> None:
     opened(page, made / "made-up" / REPORT)
     tip = page.locator("#tip")
