@@ -1,4 +1,4 @@
-"""`bench cache`: what is kept between runs, and throwing it out."""
+"""`bench cache`: list and delete the data that is kept between runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bench doctor`: what of this machine spoils measurements, and what to do about it."""
+"""`bench doctor`: problems of this machine that spoil measurements, and their remedies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bench info`: what a file is."""
+"""`bench info`: the description of a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bench ppl`: perplexity of any files, apart from a run."""
+"""`bench ppl`: perplexity of any files, outside a run."""
 
 from __future__ import annotations
 

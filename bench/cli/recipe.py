@@ -1,4 +1,4 @@
-"""`bench recipe`: what recipes there are and what one would make of a model."""
+"""`bench recipe`: the list of recipes, and the types that one gives a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bench sensitivity`: what the type of each tensor does to the output."""
+"""`bench sensitivity`: the effect of each tensor's type on the output."""
 
 from __future__ import annotations
 

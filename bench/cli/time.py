@@ -1,4 +1,4 @@
-"""`bench time`: speed and memory of any files, apart from a run."""
+"""`bench time`: speed and memory of any files, outside a run."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ Scale = Literal["plain", "logarithm", "odds"]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95 % interval; low and high are None when there are too few units. at: the interval at any level, None if it
+    """A value with its 95 % interval; low and high are None when no interval can be given. at: the interval at any level, None if it
     is known at 95 % only. floor: smaller differences are not judged, since computing the same in another way can cause them."""
 
     value: float

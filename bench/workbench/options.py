@@ -1,4 +1,4 @@
-"""What a user may ask for, with its defaults: one typed value, and the help of every option beside it."""
+"""All options of a user with their defaults, as one typed value, and the help of each option beside it."""
 
 from __future__ import annotations
 

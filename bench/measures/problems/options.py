@@ -1,4 +1,4 @@
-"""What infill problems and conversations are asked for."""
+"""Options of infill problems and conversations."""
 
 from __future__ import annotations
 
