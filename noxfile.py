@@ -2,7 +2,7 @@
 
 The engine, llama-cpp-python, comes as source and takes minutes to compile. It is compiled once, into a wheel that all
 sessions and checkouts of this user share. On x86-64 it is built with AVX2 and without AVX-512, whatever the building
-machine offers, so that figures compare; BENCH_ISA=native builds for what this machine has.
+machine offers, so that figures are comparable; BENCH_ISA=native builds for what this machine has.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _AVX2 = [
 
 
 def isa() -> str:
-    """`avx2` or `native`: what the engine is built for."""
+    """The instruction set that the engine is built for: `avx2` or `native`."""
     default = "avx2" if platform.machine().lower() in ("x86_64", "amd64") else "native"
     chosen = os.environ.get("BENCH_ISA", default).lower()
     if chosen not in ("avx2", "native"):
@@ -55,7 +55,7 @@ def engine_requirement() -> str:
 
 
 def engine_directory() -> Path:
-    """Where the engine's wheel is kept. The name is a hash of all that decides what the engine does."""
+    """Where the engine's wheel is kept. The name is a hash of everything that the engine's behaviour depends on."""
     cpu = Path("/proc/cpuinfo")
     native = isa() == "native" and cpu.exists()
     features = sorted(
@@ -82,7 +82,7 @@ def engine_flags() -> list[str]:
 
 
 def engine_wheel(session: nox.Session) -> Path:
-    """The engine's wheel, built if it is not there."""
+    """The engine's wheel; it is built if it is not there."""
     directory = engine_directory()
     if not (found := list(directory.glob("*.whl"))):
         session.log(f"Compiling the engine for {isa()}: some minutes, once. It is kept in {directory}")
@@ -144,7 +144,7 @@ _HELP = ("--help", "-h", "--version", "--install-completion", "--show-completion
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Run the sweep. What follows -- goes to `dynamicgate-bench run`; a command's name there runs that command."""
+    """Run the sweep. Arguments after -- go to `dynamicgate-bench run`; a command's name there runs that command."""
     prepare(session)
     given = session.posargs
     command = next((a for a in given if a not in ("--debug", "--quiet", "-q")), "")
@@ -162,14 +162,14 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests. What follows -- goes to pytest."""
+    """Run the tests. Arguments after -- go to pytest."""
     prepare(session, "tests")
     session.run("python", "-m", "pytest", *session.posargs)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """ruff, mypy, and the order of the folders (import-linter)."""
+    """Check with ruff and mypy, and check the order of the folders (import-linter)."""
     prepare(session, "lint")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
@@ -181,7 +181,7 @@ def lint(session: nox.Session) -> None:
 def notebook(session: nox.Session) -> None:
     """Run notebooks/explore.ipynb on the published results, or on the run whose directory follows --.
 
-    With its outputs it is left as results/local/explore.ipynb.
+    The notebook with its outputs is written to results/local/explore.ipynb.
     """
     prepare(session, "notebook")
     chosen = {"BENCH_RUN": str(Path(session.posargs[0]).resolve())} if session.posargs else {}
@@ -192,9 +192,9 @@ def notebook(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The pages that the program writes (docs/commands.md, docs/columns.md), and all pages as a site in site/.
+    """Write the generated pages (docs/commands.md, docs/columns.md), and build all pages as a site in site/.
 
-    A dead link, to a page, a heading, a plot or a file, is an error; so is a page that the navigation lacks.
+    A dead link to a page, a heading, a plot or a file is an error; so is a page that the navigation lacks.
     """
     prepare(session, "docs")
     session.run("python", "-m", "bench.cli.docs")
@@ -207,14 +207,14 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def publish(session: nox.Session) -> None:
-    """Tables, plots and the figures that README and docs/ quote again from the records in results/."""
+    """Make tables, plots and the figures that README and docs/ quote again, from the records in results/."""
     prepare(session)
     session.run("python", "-m", "bench.present.publish")
 
 
 @nox.session
 def screenshot(session: nox.Session) -> None:
-    """A picture of the published page for README.md, results/report.png. It takes a Chromium on PATH."""
+    """Take a picture of the published page for README.md, results/report.png. It needs a Chromium on PATH."""
     prepare(session, "browser")
     run = session.posargs[0] if session.posargs else "results/smollm2-135m-instruct"
     session.run("python", "-m", "bench.present.pages.screenshot", run, "results/report.png")
@@ -253,13 +253,13 @@ def tools_directory(session: nox.Session) -> Path:
 
 @nox.session
 def peers(session: nox.Session) -> None:
-    """The same work done by llama.cpp's tools and by this program, side by side. What follows -- goes to bench.peers."""
+    """Do the same work with llama.cpp's tools and with this program, side by side. Arguments after -- go to bench.peers."""
     prepare(session)
     session.run("python", "-m", "bench.peers", str(tools_directory(session)), *session.posargs)
 
 
 @nox.session
 def stress(session: nox.Session) -> None:
-    """Hostile files, kills and faults against the program, counted. What follows -- goes to tests.stress; --help lists what there is."""
+    """Attack the program with hostile files, kills and faults, and count. Arguments after -- go to tests.stress; --help lists them."""
     prepare(session, "tests")
     session.run("python", "-m", "tests.stress", *session.posargs)

@@ -1,7 +1,7 @@
-"""What a GGUF quantization costs and what it buys: perplexity, size and CPU speed, measured.
+"""Measure the costs and benefits of GGUF quantizations: perplexity, size and CPU speed.
 
 As a library (docs/library.md): run makes a run, load_run reads one, compare_runs compares two, score scores a file, resolve_recipe
-says which types a recipe gives. Loaded when they are first used, so that `import bench` costs nothing.
+gives the types of a recipe. Each is imported when it is first used, so that `import bench` costs nothing.
 """
 
 from typing import TYPE_CHECKING

@@ -1,1 +1,1 @@
-"""Which file for this machine."""
+"""Choosing a file for this machine."""

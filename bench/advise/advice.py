@@ -1,4 +1,4 @@
-"""Advice as people and programs read it: what to take, and all that it was chosen from."""
+"""Advice for people and programs: the file to take, and the candidates that it was chosen from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what is asked to advice: what is chosen among is found, the machine is measured or described, and advice is given."""
+"""From a request to advice: find the candidates, measure or describe the machine, and choose."""
 
 from __future__ import annotations
 

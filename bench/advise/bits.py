@@ -1,4 +1,4 @@
-"""What files of the guide's formats hold: the share of weights in each type, as llama.cpp's quantizer plans it.
+"""The contents of files in the guide's formats: the share of weights in each type, as llama.cpp's quantizer plans it.
 
 `python -m bench.advise.bits` makes bits.json anew, for a new llama.cpp or a new row of the guide. It writes a header of every
 model of the guide, with the shapes of all tensors and no weights, and asks llama.cpp for its plan.

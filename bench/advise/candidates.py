@@ -1,4 +1,4 @@
-"""What can be chosen from: formats for a model, files of a repository, sizes of model; what each needs and how fast it is."""
+"""The candidates: formats for a model, files of a repository, sizes of model; with the memory that each needs and its speed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this machine's CPU can do, and what that means for formats of 16 bits."""
+"""The instruction sets of this machine's CPU, and their effect on formats of 16 bits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model file is: what it says of itself, its hash, and what running it takes."""
+"""The description of a model file: its own metadata, its hash, and the memory that it needs."""
 
 from __future__ import annotations
 

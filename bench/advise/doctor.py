@@ -1,4 +1,4 @@
-"""Everything about this machine that a run depends on, with what to do where something is in the way."""
+"""Checks of everything on this machine that a run depends on, with a remedy for each problem."""
 
 from __future__ import annotations
 

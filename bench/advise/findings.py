@@ -1,4 +1,4 @@
-"""What a run comes to, in a few plain sentences: what its comparisons say, what to take, what a reader would not expect."""
+"""The findings of a run in a few plain sentences: results of its comparisons, files to take, surprises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The guide to formats: which one is for what, read from one data file (guide.toml) and rendered as Markdown."""
+"""The guide to formats and their uses, read from one data file (guide.toml) and rendered as Markdown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of a run held against each other: which are worth their size, and which one to take by what was measured."""
+"""The files of a run compared: which are worth their size, and which one to take by its measurements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What to do after a recommendation: the command that fetches, runs or makes the file."""
+"""The next step after a recommendation: the command that fetches, runs or makes the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was chosen among, for programs: files of a run, files of a repository and formats, all in one shape."""
+"""The candidates for programs: files of a run, files of a repository and formats, all in one form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What advice depends on: the machine that is advised for, and what is wanted of it."""
+"""The inputs of advice: the machine that it is for, and the user's requirements."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""How fast a file can generate on a machine: a limit that follows from what is measured of the machine, and how near files
-come to it, which a run has measured.
+"""The speed at which a file can generate on a machine: an upper limit from measurements of the machine, and the share of this limit
+that files of a run reached.
 
 For every token each weight is read once and multiplied once. So a token takes at least the time to read the weights of a
-type, or to multiply them if that takes longer, summed over types (engine/pace.py measures both). What comes on top is
-attention, the start of each step of the graph, and waiting for threads. It is not modelled. It shows in the share of the
-limit that files of a run reached, and this share is the error that is stated with every estimate.
+type, or to multiply them if that takes longer, summed over types (engine/pace.py measures both). Attention, the start of each
+step of the graph, and waiting for threads come on top. They are not modelled. They show in the share of the limit that files
+of a run reached, and this share is the error that is stated with every estimate.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""What `import bench` promises: a run as numbers (runs.py), what makes one (make.py), one file's score (scores.py).
+"""The public interface of `import bench`: a run as numbers (runs.py), functions that make a run (make.py), one file's score (scores.py).
 
-Everything comes from the modules that the commands use; docs/library.md has examples, docs/columns.md every column. Figures are
-numbers here, never text.
+All of it uses the same modules as the commands. docs/library.md has examples, docs/columns.md every column. Figures are numbers
+here, never text.
 """

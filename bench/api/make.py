@@ -1,4 +1,4 @@
-"""What the commands do, as functions: a run, the types that a recipe gives, one file's score."""
+"""The commands as functions: a run, the types that a recipe gives, one file's score."""
 
 from __future__ import annotations
 
@@ -50,17 +50,18 @@ def run(
 ) -> RunFrames:
     """Build, score and time recipes beside a reference, as `dynamicgate-bench run` does, and return the run.
 
-    It is resumed where it stopped, and records, tables and plots lie in its directory, as after the command; `bench.load_run`
-    finds it there again. Progress is reported on standard error.
+    An interrupted run is resumed. Its directory holds records, tables and plots, as after the command, and `bench.load_run` reads it.
+    Progress is reported on standard error.
 
     recipes: names or paths of recipe files, "IQ2_XXS,DG-IQ2_XXS" or a list; None for the suite `dynamicgate`. model: a GGUF file,
     hf:owner/repo:file, a checkpoint; None for the default model. windows: how many to score, None for 8. window: tokens in one.
     out: the run's directory, None for results/local/MODEL-ID. compare: third-party files to measure beside the recipes.
-    no_speed: measure quality only, which takes less time. quiet: tell of warnings only. measures: what other measures are asked for, by the names of their options:
-    propagation=True, samples=40, kinds=["fim", "chat"]. The others are the command's options of the same names.
+    no_speed: measure quality only, which takes less time. quiet: report warnings only.
+    measures: options of other measures by name: propagation=True, samples=40, kinds=["fim", "chat"].
+    The other parameters are the command's options of the same names.
 
-    A recipe that cannot be built or measured does not end the run: see `failures` and `is_complete` of what is returned.
-    Raises BenchError for what makes the run impossible.
+    A recipe that cannot be built or measured does not end the run: see `failures` and `is_complete` of the result.
+    Raises BenchError when the run is impossible.
     """
     from bench.present.output import write_outputs
     from bench.sweep.sweep import Sweep
@@ -112,9 +113,9 @@ def resolve_recipe(
     """The type that a recipe gives every tensor of a model, before anything is built: `recipe show` as a DataFrame.
 
     name: as on the command line, IQ2_XXS, DG-IQ2_XXS, or the path of a recipe file; model: None for the default one.
-    Index: tensor; columns: layer, kind, type, bits (a weight), asked. The frame's `attrs` have what is of the whole file: recipe,
-    description, model, bytes (exact) and bits_per_weight. A recipe that leaves a choice (DG-..., auto@SIZE) is chosen first,
-    which takes minutes. Raises BenchError.
+    Index: tensor; columns: layer, kind, type, bits (a weight), asked. The frame's `attrs` describe the whole file: recipe,
+    description, model, bytes (exact) and bits_per_weight. If a recipe leaves a choice (DG-..., auto@SIZE), its types are
+    chosen first, which takes minutes. Raises BenchError.
     """
     from bench.choose.on_request import show_recipe
     from bench.workbench.work import Work
@@ -155,8 +156,8 @@ def score(
     """Score one GGUF file in a worker process, as `ppl` does, and return its perplexity and speed.
 
     text: path of a UTF-8 text, instead of the fixed prompts; window: in tokens; windows: None for all of the text;
-    threads: None for one for each physical core; generate: tokens to generate for each window. timed: by pytest-benchmark, for
-    times that are to be compared. Raises BenchError.
+    threads: None for one for each physical core; generate: tokens to generate for each window. timed: use
+    pytest-benchmark, for times that are to be compared. Raises BenchError.
     """
     from bench.measures.windows.single import score as scored
     from bench.workbench.work import Work
@@ -175,7 +176,7 @@ def score(
 
 
 def _options(**given: Any) -> Options:
-    """What was asked as one value. Raises BenchError for a number that is out of the range of its option."""
+    """The options as one value. Raises BenchError for a number that is out of the range of its option."""
     _check_ranges(Options, given)
     return Options(**given)
 
@@ -188,7 +189,7 @@ def _check_ranges(of: type, given: dict[str, Any]) -> None:
 
 
 def _asked(given: dict[str, object]) -> dict[str, Any]:
-    """What measures are asked for, {name of a measure: its options}."""
+    """The options of measures, {name of a measure: its options}."""
     types = option_types()
     known = {f.name: name for name, of in types.items() for f in fields(of)}
     asked: dict[str, dict[str, Any]] = {name: {} for name in types}
@@ -205,7 +206,7 @@ def _asked(given: dict[str, object]) -> dict[str, Any]:
 
 
 def _several(given: Named | Iterable[Named]) -> tuple[str, ...]:
-    """Names, given one by one or separated by commas as they are typed."""
+    """Names, given as a list, as one path, or as text with commas."""
     if isinstance(given, str):
         return tuple(part.strip() for part in given.split(",") if part.strip())
     return (str(given),) if isinstance(given, Path) else tuple(map(str, given))
@@ -220,7 +221,7 @@ def _path(given: Named | None) -> Path | None:
 
 
 def _reporter(quiet: bool) -> Reporter:
-    """A reporter asks once, when it is made, whether to be quiet."""
+    """A new reporter. It reads once, when it is made, whether to be quiet."""
     be_quiet(quiet)
     try:
         return Reporter()
@@ -230,7 +231,7 @@ def _reporter(quiet: bool) -> Reporter:
 
 @contextmanager
 def _backend_kept() -> Iterator[None]:
-    """Plots that are written to files leave a notebook its own way to show plots."""
+    """Restore the backend of matplotlib afterwards, so that a notebook still shows its plots."""
     import matplotlib as mpl
     from matplotlib import pyplot
 

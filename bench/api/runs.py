@@ -1,4 +1,4 @@
-"""A run that was made, as DataFrames of numbers and as figures."""
+"""A run as DataFrames of numbers and as figures."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 #: A table of more files than this is folded in a notebook.
 _MANY = 20
-#: What such a table has no room for.
+#: Columns that such a table has no room for.
 _LEFT_OUT = ("SE", "Memory", "Load")
 
 
@@ -43,10 +43,10 @@ class RunFrames:
 
     A frame is made when it is first asked for and then kept: change a copy, not the frame. Sizes are bytes, times seconds,
     divergences nats, changes ratios (0.1 is 10 % more). A column with an interval has two more, NAME_low and NAME_high, the ends of
-    its 95 % interval. What does not exist is NaN: figures of a file that lacks a window, intervals of fewer than 6 windows.
-    Frames of what the run did not measure are empty.
+    its 95 % interval. A missing value is NaN: figures of a file that lacks a window, intervals of fewer than 6 windows.
+    The frame of a measurement that the run did not make is empty.
 
-    run: the records that all of it is made of, typed.
+    run: the typed records, from which all frames are computed.
     """
 
     def __init__(self, run: Run) -> None:
@@ -57,7 +57,7 @@ class RunFrames:
 
     @property
     def identity(self) -> Identity:
-        """What was measured on what: `model`, `prompts` (the text), `windows`, `settings`, `library` (the engine), `machine`."""
+        """The identity of the run: `model`, `prompts` (the text), `windows`, `settings`, `library` (the engine), `machine`."""
         return self.run.identity
 
     @property
@@ -67,7 +67,7 @@ class RunFrames:
 
     @property
     def versions(self) -> Mapping[str, str]:
-        """Versions that it was made with, by package: `dynamicgate-bench`, and `commit` where it was known."""
+        """Versions of the packages that made the run, by name: `dynamicgate-bench`, and `commit` where it was known."""
         return self.run.header.versions
 
     @property
@@ -77,12 +77,12 @@ class RunFrames:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the run has all that every run is to have, and nothing failed."""
+        """Whether the run has every measurement that all runs need, and none failed."""
         return all(m.is_complete(self.run) for m in registry.all_measures())
 
     @property
     def failures(self) -> pd.DataFrame:
-        """What failed and was not made good since. Index: recipe; columns: window (none when the file could not be built), reason."""
+        """Failures that no later measurement settled. Index: recipe; columns: window (none when the file could not be built), reason."""
         rows = [{"recipe": f.recipe, "window": f.window, "reason": f.reason} for f in self.run.failures]
         made = pd.DataFrame(rows, columns=pd.Index(["recipe", "window", "reason"])).astype({"window": "Int64"})
         return made.set_index("recipe")
@@ -91,23 +91,23 @@ class RunFrames:
 
     @property
     def files(self) -> pd.DataFrame:
-        """A row a file, the reference first. Index: recipe; columns: family, bytes, bits_per_weight, ppl, kl (nats), same_top (share),
+        """One row per file, the reference first. Index: recipe; columns: family, bytes, bits_per_weight, ppl, kl (nats), same_top (share),
         window_seconds, prompt_tokens_per_second and others."""
         return self._frame("files")
 
     @property
     def windows(self) -> pd.DataFrame:
-        """A row a file and window. Index: recipe, window; columns: tokens, nll (nats, their sum), ppl, kl (nats), seconds and others."""
+        """One row per file and window. Index: recipe, window; columns: tokens, nll (nats, their sum), ppl, kl (nats), seconds and others."""
         return self._frame("windows")
 
     @property
     def kinds(self) -> pd.DataFrame:
-        """A row a file and kind of prompt. Index: recipe, kind; columns: family, tokens, ppl, kl (nats)."""
+        """One row per file and kind of prompt. Index: recipe, kind; columns: family, tokens, ppl, kl (nats)."""
         return self._frame("kinds")
 
     @property
     def types(self) -> pd.DataFrame:
-        """A row a file and tensor. Index: recipe, tensor; columns: family, layer, kind, type, bits (a weight), asked."""
+        """One row per file and tensor. Index: recipe, tensor; columns: family, layer, kind, type, bits (a weight), asked."""
         return self._frame("types")
 
     @property
@@ -124,23 +124,23 @@ class RunFrames:
 
     @property
     def samples(self) -> pd.DataFrame:
-        """What every file went on with. Index: recipe, prompt; columns: text, completion, tokens, same_until, agreeing and others.
+        """The completions of every file. Index: recipe, prompt; columns: text, completion, tokens, same_until, agreeing and others.
         Empty for a run without `--samples`."""
         return self._frame("samples")
 
     def tokens(self, recipe: str) -> pd.DataFrame:
         """Every scored token of a file, in the text's order. Index: window, position, the same for every file of the run, so that
-        columns of two go together; columns: kind, nll (nats), kl (nats), p_change, top_correct, same_top and others.
+        columns of two files can be joined; columns: kind, nll (nats), kl (nats), p_change, top_correct, same_top and others.
 
-        Raises BenchError for a recipe that the run does not have, or whose records hold no single tokens.
+        Raises BenchError for a recipe that the run does not have, or whose records hold no values of single tokens.
         """
         return _indexed(tokens_of(self.run, recipe), windows_columns.TOKENS)
 
     def paired(self, recipes: str | Iterable[str] | None = None, against: str | None = None) -> pd.DataFrame:
-        """Recipes held against others, paired window by window: what is hard in a text is hard for both and cancels out.
+        """Recipes compared with others, paired window by window: a hard passage is hard for both and cancels out.
 
-        Without arguments every mixed recipe is held against the standard file of the same base. recipes: only these; against:
-        hold them, or all others, against this one. Index: recipe; columns: against, bytes, bytes_change, ppl_change, kl_change
+        Without arguments every mixed recipe is compared with the standard file of the same base. recipes: only these; against:
+        compare them, or all others, with this one. Index: recipe; columns: against, bytes, bytes_change, ppl_change, kl_change
         (nats), time_ratio, each with its 95 % interval, and can_be_told. An interval that covers 0 (of a ratio: 1) shows no
         difference. Files that lack windows are left out. Raises BenchError for a recipe that the run does not have.
         """
@@ -163,9 +163,9 @@ class RunFrames:
         return _indexed(changes(self.run, held), windows_columns.PAIRED)
 
     def equal_size(self, *, controls: bool = True) -> pd.DataFrame:
-        """Recipes whose types were chosen within the size of another, held against that one, paired window by window.
+        """Recipes whose types were chosen within the size of another, compared with that one, paired window by window.
 
-        controls: with the random controls of these choices. Index: recipe; columns: those of `paired`, and is_control.
+        controls: include the random controls of these choices. Index: recipe; columns: those of `paired`, and is_control.
         """
         found = self._frame("equal-size")
         return found if controls or found.empty else found[~found["is_control"]]
@@ -174,7 +174,7 @@ class RunFrames:
 
     @property
     def plots(self) -> dict[str, str]:
-        """{name of a plot: what it shows}, of those that this run has the figures for."""
+        """{name of a plot: its title}, for the plots that this run has the figures for."""
         from bench.present.plots import plot_titles
 
         return {name: title for name, title in plot_titles().items() if name in self._figures}
@@ -182,7 +182,7 @@ class RunFrames:
     def plot(self, name: str) -> Figure:
         """A plot as in the run's plots/, to show or to save: `run.plot("kl-size").savefig("kl.pdf")`.
 
-        name: one of `plots`. Raises BenchError for another one, and for one that the run does not have the figures for.
+        name: one of `plots`. Raises BenchError for another name, and when the run lacks the figures for the plot.
         """
         from bench.present.plots import plot_titles
 
@@ -213,7 +213,7 @@ class RunFrames:
         return f"RunFrames({self.identity.model.name}, {len(self.run.files)} files, {windows_text(self.run)})"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: what was measured, and the table of all files, folded when it is long."""
+        """HTML for a notebook: a description of the run, and the table of all files, folded when it is long."""
         lines = "<br>".join(map(escape, about(self.run)))
         files = all_files(self.run, everywhere=False).frame.drop(columns=list(_LEFT_OUT), errors="ignore")
         folded = "" if len(files) > _MANY else " open"
@@ -233,7 +233,7 @@ class RunFrames:
     if not TYPE_CHECKING:  # a checker would take any name
 
         def __getattr__(self, name: str) -> pd.DataFrame:
-            """The frame of a measure that is not known here."""
+            """The frame of a measure that has no property here."""
             known = {} if name.startswith("_") else _attributes()
             if name not in known:
                 public = [n for n in dir(self) if not n.startswith("_")]
@@ -247,7 +247,7 @@ def _attributes() -> dict[str, str]:
 
 
 def load_run(path: str | Path) -> RunFrames:
-    """A run that was made. path: its directory, or its records.jsonl. Raises BenchError for what is no run."""
+    """Load a run. path: its directory, or its records.jsonl. Raises BenchError when it is not a run."""
     return RunFrames(registry.load_run(Path(path)))
 
 
@@ -255,8 +255,8 @@ def compare_runs(a: str | Path | RunFrames, b: str | Path | RunFrames) -> pd.Dat
     """How the recipes of run B differ from those of run A, paired window by window: `bench compare` in numbers.
 
     Index: recipe; columns: ppl_change, kl_change (nats), same_scores, bytes_change, time_ratio, the first two and the last with
-    their 95 % intervals. Scores are the same on every machine, so runs of different machines compare too, without
-    time_ratio. Raises BenchError that names what differs when the figures of the two do not compare.
+    their 95 % intervals. Scores are the same on every machine, so runs of different machines are comparable too,
+    without time_ratio. Raises BenchError, with the differences, when the two are not comparable.
     """
     first, second = (x if isinstance(x, RunFrames) else load_run(x) for x in (a, b))
     return _indexed(comparison_frame(first.run, second.run), COMPARED)

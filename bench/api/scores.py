@@ -1,4 +1,4 @@
-"""One file's score and speed, apart from a run."""
+"""One file's score and speed, outside a run."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from bench.statistics.estimates import Estimate
 
 @dataclass(frozen=True, repr=False)
 class Score:
-    """What a file scored on a text, and how fast.
+    """The scores and the speed of a file on a text.
 
     ppl: perplexity; ppl_low, ppl_high: the ends of its 95 % interval over windows, None for fewer than 6; ppl_se: the
     token-level standard error that llama-perplexity prints; tokens: how many were scored.
     window_seconds: time to process one window, median, and half the interquartile range; prompt_tokens_per_second,
     generation_tokens_per_second: None when nothing was generated; load_seconds: median; peak_memory_bytes: of the process.
-    windows: a row a window. Index: window; columns: tokens, nll (nats, their sum), ppl, seconds, generate_seconds.
-    file, text, settings, library (the engine), machine: what was measured with what.
+    windows: one row per window. Index: window; columns: tokens, nll (nats, their sum), ppl, seconds, generate_seconds.
+    file, text, settings, library (the engine), machine: the conditions of the measurement.
     """
 
     file: Path
@@ -66,7 +66,7 @@ class Score:
 
 
 def score_of(scored: Scored) -> Score:
-    """The figures of windows that were scored."""
+    """The Score of windows that were scored."""
     p, s = stats.perplexity(scored.windows), stats.speed(scored.windows, scored.settings)
     rows = [
         {

@@ -1,1 +1,1 @@
-"""Choosing types within a size: what the model itself says each tensor needs."""
+"""Choosing types within a size, by the model's own sensitivity to each tensor."""

@@ -4,8 +4,8 @@
     subject to  one type for every tensor, sum of bytes <= budget
 
 The linear relaxation of such a problem leaves one tensor undecided at most, so the solver ends at once and within a
-stated distance from the optimum of the model's predictions, which is not the optimum of what is measured. Runs in a worker
-process: the solver writes what it likes to standard output.
+stated distance from the optimum of the model's predictions. The measurements may have another optimum. It runs in a worker
+process, since the solver writes to standard output.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
     sensitivities (measured) x weighted errors (computed)  ->  predicted divergence of every tensor in every type
     ->  search.py: the least sum within the size, and variants  ->  tried on other calibration windows  ->  the best of them
 
-The sum of what single tensors lose is far from what they lose together, so factors for kinds of tensor and for the outer
-layers are tried in turn, and what counts in the end is the divergence that a whole assignment has on windows of the
-calibration text. The text that recipes are judged by is never seen here.
+The sum of the losses of single tensors is far from their loss together. So factors for kinds of tensor and for the outer
+layers are tried in turn, and in the end the divergence of a whole assignment on windows of the calibration text decides. The
+text that recipes are judged by is never used here.
 """
 
 from __future__ import annotations

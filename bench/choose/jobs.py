@@ -1,4 +1,4 @@
-"""What a worker is asked in choosing types, and what it answers."""
+"""Jobs for choosing types: requests to a worker, and its answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What recipes there are, and the size that each would have of a model, before anything is built."""
+"""The list of recipes, with the size of each one's file for a model, before anything is built."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commands make without a run: a recipe's file or types, an importance matrix, sensitivities."""
+"""Results that commands make without a run: a recipe's file or types, an importance matrix, sensitivities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Probing: the divergence from the reference that an assignment of types to tensors causes. In a worker process.
+"""Probing: the divergence from the reference that an assignment of types to tensors causes. It runs in a worker process.
 
 The model is loaded once; its weights are exchanged in memory (quantize/live_weights.py), windows of the calibration text are
 computed, and every assignment's result is added to a log before the next begins.

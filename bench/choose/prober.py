@@ -1,8 +1,8 @@
-"""Effects of types on a model's output, measured on calibration text and kept: what recipes are chosen by.
+"""Effects of types on a model's output, measured on calibration text and cached. Recipes are chosen by them.
 
-Never on the text that recipes are judged by. Single tensors are probed on some windows of the calibration text and
-whole assignments are tried on others. Every figure is kept in the cache as soon as it is measured,
-under a key of all it depends on, so that an interrupted measurement goes on where it stopped.
+They are never measured on the text that recipes are judged by. Single tensors are probed on some windows of the calibration
+text, and whole assignments are tried on others. Every value is cached as soon as it is measured, under a key of everything it
+depends on, so that an interrupted measurement goes on where it stopped.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Searching for the assignment of types that loses least within a size. In a worker process, which loads the model once.
+"""Searching for the assignment of types with the least loss within a size. It runs in a worker process, which loads the model once.
 
-What single tensors are predicted to lose is scaled for groups of tensors in turn, up and down, and further in a direction that
-helped; for every scaling the solver (allocate.py) gives an assignment, and what counts is the divergence that it is
-measured to have on the trial windows. Many are tried on few windows, and the best of them on as many again: what was best among many
-on few windows owes some of that to luck (successive halving: Jamieson and Talwalkar, Non-stochastic best arm identification, 2016).
+The predicted losses of single tensors are scaled for groups of tensors in turn, up and down, and further in a direction that
+helped. For every scaling the solver (allocate.py) gives an assignment, and its measured divergence on the trial windows decides.
+Many assignments are tried on few windows, and the best of them on as many again: the best of many on few windows owes some of its
+success to luck (successive halving: Jamieson and Talwalkar, Non-stochastic best arm identification, 2016).
 """
 
 from __future__ import annotations

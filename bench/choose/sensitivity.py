@@ -1,11 +1,11 @@
-"""How sensitive a model's output is to the types of its tensors, measured, and what that predicts for other types.
+"""The measured sensitivity of a model's output to the types of its tensors, and its prediction for other types.
 
 A tensor's sensitivity is the mean KL divergence from the reference on calibration text when only this tensor is quantized, to
 its probe type of about 2 bits. Its divergence in another type is taken to be proportional to the relative weighted error of
 its weights (quantize/weight_error.py), with the factor that the measurement gives.
 
-The other way round, putting one tensor back when all are quantized, was measured too and is of no use: a model of which
-everything is in 2 bits is so far gone that the differences are noise (of 100 tensors of the default model, half made it worse).
+The reverse, restoring one tensor when all are quantized, was measured too and is of no use: a model that is all in
+2 bits is so damaged that the differences are noise (of 100 tensors of the default model, half made it worse).
 """
 
 from __future__ import annotations

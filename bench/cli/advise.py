@@ -28,7 +28,7 @@ def advise(
     ] = None,
     prefer: Annotated[
         Literal["balance", "quality", "speed"],
-        typer.Option("--prefer", help="What matters most: balance is the best quality that generates at ease."),
+        typer.Option("--prefer", help="The priority: balance is the best quality that generates as fast as one reads."),
     ] = "balance",
     max_size: Annotated[
         str | None,
@@ -58,8 +58,8 @@ def advise(
 ) -> None:
     """Which file to take: one recommendation with its reason, a smaller or faster one, and a better one; then all of them.
 
-    For this machine, or for one that --memory, --bandwidth and --threads describe. A run tells measured quality; without one
-    the order is that of the guide to formats.
+    The advice is for this machine, or for the one that --memory, --bandwidth and --threads describe. A run gives measured quality;
+    without one the order is that of the guide to formats.
     """
     from bench.advise.asked import Asked, advice_for, told_by
     from bench.advise.situation import Wishes, bytes_of

@@ -85,7 +85,7 @@ def _say_version(asked: bool) -> None:
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error. May stand anywhere.")] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Tell of warnings only, not of what goes on. May stand anywhere.")
+        bool, typer.Option("--quiet", "-q", help="Report warnings only, and no progress. May stand anywhere.")
     ] = False,
     version: Annotated[
         bool,

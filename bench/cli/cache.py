@@ -1,4 +1,4 @@
-"""`bench cache`: what is kept between runs, and throwing it out."""
+"""`bench cache`: list and delete the data that is kept between runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=False,
     name="cache",
-    help="What is kept between runs, and throwing it out. Records of runs are never in there.",
+    help="List or delete the data that is kept between runs. Records of runs are never in there.",
     rich_markup_mode=None,
 )
 
@@ -31,9 +31,9 @@ _KindArgument = Annotated[
 ]
 
 
-@app.command("ls", short_help="What is in the cache, with sizes and last use.")
+@app.command("ls", short_help="List the cache, with sizes and last use.")
 def list_command(kind: _KindArgument = None, cache: CacheOption = None, as_json: JsonOption = False) -> None:
-    """What is in the cache, by kind, with sizes and last use; of kinds that are named, every entry."""
+    """List the cache by kind, with sizes and last use; for kinds that are named, list every entry."""
     from bench.cli.shown import print_table
     from bench.workbench.cache import KINDS, entries, kinds_named
 
@@ -69,17 +69,17 @@ def list_command(kind: _KindArgument = None, cache: CacheOption = None, as_json:
         print(f"Files fetched from the hub are kept by its own library, in {hub_cache()}")
 
 
-@app.command("clear", short_help="Throw out what is kept.")
+@app.command("clear", short_help="Delete the contents of the cache.")
 def clear_command(
     kind: _KindArgument = None,
     older_than: Annotated[
         str | None,
-        typer.Option("--older-than", metavar="AGE", help="Only what was not used for so long: 12h, 30d or 2w."),
+        typer.Option("--older-than", metavar="AGE", help="Only entries not used for this long: 12h, 30d or 2w."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     cache: CacheOption = None,
 ) -> None:
-    """Throw out what is kept: everything but the engine, or the kinds that are named. It is made again when it is needed.
+    """Delete the contents of the cache: everything but the engine, or the kinds that are named. They are made again when they are needed.
 
     Asks first; without a terminal to ask on, --yes must be given. Records of runs are never touched.
     """

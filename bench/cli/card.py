@@ -39,7 +39,7 @@ def card(
         str | None,
         typer.Option(
             "--model",
-            help="The run's reference, whose header tells what an older run did not record: licence, languages, base model, "
+            help="The run's reference. Its header has the details that an older run did not record: licence, languages, base model, "
             f"chat template. {_MODEL_HELP}",
         ),
     ] = None,
@@ -52,7 +52,7 @@ def card(
     ] = None,
     upload: Annotated[
         bool,
-        typer.Option("--upload", help="Send the card, what belongs to it and the quantized files to --repo."),
+        typer.Option("--upload", help="Send the card, the files beside it and the quantized files to --repo."),
     ] = False,
     private: Annotated[bool, typer.Option("--private", help="With --upload: make the repository private.")] = False,
     cache: CacheOption = None,

@@ -24,7 +24,7 @@ def check(
         typer.Option(
             "--recipes",
             "-r",
-            help="Check these only, separated by commas; one that the run lacks is worse [default: all of the baseline that were asked of the run].",
+            help="Check these only, separated by commas; one that the run lacks counts as worse [default: those of the baseline that the run was asked for].",
         ),
     ] = None,
     thresholds: Annotated[
@@ -38,7 +38,7 @@ def check(
             help="Take the run's times from this file of `export --benchmark-json` [default: RUN/benchmark.json, else its records].",
         ),
     ] = None,
-    baseline_rounds: Annotated[Path | None, typer.Option("--baseline-rounds", help="The same of the baseline.")] = None,
+    baseline_rounds: Annotated[Path | None, typer.Option("--baseline-rounds", help="The baseline's rounds.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Whether quality, size or speed of a run are worse than a baseline's, beyond their uncertainty and a limit.

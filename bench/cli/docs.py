@@ -1,6 +1,6 @@
-"""`nox -s docs`: docs/commands.md out of the commands' help, and docs/columns.md out of columns.py.
+"""`nox -s docs`: write docs/commands.md from the commands' help, and docs/columns.md from columns.py.
 
-Written by this module and by nobody else; a test fails when they are not what the program says.
+Only this module writes them; a test fails when they differ from the program.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`bench doctor`: what of this machine spoils measurements, and what to do about it."""
+"""`bench doctor`: problems of this machine that spoil measurements, and their remedies."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from bench.core.files import cache_directory
 app = typer.Typer()
 
 
-@app.command(short_help="What of this machine spoils measurements, and what to do.")
+@app.command(short_help="Find problems of this machine that spoil measurements.")
 def doctor(
     cache: CacheOption = None,
     hub: Annotated[bool, typer.Option("--hub/--no-hub", help="Also ask whether the model hub answers.")] = True,
     as_json: JsonOption = False,
 ) -> None:
-    """What of this machine spoils measurements, and what to do about each: governor, turbo, frequency, temperature, power, CPU quota, other
+    """Find problems of this machine that spoil measurements, with a remedy for each: governor, turbo, frequency, temperature, power, CPU quota, other
     load, the engine's build, a counter of energy, memory and its bandwidth, disk, and the model hub.
 
-    What the system does not tell is left out. Exit code 0: nothing is in the way; 1: something is.
+    Checks for which the system gives no value are left out. Exit code 0: nothing is in the way; 1: something is.
     """
     from bench.advise.doctor import readings
     from bench.cli.table import beside, room

@@ -1,6 +1,6 @@
-"""Help as people read it: options in groups, values named by what they are, as wide as the terminal.
+"""The layout of help: options in groups, named values, lines as wide as the terminal.
 
-typer groups options in its boxes made with rich, which take a moment to import and cut what does not fit into 80 columns. Its
+typer groups options in its boxes made with rich, which take a moment to import and cut text that does not fit into 80 columns. Its
 plain help is kept instead, and gets the groups.
 """
 

@@ -37,9 +37,9 @@ def history(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """A figure over runs, by date, engine and commit: a table, and a plot of runs that compare.
+    """A figure over runs, by date, engine and commit: a table, and a plot of comparable runs.
 
-    Runs that differ in more than the engine stand in tables of their own, with what differs.
+    Runs that differ in more than the engine have separate tables, with the differences.
     """
     from bench.core.progress import Reporter
     from bench.measures.registry import load_run

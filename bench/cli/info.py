@@ -1,4 +1,4 @@
-"""`bench info`: what a file is."""
+"""`bench info`: the description of a file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.core.files import cache_directory
 app = typer.Typer()
 
 
-@app.command(short_help="What a GGUF file is.")
+@app.command(short_help="Describe a GGUF file.")
 def info(
     model: ModelArgument,
     context: Annotated[
@@ -21,13 +21,13 @@ def info(
             "--context",
             "-c",
             min=1,
-            help="Tokens of context to tell the memory for [default: 4096, or the model's own if that is less].",
+            help="Tokens of context to compute the memory for [default: 4096, or the model's own if that is less].",
         ),
     ] = None,
     cache: CacheOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """What a GGUF file is: architecture, stored types, bits per weight, hash, chat template, memory, who quantized it."""
+    """Describe a GGUF file: architecture, stored types, bits per weight, hash, chat template, memory, who quantized it."""
     from bench.advise.describe import describe_file
     from bench.cli.table import beside, room
     from bench.core.progress import Reporter

@@ -1,4 +1,4 @@
-"""Ctrl-C and polite requests to end: a command is left from wherever it is, in one line."""
+"""Ctrl-C and SIGTERM: a command ends from wherever it is, with one line."""
 
 from __future__ import annotations
 

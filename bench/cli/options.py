@@ -1,7 +1,7 @@
-"""Options of commands: those of Options and of the measures, as typed values, and those that are no part of a run.
+"""Options of commands: those of Options and of the measures, as typed values, and those that do not belong to a run.
 
-A command takes one parameter `options`; `with_options` puts in its place those that the command names, with the flags, help
-and ranges that stand beside them (workbench/options.py and the measures' options.py), and hands over one Options.
+A command takes one parameter `options`. `with_options` replaces it by the options that the command names, with the flags, help
+and ranges beside them (workbench/options.py and the measures' options.py), and passes one Options to the command.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`bench ppl`: perplexity of any files, apart from a run."""
+"""`bench ppl`: perplexity of any files, outside a run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def ppl(
     options: Options,
     against: Annotated[
         str | None,
-        typer.Option("--against", metavar="MODEL", help="What several are compared with [default: the first of them]."),
+        typer.Option("--against", metavar="MODEL", help="File to compare the others with [default: the first]."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""What the program is called, for help and for what it tells people to type."""
+"""The program's name, for its help and for the commands that it suggests."""
 
 from __future__ import annotations
 

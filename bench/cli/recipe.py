@@ -1,4 +1,4 @@
-"""`bench recipe`: what recipes there are and what one would make of a model."""
+"""`bench recipe`: the list of recipes, and the types that one gives a model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=False,
     name="recipe",
-    help="What recipes there are, and what one would make of a model.",
+    help="List, show, compare and check recipes.",
     rich_markup_mode=None,
 )
 
@@ -154,7 +154,7 @@ def diff(
         raise typer.Exit(1)
 
 
-@app.command(short_help="Whether a recipe file is one, without a model.")
+@app.command(short_help="Check a recipe file, without a model.")
 def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="A recipe in TOML.")]) -> None:
     """Check a recipe file: its keys, types, layers and patterns. `recipe show` says whether its rules find tensors."""
     from bench.recipes.files import read_recipe_file

@@ -26,7 +26,7 @@ def report(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write RUN/report.html from its records: one file that opens from disk and asks nothing of the network."""
+    """Write RUN/report.html from its records: one file that opens from disk and needs no network."""
     from bench.measures.registry import load_run
     from bench.present.pages.report import write_report
     from bench.records.run import FILE_NAME

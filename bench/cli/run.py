@@ -40,7 +40,7 @@ def run(
 ) -> None:
     """Build every recipe, score and time it beside the reference, and fill the comparison tables and plots.
 
-    A run that was interrupted goes on with the same command; what is on record is not done again.
+    A run that was interrupted goes on with the same command; recorded measurements are not repeated.
     Exit code 0: everything was measured; 1: some measurements failed; 2: the run is impossible as asked.
     """
     from bench.cli.program import program

@@ -35,8 +35,8 @@ def sample(
 ) -> None:
     """Complete the same beginnings with the reference and every recipe, always by the likeliest token, side by side.
 
-    For each completion it tells the first token that is not the reference's and the share of tokens that agree: what a
-    person looks at to see what few bits do. The samples go on record and into the tables of the run.
+    For each completion it reports the first token that differs from the reference's and the share of tokens that agree. So a person
+    can see the effect of few bits. The samples go into the records and the tables of the run.
     """
     from bench.core.progress import Reporter
     from bench.measures.samples.runs import samples_of

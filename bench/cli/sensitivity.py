@@ -1,4 +1,4 @@
-"""`bench sensitivity`: what the type of each tensor does to the output."""
+"""`bench sensitivity`: the effect of each tensor's type on the output."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.workbench.options import Options
 app = typer.Typer()
 
 
-@app.command(short_help="What each tensor's type does to the output.")
+@app.command(short_help="The effect of each tensor's type on the output.")
 @with_options("model", "imatrix", "no_imatrix", "calibration", "calibration_chunks", "threads", "widen", "cache")
 def sensitivity(
     options: Options,
@@ -28,10 +28,10 @@ def sensitivity(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure what the type of each tensor does to the model's output. DG and auto recipes are chosen by these figures.
+    """Measure the effect of each tensor's type on the model's output. DG and auto recipes are chosen by these figures.
 
     Each tensor is quantized alone, in memory; the KL divergence from the reference is measured on calibration text, and
-    compared with what the weighted error of the weights predicts. An interrupted measurement goes on with the same command.
+    compared with the prediction from the weighted error of the weights. An interrupted measurement goes on with the same command.
     """
     from bench.choose.on_request import measure_sensitivity
     from bench.core.progress import Reporter

@@ -1,4 +1,4 @@
-"""What `run` and `tables` leave on the screen: the headline, what it comes to, and where everything else is."""
+"""The screen output of `run` and `tables`: the headline, the findings, and the place of everything else."""
 
 from __future__ import annotations
 

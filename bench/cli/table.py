@@ -1,4 +1,4 @@
-"""Tables on a terminal, as wide as it is; Markdown where they go elsewhere.
+"""Tables as wide as the terminal; Markdown where the output goes elsewhere.
 
 Where room is short, headings are folded first, then intervals are left out, and then the columns that matter least. Names in the
 first column are folded where they would take more than half of it.

@@ -1,4 +1,4 @@
-"""`bench time`: speed and memory of any files, apart from a run."""
+"""`bench time`: speed and memory of any files, outside a run."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def time_command(
     """CPU speed of GGUF files: prompts and generation as llama-bench times them, memory and load time.
 
     Several files are timed side by side and compared with the first, with an interval. They give way to each other every 40 ms,
-    and only times that nothing disturbed count.
+    and only undisturbed times count.
     """
     from bench.execute.local import warm_up
 

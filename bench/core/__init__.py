@@ -1,1 +1,1 @@
-"""What everything else stands on: errors, progress, the machine."""
+"""The base of everything else: errors, progress, the machine."""

@@ -1,8 +1,8 @@
-"""What is kept in the cache, with its checksum: it is used as it was kept, or made again and told.
+"""Cached data with checksums: it is used unchanged, or it is made again and this is reported.
 
-A small thing is a JSON file that begins with the SHA-256 of the rest. A large one is a file with such a note beside it,
+A small item is a JSON file that begins with the SHA-256 of the rest. A large one is a file with such a note beside it,
 which holds its SHA-256. Checksums cover names too, so that one file cannot stand in for another.
-They are no signatures: they find damage and mistakes, not malice.
+They are not signatures: they find damage and mistakes, not malice.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Energy that the processors of this machine take, where it can be read; nothing is estimated where it cannot.
+"""Energy use of this machine's processors, where it can be read. Nothing is estimated where it cannot.
 
-Processors of Intel, and of AMD since Zen, count the joules of each package, and some those of its memory. Linux tells them in two ways
-that read the same counters: the files of powercap, which only root may read unless the machine is told otherwise, and events of perf. A
-package holds what `core` and `uncore` count, `psys` counts the packages once more, and so does `intel-rapl-mmio`: they are left out, or
-joules would count twice. GPUs would be read by NVML, which nothing needs here, since all computing is on the CPU.
+Processors of Intel, and of AMD since Zen, count the joules of each package, and some those of its memory. Linux reports them in two
+ways that read the same counters: the files of powercap, which only root may read unless the machine is configured otherwise, and events
+of perf. The joules of a package include those of `core` and `uncore`; `psys` and `intel-rapl-mmio` count the packages once more. These
+four are left out, or joules would count twice. GPUs (by NVML) are not read, since all computing is on the CPU.
 """
 
 from __future__ import annotations

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 
 
 class BenchError(Exception):
-    """What went wrong, where, and what to do about it, in one line.
+    """An error in one line: what went wrong, where, and what to do about it.
 
     The command line prints it as it is and exits with code 2; `--debug` adds the traceback.
     """
 
 
 class RecordsError(BenchError):
-    """Records cannot be written, so that nothing more can be measured."""
+    """Records cannot be written, so nothing more can be measured."""
 
 
 class MeasurementError(BenchError):

@@ -1,4 +1,4 @@
-"""Files on disk: their hashes, and writing one so that it is complete or not there at all."""
+"""Files on disk: their hashes, and writing a file so that it is complete or absent."""
 
 from __future__ import annotations
 

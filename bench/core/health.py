@@ -1,4 +1,4 @@
-"""What of a machine spoils timings, as far as it can be read, and what to do about each."""
+"""Conditions of a machine that spoil timings, as far as they can be read, with a remedy for each."""
 
 from __future__ import annotations
 

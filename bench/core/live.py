@@ -1,7 +1,7 @@
-"""Stages on a terminal: what is done, what is under way, what is to come, a bar of all and the time left.
+"""Stages on a terminal: done, under way and to come, with one progress bar for all and the time left.
 
-It is drawn when something happens, and else every few seconds only: a drawing takes some milliseconds of a core that may be
-the one that is timed.
+They are drawn when something happens, and otherwise only every few seconds: a drawing takes some milliseconds of a core, which
+may be the core that is timed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The machine a figure was measured on, and how busy it was meanwhile with other work."""
+"""The machine of a measurement, and its load by other work meanwhile."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.core.values import Amount, Count, Name
 
 
 class Machine(BaseModel):
-    """What is recorded of a machine. It names no host and no user."""
+    """The description of a machine in records. It names no host and no user."""
 
     model_config = ConfigDict(frozen=True)
 

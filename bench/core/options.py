@@ -1,4 +1,4 @@
-"""Options as fields of a dataclass: what is typed, its help and its range stand beside the default."""
+"""Options as fields of a dataclass: flag, help and range are declared beside the default."""
 
 from __future__ import annotations
 

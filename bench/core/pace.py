@@ -1,7 +1,7 @@
-"""How far a job of several stages is, and how long the rest takes: a forecast, corrected by the pace that is measured.
+"""Progress of a job of several stages, and the time left: a forecast, corrected by the measured pace.
 
-A forecast knows how stages compare better than how fast a machine is. So what remains of a stage is its forecast times the
-ratio of measured to forecast time so far, and the stage that is under way goes over to its own pace as it proceeds.
+A forecast is better at the ratios between stages than at the speed of a machine. So the time left of a stage is its forecast times
+the ratio of measured to forecast time so far. The stage that is under way changes over to its own pace as it proceeds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""JSON and TOML from elsewhere: read, or refused with a ValueError, whatever is in it."""
+"""JSON and TOML from outside: parsed, or refused with a ValueError, whatever they contain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Types of values that come from outside, with what they may be: validated when they are read, and taken for granted after."""
+"""Types of values that come from outside, with their limits. They are validated when they are read, and trusted afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which version and commit of the program this is: of the checkout that it runs from as it is now, else of what was installed."""
+"""Version and commit of the running program: those of the checkout that it runs from, as it is now, otherwise of the installed package."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""llama.cpp, and nothing but it: the only folder that knows ctypes."""
+"""The interface to llama.cpp, and nothing else. No other folder imports llama_cpp."""

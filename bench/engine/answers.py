@@ -1,4 +1,4 @@
-"""How the jobs of the engine are worked out, in a worker process."""
+"""Functions that do the engine's jobs, in a worker process."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A view of the tensors that llama.cpp's evaluation callback hands out.
+"""A view of the tensors that llama.cpp's evaluation callback passes on.
 
-`ggml_tensor` is a C structure that llama-cpp-python does not declare; so is that of types, in kernels.py.
+llama-cpp-python does not declare the C structure `ggml_tensor`, nor that of types (see kernels.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Generating: always the likeliest token."""
+"""Greedy generation: always the most likely token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked of the engine itself: what it is, tokens of a text, memory of a model."""
+"""Jobs for the engine itself: its description, tokens of a text, memory of a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""llama.cpp's kernels for the data of a tensor: to a type, and from it. The weights of a loaded model are reached here too."""
+"""llama.cpp's kernels for the data of a tensor: conversion to a type and back. The module also reaches the weights of a loaded model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""llama.cpp through llama-cpp-python's low-level API: with graph.py and quantizer.py the only module that knows ctypes.
+"""llama.cpp through llama-cpp-python's low-level API.
 
 Everything here runs inside a worker process (see execute/worker.py): a crash in native code ends that process only.
 """

@@ -1,7 +1,7 @@
 """llama-cpp-python's low-level API (ctypes declarations of llama.h and ggml.h) without its high-level one.
 
-Importing anything of the package runs its `__init__`, which brings the high-level API and with it jinja2 and more: a fifth
-of a second and 6 MB in a process whose time and memory are measured. So the package is entered without running it.
+Importing any part of the package runs its `__init__`, which imports the high-level API, jinja2 and more: a fifth of a second
+and 6 MB in a process whose time and memory are measured. So its `__init__` is not run here.
 """
 
 from __future__ import annotations

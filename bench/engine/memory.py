@@ -1,9 +1,9 @@
-"""Memory that running a file takes, from its shapes, and memory that the machine has. All in bytes.
+"""Memory that a file needs to run, computed from its shapes, and memory of the machine. All values are in bytes.
 
 Weights are mapped from the file, and some types are copied into another order for the CPU ("repacked"), which keeps both.
 The KV cache holds a key and a value of every layer for every token of the window, 2 bytes a number. Buffers hold the
-largest step of the graph, which is the logits of one batch, and the logits that are asked for. llama.cpp can lay all this
-out without loading a weight (`reserved_buffers`); the rule here is what it comes to for a plain transformer.
+largest step of the graph, which is the logits of one batch, and the logits that are asked for. llama.cpp can plan
+all this without loading a weight (`reserved_buffers`); the rule here gives its result for a plain transformer.
 """
 
 from __future__ import annotations

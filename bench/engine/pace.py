@@ -1,7 +1,7 @@
-"""How fast this machine can generate at best: how many bytes a second all threads read, and how many weights a second the
+"""The highest speed at which this machine can generate: bytes per second that all threads read, and weights per second that the
 engine's kernels multiply. Used in worker processes only.
 
-Generating a token reads every weight that works on it once and multiplies it once, so it takes at least as long as the slower
+Generating a token reads every weight that it needs once and multiplies it once, so it takes at least as long as the slower
 of the two (the roofline of Williams, Waterman and Patterson, 2009). Other work on the machine only slows, so the best of
 several rounds counts.
 """

@@ -1,4 +1,4 @@
-"""llama.cpp's quantizer through its C API: what it would store. Used in worker processes only."""
+"""llama.cpp's quantizer through its C API: the types that it would store. Used in worker processes only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reference's logits of one window in a file of the cache, which other files are compared with: checked as they are read."""
+"""The reference's logits of one window in a file of the cache. Other files are compared with them. They are checked when they are read."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The residual stream of a model, found in llama.cpp's graph while it is computed.
 
-Almost every architecture names the stream after a layer (`l_out-N`). Few name it between attention and feed-forward network,
-so that is found by what the graph adds: the sum with the state before, where the layer then adds to that sum something that
-was computed from it. A layer without such a place (a state space, attention and network side by side) has none.
+Almost every architecture names the stream after a layer (`l_out-N`). Few name it between attention and feed-forward network.
+That state is found from the additions in the graph: it is a sum with the state before, to which the layer then adds a value
+computed from this sum. A layer without such a sum (a state space, attention and network side by side) has no such state.
 """
 
 from __future__ import annotations

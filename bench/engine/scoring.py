@@ -1,4 +1,4 @@
-"""Logits to token scores: negative log-likelihood (NLL), and how far a distribution is from the reference's.
+"""From logits to token scores: negative log-likelihood (NLL), and the distance of a distribution from the reference's.
 
 Everything is computed in one pass over blocks of a few rows, in as many threads as the model runs with; numpy's
 vectorized float32 exponential releases the interpreter's lock. Sums over the vocabulary and all that follows are float64.

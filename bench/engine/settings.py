@@ -1,4 +1,4 @@
-"""How windows are processed, and what the engine is: figures compare only where both are equal."""
+"""Settings of windows, and the engine's own description: figures are comparable only where both are equal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench.execute.job import Frozen
 
 
 class Settings(Frozen):
-    """How windows are processed. Figures compare only between equal settings.
+    """Settings for processing windows. Figures are comparable only if these are equal.
 
     window, batch, ubatch, generate in tokens; generate: tokens generated in each timed round, 0 for none.
     """

@@ -1,4 +1,4 @@
-"""A text to tokens under a model's vocabulary and back, in a worker process."""
+"""Conversion of a text to tokens of a model's vocabulary and back, in a worker process."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""How a job gets done: what a job is, and the worker processes that do it."""
+"""Jobs, and the worker processes that do them."""

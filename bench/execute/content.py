@@ -1,9 +1,9 @@
-"""Content and sites: a job names what it needs by what it is, and a site knows where that lies on its machine.
+"""Content and sites: a job names its content by hash, and a site knows where that content lies on its machine.
 
     job: model = sha256/9f86d0…                              the same everywhere
     site: 9f86d0… is /data/my-F16.gguf                       on this machine
 
-So a job is data that means the same on any machine, and no path of one machine is part of it.
+So a job is data that means the same on any machine, and it holds no path of one machine.
 """
 
 from __future__ import annotations

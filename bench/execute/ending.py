@@ -1,4 +1,4 @@
-"""How a process ended that did a job, in words."""
+"""How a job's process ended, in words."""
 
 from __future__ import annotations
 

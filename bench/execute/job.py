@@ -1,8 +1,8 @@
-"""What a job is: a question as data, the answer's type, and the name of the function that works it out.
+"""Jobs: a question as data, the answer's type, and the name of the function that works it out.
 
 A job is a frozen model that says what to do and to which content. Its class gives the answer's type, and names the function
 that a worker process calls; that function's module, with llama.cpp and whatever else it needs, is imported there only. So
-asking costs nothing, and what asks does not depend on what answers. A new kind of job is a new class: nothing lists them.
+asking costs nothing, and the code that asks does not depend on the code that answers. A new kind of job is a new class: nothing lists them.
 """
 
 from __future__ import annotations

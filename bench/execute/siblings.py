@@ -1,7 +1,7 @@
-"""Processes of one job that take turns, so that one computes at a time and what is compared runs as close together as can be.
+"""Processes of one job that take turns, so that one computes at a time and compared files run as close together as possible.
 
 A job's worker forks them, before it has started a thread of native code, and gives each its turn. Meanwhile the others sleep on
-a pipe. A crash ends one of them and is its own error. They end with the worker, however that goes.
+a pipe. A crash ends one of them and is reported for it alone. They end with the worker, however it ends.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The server of workers, `python -m bench.execute.worker`, and the workers: each does one job and ends.
 
 The server imports what jobs need and then forks for every job, so that a fresh process costs milliseconds. It computes
-nothing itself and starts no thread, which is what makes the fork safe. (Where forking is not safe at all, it does one job
+nothing itself and starts no thread, so the fork is safe. (Where forking is not safe at all, it does one job
 itself and ends.) A job comes as JSON in a file without a name; progress and the answer go back as JSON lines on a pipe of their own,
-since native code writes what it likes to the standard streams. A crash costs one job, never the sweep.
+since native code may write anything to the standard streams. A crash costs one job, never the sweep.
 """
 
 from __future__ import annotations

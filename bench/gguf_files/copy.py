@@ -1,4 +1,4 @@
-"""Writing GGUF files out of parts of others: their keys to the letter, their tensors' bytes as they stand."""
+"""Writing GGUF files from parts of others: keys and bytes of tensors are copied unchanged."""
 
 from __future__ import annotations
 

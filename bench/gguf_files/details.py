@@ -1,6 +1,6 @@
-"""What the header of a model tells people: its licence, its languages, where it comes from, how it wants to be prompted.
+"""Details in a model's header for people: its licence, languages, origin and prompt format.
 
-A header comes with a download. What is of another type than it should be, too long or no plain line counts as not stated.
+A header comes with a download. A value of the wrong type, a value that is too long and one that is not a plain line count as not stated.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""GGUF files: what one says about itself, and writing one so that it is complete or not there at all."""
+"""GGUF files: a file's own metadata, and writing a file so that it is complete or absent."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What a GGUF header may state. It comes with a download: what is beyond these limits is refused where it is read, so that nothing
-behind has to ask again.
+"""The limits of values in a GGUF header. It comes with a download: values beyond these limits are refused when they are read, so that
+no later code has to check them again.
 
-The limits of names, dimensions, layers and experts are llama.cpp's own (GGML_MAX_NAME, GGML_MAX_DIMS, LLAMA_MAX_LAYERS,
-LLAMA_MAX_EXPERTS), and what it aborts on is told here; the others are far above any model.
+The limits of names, dimensions, layers and experts are those of llama.cpp (GGML_MAX_NAME, GGML_MAX_DIMS, LLAMA_MAX_LAYERS,
+LLAMA_MAX_EXPERTS). Values on which it aborts are refused here too. The other limits are far above any model.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Models that are split into several GGUF files: found from any one of them, and joined into one file in the cache.
 
-llama.cpp loads split files itself, but recipes are built from one file's bytes, and its size and hash are what a table shows.
+llama.cpp loads split files itself, but recipes are built from one file's bytes, and tables show its size and hash.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What is measured of a file: a folder for each kind of measurement."""
+"""Measurements of a file: one folder for each kind."""

@@ -1,4 +1,4 @@
-"""What the columns of tables that programs read mean, with their units: docs/columns.md is made of this."""
+"""Meanings and units of the columns of tables for programs: the source of docs/columns.md."""
 
 from __future__ import annotations
 

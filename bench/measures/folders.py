@@ -1,4 +1,4 @@
-"""Which measures there are, by their folders. Imports nothing, so that commands can tell their options at once."""
+"""The list of measures, by their folders. Imports nothing, so that commands can list their options at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables that programs read: how they are made, in numbers and in text, and what their columns mean."""
+"""Tables for programs: the functions that make them, in numbers and in text, and the meanings of their columns."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""What a kind of measurement declares, so that the rest of the program needs not know it by name.
+"""The declaration of a kind of measurement, so that the rest of the program need not know it by name.
 
-A measure is a folder. Its `measure.py` has `MEASURE`, an instance of a subclass of Measure, which says what it is asked for
-(options), what it does in a sweep (stage), what it keeps (records) and what it shows: tables, plots, sentences, frames. The
-sweep, the record store, the tables, the page, the card, the exports, the library and the page of columns loop over these
-declarations. Everything but a name may be left out.
+A measure is a folder. Its `measure.py` has `MEASURE`, an instance of a subclass of Measure, which gives its options, its stage of a sweep,
+its records and its output: tables, plots, sentences, frames. The sweep, the record store, the tables, the page, the card, the
+exports, the library and the page of columns loop over these declarations. Everything but a name may be left out.
 """
 
 from __future__ import annotations

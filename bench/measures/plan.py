@@ -1,4 +1,4 @@
-"""What a sweep measures, the same for every measure, and what it asks of each."""
+"""The plan of a sweep, the same for every measure, and the stage that each measure implements."""
 
 from __future__ import annotations
 

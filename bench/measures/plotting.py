@@ -1,7 +1,7 @@
-"""What plots are made of: colours, the front, labels that hide nothing, what every plot says of itself.
+"""Parts of plots: colours, the front, labels that hide nothing, the caption of every plot.
 
 Figures are 6.4 inches wide, so that their text of 10 points can be read in a README and on a phone. Colours are Okabe and
-Ito's, told apart with any kind of colour vision; families also differ by marker.
+Ito's, distinguishable with any kind of colour vision; families also differ by marker.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The measures that there are: every folder beside this module that has a `measure.py`."""
+"""The registry of measures: every folder beside this module that has a `measure.py`."""
 
 from __future__ import annotations
 

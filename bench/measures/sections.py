@@ -1,4 +1,4 @@
-"""What a measure has to show: tables of text under headings, for Markdown, pages and cards alike."""
+"""The output of a measure: tables of text under headings, for Markdown, pages and cards alike."""
 
 from __future__ import annotations
 

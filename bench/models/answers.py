@@ -1,6 +1,6 @@
-"""What the hub answers, as types with limits: an answer is checked once, when it is read, and taken for granted after.
+"""Answers of the hub as types with limits. An answer is checked once, when it is read, and trusted afterwards.
 
-Names of files are used as paths, as keys and in messages, so one that could leave its folder or steer a terminal is no name.
+Names of files are used as paths, as keys and in messages, so a name that could leave its folder or steer a terminal is refused.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Files that somebody else quantized, scored beside the recipes: what they are, and whether they compare with the reference."""
+"""Third-party files that are scored beside the recipes: their description, and whether they are comparable with the reference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints to GGUF, by llama.cpp's own converter out of the source distribution of the very engine in use.
+"""From checkpoints to GGUF, by llama.cpp's own converter, from the source distribution of the engine in use.
 
 The converter needs torch and transformers, which nothing else here does: it gets an environment of its own in the cache,
 made when it is first needed.

@@ -1,8 +1,8 @@
-"""Files of the hub, fetched into huggingface_hub's own cache: resumed, verified, at their place only when they are right.
+"""Files of the hub, fetched into huggingface_hub's own cache: resumed, verified, in place only when they are correct.
 
 The cache's layout is the documented one (https://huggingface.co/docs/huggingface_hub/guides/manage-cache): `blobs/` by hash,
-`snapshots/COMMIT/` with links to them. The library itself drops what it has of a file when a download is interrupted; here it
-stays in `blobs/HASH.incomplete` and the next run goes on from there.
+`snapshots/COMMIT/` with links to them. The library itself discards a partial file when a download is interrupted. Here it stays in
+`blobs/HASH.incomplete`, and the next run continues it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Requests to the hub, with limits: of time for the whole, of bytes, of redirects. Whatever the other side sends, they end.
+"""Requests to the hub, with limits on total time, bytes and redirects. They end, whatever the other side sends.
 
-A timeout of the HTTP library counts seconds without a byte, so one byte a second is waited for without end. A Watch counts all of
-the time, and shuts the connection when it is up.
+A timeout of the HTTP library counts seconds without a byte, so a server that sends one byte a second never reaches it. A Watch
+limits the total time, and shuts the connection at its end.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is on the Hugging Face hub: `hf:owner/repo@revision:file`, pinned to a commit; download.py fetches it."""
+"""Models on the Hugging Face hub: `hf:owner/repo@revision:file`, pinned to a commit; download.py fetches it."""
 
 from __future__ import annotations
 

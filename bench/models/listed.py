@@ -1,4 +1,4 @@
-"""The GGUF models of a repository on the hub, listed without fetching them: names, sizes, and what a header's beginning states."""
+"""The GGUF models of a repository on the hub, listed without fetching them: names, sizes, and the metadata at the beginning of a header."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a reference model comes from: the default one out of the package index, or a file of the user's."""
+"""Where a reference model comes from: the default one from the package index, or a user's own file."""
 
 from __future__ import annotations
 

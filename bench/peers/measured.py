@@ -1,4 +1,4 @@
-"""What was measured side by side with the tools, and the report of it."""
+"""Measurements side by side with the tools, and their report."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 A machine that shares its host changes speed by the minute, so that two commands timed one after the other measure the
 host. Here each side runs for a slice while every process of the other is stopped (SIGSTOP), and only the time in which a
-side runs counts. Both sides see the same weather.
+side runs counts. Both sides meet the same disturbances.
 """
 
 from __future__ import annotations

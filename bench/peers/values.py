@@ -1,4 +1,4 @@
-"""What llama.cpp's tools and this program found for the same work, read from what both printed and wrote."""
+"""Results of llama.cpp's tools and of this program for the same work, read from their output and their files."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """`nox -s peers`: the same work done by llama.cpp's own tools and by this program, side by side.
 
-The session builds the tools from the source of the very llama-cpp-python in use, with the engine's instruction set.
-Every work is done by both in alternating slices of time (see side_by_side.py), process start and load included and
-nothing cached on our side but what the work starts from. Ratios are ours / tools, so less than 1 is better.
+The session builds the tools from the source of the llama-cpp-python in use, with the engine's instruction set.
+Both do every piece of work in alternating slices of time (see side_by_side.py), process start and load included. On our
+side nothing is cached but the input of the work. Ratios are ours / tools, so less than 1 is better.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What people read: tables, plots, pages, cards, exports. Out of records and nothing else."""
+"""Output for people: tables, plots, pages, cards, exports. It is made from records only."""

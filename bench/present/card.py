@@ -1,6 +1,6 @@
-"""A model card for the Hugging Face hub out of a run's records, with what lies beside it: report, plot, recipes, matrix.
+"""A model card for the Hugging Face hub from a run's records, with the files beside it: report, plot, recipes, matrix.
 
-Writing a card asks nothing of the network. Every figure in it comes from the records, through the columns of the run.
+Writing a card needs no network. Every figure in it comes from the records, through the columns of the run.
 """
 
 from __future__ import annotations

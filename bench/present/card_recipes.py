@@ -1,4 +1,4 @@
-"""How the files of a card are made again with llama.cpp's own tool: a command for each, and the types of mixed recipes."""
+"""Commands that make the files of a card again with llama.cpp's own tool, and the types of mixed recipes."""
 
 from __future__ import annotations
 

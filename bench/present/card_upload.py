@@ -1,4 +1,4 @@
-"""Sending a model card with what belongs to it and the quantized files to the hub, in one commit. Nothing else here sends anything."""
+"""Uploading a model card, the files beside it and the quantized files to the hub, in one commit. No other module here sends anything."""
 
 from __future__ import annotations
 

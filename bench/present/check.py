@@ -1,8 +1,8 @@
-"""A run held against a baseline: what got worse beyond its uncertainty and a limit. The limits stand in thresholds.toml.
+"""A run compared with a baseline: figures that got worse beyond their uncertainty and a limit. The limits are in thresholds.toml.
 
 Windows are paired. Times of two runs are not interleaved, so they are taken relative to the reference's of the same pass, as
-in compare.py: what the machine as a whole did between the runs cancels out, and with it what a new engine does to every file
-alike, so the reference's own change is told beside them.
+in compare.py. So a change of the whole machine between the runs cancels out. The equal effect of a new engine on every file
+cancels out too, so the reference's own change is reported beside them.
 """
 
 from __future__ import annotations

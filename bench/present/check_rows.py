@@ -1,4 +1,4 @@
-"""What became of one figure of one recipe between two runs: the change, its limit, and what both allow to say."""
+"""The change of one figure of one recipe between two runs, its limit, and the verdict that both allow."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What every column of the tables that programs read means, and its unit: docs/columns.md is made of this.
+"""Meaning and unit of every column of the tables for programs: the source of docs/columns.md.
 
-Columns stand with what makes them: in the measures, in present/files.py, and here those of no run. A test holds them against
-the frames themselves: no column without a meaning, no meaning without its column.
+Columns are declared beside the code that makes them: in the measures, in present/files.py, and here for tables of no run. A test
+compares them with the frames themselves: no column without a meaning, no meaning without its column.
 """
 
 from __future__ import annotations

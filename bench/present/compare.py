@@ -1,6 +1,6 @@
 """Two runs side by side: refused when their figures are not comparable, paired window by window when they do.
 
-Scores are the same on every machine with the same build of the engine, so runs of different machines compare but for speed.
+Scores are the same on every machine with the same build of the engine, so runs of different machines are comparable except in speed.
 """
 
 from __future__ import annotations

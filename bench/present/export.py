@@ -1,6 +1,6 @@
 """Tables of a run for other programs: Parquet and CSV with raw numbers, Markdown and LaTeX with text and intervals.
 
-Raw columns are described beside the tables; one that is not says its unit in its name.
+Raw columns are described beside the tables; a column that is not described there has its unit in its name.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tables of the files of a run that no measure has to do with: all of them, those of others, the types of their tensors."""
+"""Tables of a run's files that belong to no measure: all files, third-party files, the types of tensors."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A figure over runs, by date, engine and commit: as a table and as a plot.
 
-Only runs whose figures compare stand on one line: those that differ in anything but the engine are told apart, with what
-differs. Figures that the machine has no part in also compare between machines.
+Only comparable runs are on one line: runs that differ in anything but the engine are separate, with the differences. Figures that
+do not depend on the machine are also comparable between machines.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a reader must know beside the figures, found by the program rather than left to the reader."""
+"""Notes that a reader needs beside the figures, found by the program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run leaves behind for people: tables as Markdown and CSV, plots as PNG and SVG, all out of its records."""
+"""Output of a run for people: tables as Markdown and CSV, plots as PNG and SVG, all from its records."""
 
 from __future__ import annotations
 

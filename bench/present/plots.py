@@ -1,4 +1,4 @@
-"""The plots of a run as PNG and SVG: all that its measures draw, and a map of types, out of its records."""
+"""The plots of a run as PNG and SVG, from its records: all plots of its measures, and a map of types."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""`nox -s publish`: tables, plots and page of every published run again from its records, the comparison with
-llama.cpp's tools from its, the index of results/, and the figures that README.md and the pages in docs/ quote.
+"""`nox -s publish`: make tables, plots and page of every published run again from its records, the comparison with
+llama.cpp's tools from its own, the index of results/, and the figures that README.md and the pages in docs/ quote.
 
-A page quotes between two comments, <!-- run NAME: start --> and <!-- run NAME: end -->. NAME is a directory of results/; instead
-of `run` (the headline of a run) it may say `minutes` (how long it took), `side-by-side` or `times` (the comparison with the tools, and its wall times alone) or what a measure quotes: `equal-size`
-(comparisons at equal size), `claim` (what is claimed of error propagation, and what was measured). What stands there is written by this module and by nobody else; a test fails when it is not what the records say.
+A page quotes between two comments, <!-- run NAME: start --> and <!-- run NAME: end -->. NAME is a directory of results/. Instead of
+`run` (the headline of a run) the comments may say `minutes` (how long it took), `side-by-side` or `times` (the comparison with the
+tools, and its wall times alone), or a quote of a measure: `equal-size` (comparisons at equal size), `claim` (the claim about error
+propagation, and the measurement). Only this module writes the text between the comments; a test fails when it differs from the records.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The text of a window for published runs of the default model whose records are older than such texts."""
+"""The text of a window for published runs of the default model whose records are too old to hold such a text."""
 
 from __future__ import annotations
 

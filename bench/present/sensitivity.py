@@ -1,4 +1,4 @@
-"""What `bench sensitivity` leaves behind: a table of every tensor, what the cheap estimate is worth, and a map as a plot."""
+"""Output of `bench sensitivity`: a table of every tensor, the accuracy of the cheap estimate, and a map as a plot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `bench sensitivity` leaves behind: tables and a map."""
+"""Files that `bench sensitivity` writes: tables and a map."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much worse a figure may become before `check` calls it worse: thresholds.toml, and a file of the user's before it."""
+"""Limits on how much worse a figure may become before `check` calls it worse: thresholds.toml, overridden by a user's own file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing a quantized file: the reference's metadata, and for every tensor its blocks out of the cache or newly made."""
+"""Writing a quantized file: the reference's metadata, and for every tensor its blocks from the cache or newly made."""
 
 from __future__ import annotations
 

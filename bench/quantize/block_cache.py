@@ -1,6 +1,6 @@
 """Blocks on disk: the data of one tensor in one type, quantized once for a model and an importance matrix.
 
-Nothing here computes, so that a process that has not loaded the engine can ask what is there.
+Nothing here computes, so that a process that has not loaded the engine can look up blocks.
 """
 
 from __future__ import annotations

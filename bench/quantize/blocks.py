@@ -1,8 +1,8 @@
 """Blocks: the data of one tensor in one type, quantized with llama.cpp's own kernels, in parallel, and kept.
 
 Recipes share most of their (tensor, type) pairs. Each pair is quantized once for a model and an importance matrix, and kept
-in a bounded cache from which files are assembled (assemble.py). What `ggml_quantize_chunk` makes of a tensor does not
-depend on how its rows are divided, so the data are byte for byte those that llama_model_quantize writes.
+in a bounded cache from which files are assembled (assemble.py). The result of `ggml_quantize_chunk` does not
+depend on how the rows of a tensor are divided, so the data are byte for byte those that llama_model_quantize writes.
 """
 
 from __future__ import annotations

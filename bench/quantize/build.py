@@ -1,4 +1,4 @@
-"""Reference, recipe and importance matrix to a quantized file, in a worker process."""
+"""From reference, recipe and importance matrix to a quantized file, in a worker process."""
 
 from __future__ import annotations
 

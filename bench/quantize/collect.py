@@ -1,7 +1,7 @@
 """Importance matrices collected from a calibration text, as llama-imatrix does.
 
-Over all tokens of the text, cut into chunks with an empty context each, every token's row of the activations that enter a
-product with a `blk.*` weight is squared and summed. Expert tensors keep a sum and a count for each expert.
+The text is cut into chunks, each with an empty context. The activations that enter a product with a `blk.*` weight have a row
+per token; the rows are squared and summed over all tokens. Expert tensors keep a sum and a count for each expert.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Importance matrices: the mean of squared activations of every input column, by weight tensor, and the files that hold them.
 
 Two file formats hold one: the current GGUF format of llama-imatrix (raw sums `NAME.in_sum2` and numbers of rows `NAME.counts`)
-and its older binary one. Both are read; the GGUF format is written. The quantizer gets sum / number of rows. A file comes from
-anywhere, and llama.cpp's quantizer aborts on values that no calibration gives: they are refused where they are read.
+and its older binary one. Both are read; the GGUF format is written. The quantizer gets sum / number of rows. A file may come
+from anywhere, and llama.cpp's quantizer aborts on values that no calibration gives: such values are refused when they are read.
 """
 
 from __future__ import annotations

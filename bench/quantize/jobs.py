@@ -1,4 +1,4 @@
-"""What a worker is asked in making files, and what it answers."""
+"""Jobs for making files: requests to a worker, and its answers."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A loaded model whose weights are exchanged in memory, so that what a type does is measured without a file. In a worker.
+"""A loaded model whose weights are exchanged in memory, so that the effect of a type is measured without a file. Used in a worker.
 
-Weights that a type would store are put in the place of the model's own, as the values they stand for, in the type that
-the model has. So the model's own kernels compute with them: the loss of the weights is all there, the (far smaller) loss of
-the activations that quantized kernels round to 8 bits is not.
+The quantized weights replace the model's own as dequantized values, in the type that the model has. So the model's own
+kernels compute with them. All the loss of the weights is included; the (far smaller) loss of the activations, which
+quantized kernels round to 8 bits, is not.
 """
 
 from __future__ import annotations

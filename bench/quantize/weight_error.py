@@ -1,12 +1,12 @@
-"""The cheap estimate of what a type does to a tensor: the weighted error of its weights. In a worker process.
+"""The cheap estimate of the effect of a type on a tensor: the weighted error of its weights. Used in a worker process.
 
-With w the weights of a matrix, q what a type makes of them, and a(c) the mean squared activation of input column c from
+With w the weights of a matrix, q their quantized values, and a(c) the mean squared activation of input column c from
 the importance matrix (1 where there is none), the relative weighted error is
 
     sum over rows and columns of a(c) (w - q)^2  /  sum of a(c) w^2
 
 which is the squared error of the matrix's output relative to the output, for activations whose columns are uncorrelated.
-It is taken over rows at equal distances, enough of them for a percent.
+It is computed from rows at equal distances, enough of them for an accuracy of a percent.
 """
 
 from __future__ import annotations

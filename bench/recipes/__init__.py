@@ -1,1 +1,1 @@
-"""What a recipe says: rules for the types of tensors, read from TOML, and the sizes that it may ask for."""
+"""Contents of recipes: rules for the types of tensors, read from TOML, and the sizes that a recipe may ask for."""

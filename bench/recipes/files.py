@@ -1,23 +1,23 @@
 """Recipe files: TOML, validated, so that a typing error is an error and not a recipe that does less than it says.
 
-prefix = "MINE"                  # what it is called; on a base given with the name, MINE-IQ2_XXS
+prefix = "MINE"                  # its name; with another base given in the name, MINE-IQ2_XXS
 base = "IQ2_XXS"                 # llama.cpp format whose mix holds where no rule applies; may come with the name
 description = "{base} with better values"
 
-[[rules]]                        # later rules go before earlier ones
+[[rules]]                        # later rules override earlier ones
 type = "IQ4_XS"
 layers = [0.0, 0.25]             # shares of the depth; whole numbers are indices, the second not included
 tensors = ["attention-v"]        # kinds of tensor, or llama.cpp's names: "attn_v", "blk.*.attn_v.weight" (kinds.py)
 pattern = "attn_v"               # a regular expression on the tensor's name
 
-A recipe with a size leaves a choice, which is made by what the types do to the model's output (bench/choose):
+A recipe with a size leaves a choice, which is made by the effect of types on the model's output (bench/choose):
 
 size = "+4%"                     # over the base's file; or "2.5bpw", "80MB", "IQ2_S" for the size of another recipe
 sizes = { IQ1_S = "+14%" }       # for single bases
 
 [[rules]]
 layers = [0.0, 0.25]
-may = ["IQ4_XS", "IQ3_S"]        # instead of type: what these tensors may take beside what they have without this rule
+may = ["IQ4_XS", "IQ3_S"]        # instead of type: types to choose from, beside the type without this rule
 """
 
 from __future__ import annotations

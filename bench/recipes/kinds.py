@@ -1,4 +1,4 @@
-"""What a rule calls tensors: kinds, which every architecture has, and llama.cpp's own names, with * for any characters.
+"""Names of tensors in rules: kinds, which every architecture has, and llama.cpp's own names, with * for any characters.
 
 attention-v              a kind: the value matrices, whatever an architecture calls them
 attn_v, ffn_down         these matrices of every layer

@@ -1,8 +1,8 @@
-"""What recipes are called in names of files, so that the hub keeps apart what is apart here.
+"""Names of recipes in file names, so that the hub keeps different recipes apart.
 
-The hub, `llama-cli -hf`, Ollama and LM Studio offer the files of a repository by a label that they read out of the name: the
+The hub, `llama-cli -hf`, Ollama and LM Studio offer the files of a repository by a label that they read from the name: the
 last type in it, with letters that follow an underscore (packages/tasks/src/gguf.ts of huggingface.js). To them
-DG-IQ2_XXS and IQ2_XXS are one. So a recipe that is not llama.cpp's own mix says so behind its type: IQ2_XXS_DG.
+DG-IQ2_XXS and IQ2_XXS are the same. So a recipe that is not llama.cpp's own mix says so after its type: IQ2_XXS_DG.
 """
 
 from __future__ import annotations

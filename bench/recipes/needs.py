@@ -1,4 +1,4 @@
-"""What a type needs of a tensor: importance data, and rows of whole blocks."""
+"""Requirements of a type on a tensor: importance data, and rows of whole blocks."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 A recipe is llama.cpp's own mix for a format (its base), with rules on top that give other types to layers, kinds of tensor
 or names. Mixed-precision recipes are TOML files (files.py): those in bench/recipes/ by the prefix they are named
-with, as in `DG-IQ2_XXS`, a user's own by their path. Rules speak of what every architecture has (kinds.py); tensor names
+with, as in `DG-IQ2_XXS`, a user's own by their path. Rules name kinds of tensor that every architecture has (kinds.py); tensor names
 of one architecture are for users' own recipes.
 """
 

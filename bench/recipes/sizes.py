@@ -1,4 +1,4 @@
-"""How a size is written that a recipe's choice has to keep: `2.5bpw`, `80MB`, `69877056`, `+4%`, `IQ2_XXS`."""
+"""Notations for the size that a recipe's choice has to keep: `2.5bpw`, `80MB`, `69877056`, `+4%`, `IQ2_XXS`."""
 
 from __future__ import annotations
 

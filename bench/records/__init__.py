@@ -1,1 +1,1 @@
-"""What is kept of a run, and how."""
+"""The records of a run, and their storage."""

@@ -1,4 +1,4 @@
-"""A run in words: what was measured, on what, and for how long."""
+"""A run in words: the model and files, the conditions, and the duration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What identifies a run: model, text, importance data, settings, engine and machine, by hashes where there are any."""
+"""The identity of a run: model, text, importance data, settings, engine and machine, by hashes where there are any."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.statistics.sequential import looks
 
 
 class Kept(BaseModel):
-    """Something that is kept in a record. A field that a later version of this program adds is passed over."""
+    """A part of a record. A field that a later version of this program adds is ignored."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -41,7 +41,7 @@ class TextIdentity(Kept):
 
 
 class ImportanceIdentity(Kept):
-    """Where importance data comes from: collected from a calibration text, or a file of the user's, both by hash."""
+    """The source of importance data: a calibration text or a user's file, both by hash."""
 
     source: Literal["collected", "file"]
     name: Name
@@ -54,17 +54,17 @@ _NAMES = {"kl": "the mean KL divergence", "ppl": "the perplexity against the ref
 
 
 class Until(Kept):
-    """How narrow an interval is to be before a run ends: `--until 'kl ±5 %'`.
+    """The width of interval at which a run ends: `--until 'kl ±5 %'`.
 
-    quantity: `kl`, the mean KL divergence from the reference, or `ppl`, the ratio of perplexity to the reference's; percent: half
-    the width of its interval at most, of the value."""
+    quantity: `kl`, the mean KL divergence from the reference, or `ppl`, the ratio of perplexity to the reference's; percent: the
+    largest half width of its interval, in percent of the value."""
 
     quantity: Literal["kl", "ppl"]
     percent: float = Field(gt=0, lt=100)
 
     @classmethod
     def parse(cls, asked: str) -> Self:
-        """Raises BenchError for what is no such wish."""
+        """Raises BenchError when the text is not of this form."""
         found = _FORM.fullmatch(asked)
         if found is None or not 0 < float(found[2]) < 100:
             raise BenchError(
@@ -84,8 +84,8 @@ class Until(Kept):
 
 
 class Identity(Kept):
-    """What must be equal for two runs' figures to compare. windows: of the text; with until, at most so many. speeds: whether they are
-    measured; scores are the same either way."""
+    """The properties that must be equal for two runs to be comparable. windows: number of windows of the text, with until the largest
+    number. speeds: whether they are measured; scores are the same either way."""
 
     model: ModelIdentity
     prompts: TextIdentity
@@ -110,7 +110,7 @@ class Identity(Kept):
 
     @property
     def looks(self) -> tuple[int, ...]:
-        """After how many windows intervals are looked at; once, at the end, where nothing depends on it."""
+        """Numbers of windows after which intervals are looked at; without until, only the last."""
         return (self.windows,) if self.until is None else looks(self.windows)
 
     def differences(self, other: Identity) -> list[str]:

@@ -1,4 +1,4 @@
-"""The options that a run's files were made with, as far as its records tell: names stand for files of the user's."""
+"""The options that made a run's files, as far as its records hold them; a user's own files are given by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records that every run has: its files, its stages, what failed. Raw values; figures are derived from them."""
+"""Records that every run has: its files, stages and failures. Raw values; figures are derived from them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a run's reference cannot tell: differences between files of as many bits as it was once stored in itself.
+"""The limit of a run's reference: it cannot resolve differences between files with as many bits as it was once stored in.
 
 The weights of a reference that was quantized before lie on the grid of that type. Another type with as many bits may fit
-this grid better than it would fit the weights of a model that never was on one. So figures of such files say nothing about
+this grid better than it would fit the weights of a model that never was on such a grid. So figures of such files say nothing about
 other models, and they are left out of counts, findings and plots.
 """
 

@@ -1,6 +1,6 @@
-"""A run as its records tell it.
+"""A run, read from its records.
 
-records.jsonl holds one record a line. The first is the header: what identifies the run. Every later one carries the
+records.jsonl holds one record a line. The first is the header, which identifies the run. Every later one carries the
 header's id. Records hold raw values; perplexity, medians and intervals are derived from them by the measures, so that a
 better statistic can be computed from an old run. Tables and plots read records and nothing else.
 """
@@ -40,9 +40,9 @@ class Damaged:
 
 @dataclass(frozen=True)
 class Run:
-    """A run as its records tell it. The last record of a thing counts. What a measure keeps is read through its own view.
+    """A run, read from its records. If a thing has several records, the last one counts. A measure's records are read through its own view.
 
-    directory: where it was read from, if it was; damaged: lines there that are no records any more, which count for nothing.
+    directory: where it was read from, if it was; damaged: damaged lines of its record file, which are ignored.
     """
 
     header: Header
@@ -62,7 +62,7 @@ class Run:
 
     @cached_property
     def windows(self) -> int:
-        """How many windows every file has in the end, or is to have by the next look."""
+        """Number of windows that every file has in the end, or must have by the next look."""
         steps = self.identity.looks
         return next((n for n in steps if n not in self.looks or self.looks[n].narrow), steps[-1])
 
@@ -90,7 +90,7 @@ class Run:
 
     @cached_property
     def failures(self) -> list[FailureRecord]:
-        """Failures that were not made good since."""
+        """Failures that no later record settled."""
         last: dict[tuple[str, int | None], FailureRecord] = {}
         for r in self.records:
             if isinstance(r, FailureRecord):
@@ -108,7 +108,7 @@ class Run:
         return [r for r in self.of(kind) if r.recipe in self.files and self.files[r.recipe].sha256 == r.sha256]
 
     def view(self, make: Callable[[Run], View]) -> View:
-        """What `make` derives from this run, derived once."""
+        """The result of `make` for this run, computed once."""
         if make not in self._views:
             self._views[make] = make(self)
         found: View = self._views[make]
@@ -118,7 +118,7 @@ class Run:
     def load(cls, directory: Path, kinds: Mapping[str, type[Record]]) -> Self:
         """Read a run. kinds: types of the records that measures keep, by their `kind`.
 
-        A half-written last line is passed over. Another line that is damaged costs its own record. Raises BenchError for a file that
+        A half-written last line is ignored. Any other damaged line loses only its own record. Raises BenchError for a file that
         is no record file, or that a later version of this program wrote.
         """
         path = directory / FILE_NAME if directory.is_dir() else directory

@@ -1,1 +1,1 @@
-"""Our craft: estimates with intervals, and what they allow to say."""
+"""Estimates with intervals, and the verdicts that they allow."""

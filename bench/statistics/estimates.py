@@ -1,9 +1,9 @@
 """Estimates with their intervals, 95 % unless said otherwise.
 
-A mean's interval is Student's t on the scale where it is most nearly symmetric: as it is for differences and logarithms, the logarithm for
-what is above zero, log odds for shares. What it is about, and how many degrees of freedom it has, follows from the layout of
-its units (layout.py). Timings have trimmed means. `nox -s stress -- coverage` shows how often intervals hold. An interval that too
-few units support is None, never a guess.
+A mean's interval is Student's t on the scale where it is most nearly symmetric: the plain scale for differences and logarithms, the
+logarithm for positive values, log odds for shares. The population that the interval is about and its degrees of freedom follow from
+the layout of its units (layout.py). Timings have trimmed means. `nox -s stress -- coverage` shows how often intervals hold. With
+too few units the interval is None, never a guess.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from bench.statistics.layout import MIN_FOR_INTERVAL, Layout
 
-#: Share of intervals that miss what they are about.
+#: Share of intervals that miss the true value.
 LEVEL = 0.05
 
 #: An interval by the share of such intervals that may miss.
@@ -28,8 +28,8 @@ Scale = Literal["plain", "logarithm", "odds"]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95 % interval; low and high are None when there is too little to say. at: its interval at any level, None for one
-    that is known at 95 % only. floor: a distance that nothing is said of, since computing the same otherwise may be that far."""
+    """A value with its 95 % interval; low and high are None when no interval can be given. at: the interval at any level, None if it
+    is known at 95 % only. floor: smaller differences are not judged, since computing the same in another way can cause them."""
 
     value: float
     low: float | None = None
@@ -54,18 +54,18 @@ class Estimate:
         return Estimate(function(self.value), low, high, None if inner is None else at)
 
     def excludes(self, value: float) -> bool | None:
-        """Whether the interval leaves a value out, and the floor does; None without an interval."""
+        """Whether a value is outside the interval and beyond the floor; None without an interval."""
         if self.low is None or self.high is None:
             return None
         return not self.low <= value <= self.high and not self.is_within_floor(value)
 
     def is_within_floor(self, value: float) -> bool:
-        """Whether the distance from a value is one that nothing is said of."""
+        """Whether the distance from a value is too small to be judged: the floor at most."""
         return self.floor > 0 and abs(self.value - value) <= self.floor
 
     def p_value(self, value: float) -> float | None:
-        """The smallest level at which the interval leaves a value out: small where the value is hard to believe. None without an
-        interval, or with one at 95 % only."""
+        """The smallest level at which the interval excludes a value: small for an implausible value. None without an interval, or
+        with one at 95 % only."""
         if self.at is None:
             return None
         if self.is_within_floor(value):
@@ -84,7 +84,7 @@ class Estimate:
         return not low <= value <= high
 
 
-#: Levels below this are all the same to us.
+#: Lower levels are not distinguished.
 _LEAST = 1e-12
 
 
@@ -95,7 +95,7 @@ def estimate(value: float, at: Interval) -> Estimate:
 
 
 def mean_of(values: NDArray[np.float64], layout: Layout, scale: Scale = "plain") -> Estimate:
-    """Mean over units by their weights. values: (units,), the mean of each."""
+    """Weighted mean over units. values: (units,), the mean of each."""
     value = float(layout.shares @ values)
     contrasts, degrees = layout.contrasts
     if not degrees or not np.isfinite(values).all():
@@ -113,12 +113,12 @@ def mean_over_windows(by_window: NDArray[np.float64], scale: Scale = "plain", lo
 def ratio_of_sums(
     numerators: NDArray[np.float64], denominators: NDArray[np.float64], scale: Scale = "plain"
 ) -> Estimate:
-    """sum(numerators) / sum(denominators) over independent units of unequal size, problems say."""
+    """sum(numerators) / sum(denominators) over independent units of unequal size, such as problems."""
     return mean_of(numerators / denominators, Layout.of_units(denominators), scale)
 
 
 def student(value: float, se: float, degrees: float, scale: Scale = "plain") -> Interval:
-    """Interval of a value with its standard error: taken on a scale by the delta method, and taken back."""
+    """Interval of a value from its standard error: computed on a scale by the delta method, and transformed back."""
     from scipy.special import stdtrit  # a third of a second to import
 
     def at(level: float) -> tuple[float, float]:
@@ -134,9 +134,9 @@ def student(value: float, se: float, degrees: float, scale: Scale = "plain") -> 
 
 
 def trimmed_mean_of(values: NDArray[np.float64]) -> Estimate:
-    """Typical value of ratios or speeds of rounds, above zero: the trimmed mean of their logarithms, taken back.
+    """Typical value of ratios or speeds of rounds, above zero: the trimmed mean of their logarithms, transformed back.
 
-    One value in eight is cut off at either end, since what disturbs a round may disturb it greatly. The interval is that of Tukey and McLaughlin
+    One value in eight is cut off at either end, since a disturbed round may be far off. The interval is that of Tukey and McLaughlin
     (Less vulnerable confidence and significance procedures for location based on a single sample, Sankhya A 25:3, 1963): Student's t
     of the rounds that are left, with the variance of the Winsorized values.
     """

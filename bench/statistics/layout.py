@@ -1,4 +1,4 @@
-"""On what a mean was taken, and what its uncertainty is about.
+"""The units that a mean was taken over, and the population that its uncertainty is about.
 
 Values are means over units: the scored tokens of one kind of prompt within one window. Tokens of a unit are correlated, so
 it counts as one observation. Two views of the units are possible.
@@ -7,7 +7,7 @@ Within kinds: where several kinds of prompt (code, prose, ...) come in several u
 fixes it, and only what differs between units of one kind is uncertain. The interval is about other documents of these kinds in
 this mixture.
 
-Blocks: else windows are the units, or some neighbours together where there are 20 windows or more. The interval is about other
+Blocks: otherwise windows are the units, or groups of neighbours where there are 20 windows or more. The interval is about other
 stretches of such text. Kinds that differ then count as uncertainty, which makes it too wide rather than too narrow.
 
 Which view is taken follows from the layout alone and never from the values.

@@ -1,7 +1,7 @@
-"""What computing takes where nothing disturbs it, out of times that other load made longer.
+"""The time of undisturbed computing, estimated from times that other load made longer.
 
-Other load only ever slows. So what is timed is cut into short pieces, each piece is measured in every pass, and its
-fastest quarter of the passes counts. What is left is the time of a machine at rest, on a machine that never rests.
+Other load only ever slows. So timed work is cut into short pieces, each piece is measured in every pass, and its
+fastest quarter of the passes counts. The result is the time of a machine at rest, on a machine that never rests.
 
 Such an estimate is not smooth, and resampling passes would give intervals that are too narrow: a resample never has a faster pass than there
 was. The jackknife that leaves out several passes at once holds for it (Shao and Wu, A general theory for jackknife variance

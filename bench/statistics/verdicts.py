@@ -1,4 +1,4 @@
-"""What estimates with their intervals allow to say, in words. Verdicts of one table hold together.
+"""Verdicts on estimates with their intervals, in words. The verdicts of one table hold together.
 
 Ten comparisons without a true difference, each judged at 95 %, show at least one false one in nearly half of all tables. So the
 comparisons of a table are judged as a family by Holm's procedure (A simple sequentially rejective multiple test procedure, Scandinavian

@@ -1,1 +1,1 @@
-"""A run: what is still to do, in which order."""
+"""A run: the work that is still to do, and its order."""

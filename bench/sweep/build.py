@@ -1,4 +1,4 @@
-"""The sweep's stages that make files: choices are made, tensors quantized, what cannot be built is put on record as failed."""
+"""The sweep's stages that make files: choices are made, tensors quantized, files that cannot be built are recorded as failed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plan of a run, and nothing else: what `run --dry-run` tells."""
+"""The plan of a run only, for `run --dry-run`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What a run will take: bytes, and seconds by stage, from what is known before anything is fetched or built.
+"""The cost of a run: bytes, and seconds by stage, forecast before anything is fetched or built.
 
-Sizes are those of formats by their bits per weight; times are weights and tokens by what one core with AVX2 was measured to do
-in the published run `smollm2-135m-instruct-default`. They are for deciding whether to begin: expect a factor of two either way
-on other machines. While a run is under way its own pace corrects them (core/pace.py).
+Sizes follow from the bits per weight of formats. Times follow from numbers of weights and tokens, and the speed of one core with
+AVX2 that was measured in the published run `smollm2-135m-instruct-default`. The forecasts are for
+deciding whether to begin: expect a factor of two either way on other machines. During a run its own pace corrects them (core/pace.py).
 """
 
 from __future__ import annotations

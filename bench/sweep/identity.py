@@ -1,4 +1,4 @@
-"""What identifies a run and its files, put together from what the sweep works with."""
+"""The identity of a run and its files, put together from the sweep's inputs."""
 
 from __future__ import annotations
 

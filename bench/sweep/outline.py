@@ -1,6 +1,6 @@
-"""The plan of a run, as people and programs read it before it begins, and the refusal of one that cannot fit.
+"""The plan of a run, for people and programs before it begins, and the refusal of a plan that cannot fit.
 
-It is put together from what is known without fetching or computing anything that takes long.
+It is put together without fetching or computing anything that takes long.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     model -> importance matrix -> choices -> one file for each recipe -> measures in turn -> records
 
-What is measured, and how, stands in the measures' own folders; here is which files there are, what is still to do and in
-which order. A run that stops anywhere has lost one measurement at most; what is on record is not done again.
+The measures' own folders define the measurements. This module decides which files there are, and the order of the work that is
+still to do. A run that stops anywhere has lost one measurement at most; recorded work is not done again.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What is scored: the fixed prompt set, texts of datasets, chat templates."""
+"""Texts to score: the fixed prompt set, texts of datasets, chat templates."""

@@ -1,13 +1,13 @@
-"""Texts out of datasets: what `--dataset` names, as one UTF-8 file in the cache.
+"""Texts from datasets: the dataset of `--dataset` as one UTF-8 file in the cache.
 
     wikitext, wikitext:validation, wikitext-103           WikiText as its authors published it, byte for byte
     [hf:]OWNER/NAME[@REVISION][:CONFIG[:SPLIT[:COLUMN]]]  a dataset on the hub; CONFIG and SPLIT may be empty
     rows.jsonl[:COLUMN], .json, .parquet, .csv            a file of rows
     text.txt, text.md                                     a text as it is, whole
 
-Left out, they are: the only config or the dataset's default; split test, else validation, else train; column text, else
-content, else the only one of text. Rows without text are skipped. A row that ends with a newline is followed by the next
-one directly, any other by an empty line. Only data is read: no code of a dataset is ever run.
+Defaults: the only config or the dataset's default; split test, else validation, else train; column text, else content, else
+the only text column. Rows without text are skipped. A row that ends with a newline is followed by the next one directly, any
+other by an empty line. Only data is read: no code of a dataset is ever run.
 
 A name on the hub is resolved to a commit when it is first asked for, and stands for that commit while its note is kept.
 """

@@ -8,7 +8,7 @@ scored by the logits of the one before it):
     input    B b c d e f g h | B j k l m n o p               B: BOS where the vocabulary asks for it
     scored             s s s             s s s               from window/2 + 1 on: each has at least half a window of context
 
-This is llama-perplexity's convention, so that figures compare: 1023 scored tokens for a window of 2048.
+This is llama-perplexity's convention, so that figures are comparable: 1023 scored tokens for a window of 2048.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rows of datasets, opened through `datasets`: which config, split and column, and what went wrong in words."""
+"""Rows of datasets, opened through `datasets`: the choice of config, split and column, and errors in words."""
 
 from __future__ import annotations
 

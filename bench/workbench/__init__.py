@@ -1,1 +1,1 @@
-"""What a run works with, and what of it is kept in the cache."""
+"""The inputs of a run, and their storage in the cache."""

@@ -1,6 +1,6 @@
-"""The cache as a user sees it: what is kept there, how large it is, when it was last used, and throwing it out.
+"""The cache as a user sees it: its entries, their sizes and last use, and their removal.
 
-Only folders that this program makes are looked at, whatever else lies in the directory; and no folder that holds the records
+Only folders that this program makes are looked at, whatever else lies in the directory, and no folder that holds the records
 of a run is ever removed.
 """
 

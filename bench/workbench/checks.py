@@ -1,4 +1,4 @@
-"""What is refused before anything begins: options that contradict each other, and requests that cannot be met."""
+"""Checks before anything begins: options that contradict each other and impossible requests are refused."""
 
 from __future__ import annotations
 

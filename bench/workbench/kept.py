@@ -1,6 +1,6 @@
-"""What a run needs and keeps in the cache: token streams, importance matrices, quantized files.
+"""Inputs of a run that are kept in the cache: token streams, importance matrices, quantized files.
 
-Each is named by a hash of everything it depends on, made in a worker process, and there only when complete. A note beside it
+Each is named by a hash of everything it depends on, made in a worker process, and present only when complete. A note beside it
 holds its checksum (core/checked.py).
 """
 

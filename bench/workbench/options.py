@@ -1,4 +1,4 @@
-"""What a user may ask for, with its defaults: one typed value, and the help of every option beside it."""
+"""All options of a user with their defaults, as one typed value, and the help of each option beside it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ MOST_WINDOWS = 64
 
 @dataclass(frozen=True)
 class Options:
-    """What to work on and with what. None stands for the default: model, recipes (the suite `dynamicgate`), windows (8, or what
-    a shorter text has; 64 at most with `until`), threads, directory. What single measures are asked for stands in `measures`, by their names."""
+    """The options of commands. None stands for the default: model, recipes (the suite `dynamicgate`), windows (8, or what
+    a shorter text has; 64 at most with `until`), threads, directory. The options of single measures are in `measures`, by their names."""
 
     model: str | None = option(
         None,
@@ -30,7 +30,7 @@ class Options:
     recipes: tuple[str, ...] | None = option(
         None,
         "--recipes",
-        "Recipes, separated by commas, for instance IQ2_XXS,DG-IQ2_XXS,Q4_K_M; none, for files of --compare alone [default: the five 1-2 bit types and their DynamicGate counterparts].",
+        "Recipes, separated by commas, for instance IQ2_XXS,DG-IQ2_XXS,Q4_K_M; or none, to measure the files of --compare alone [default: the five 1-2 bit types and their DynamicGate counterparts].",
         listed=("recipe", "IQ2_XXS,DG-IQ2_XXS"),
         short="-r",
         panel=QUANTIZING,
@@ -70,7 +70,7 @@ class Options:
     until: str | None = option(
         None,
         "--until",
-        "Add windows until KL (or ppl, the ratio to the reference's) of every file is known so well, for instance 'kl ±5 %'; looked at after 8, 16, 32, ... windows, up to --windows or 64.",
+        "Add windows until the interval of KL (or ppl, the ratio to the reference's) of every file is this narrow, for instance 'kl ±5 %'; checked after 8, 16, 32, ... windows, up to --windows or 64.",
         panel=TEXT,
         metavar="WIDTH",
     )

@@ -1,4 +1,4 @@
-"""Files of one process in the cache: a folder of its own, which also tells others that it works there."""
+"""Files of one process in the cache: a folder of its own, which also shows other processes that it is at work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is scored: the fixed prompts, a text of the user's, or that of a dataset."""
+"""The text to score: the fixed prompts, a user's own text, or that of a dataset."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a run works with, as one value: made once from what was asked, each part when it is first needed.
+"""The inputs of a run as one value, made once from the options; each part is made when it is first needed.
 
-Commands, the sweep, choices and measures are handed a Work and take from it what they need. Nothing of it changes while it
-is used, and nothing is fetched, computed or refused before something asks for the part that it belongs to.
+Commands, the sweep, choices and measures get a Work and take the parts that they need. A Work does not change while it is used,
+and nothing is fetched, computed or refused before something asks for the part that it belongs to.
 """
 
 from __future__ import annotations

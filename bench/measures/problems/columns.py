@@ -1,4 +1,4 @@
-"""What the columns of the tables of this measure mean, with their units."""
+"""Meanings and units of the columns of this measure's tables."""
 
 from __future__ import annotations
 

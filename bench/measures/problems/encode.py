@@ -1,4 +1,4 @@
-"""Problems to tokens, in a worker process: infill prompts and conversations as the model was trained to read them."""
+"""From problems to tokens, in a worker process: infill prompts and conversations as the model was trained to read them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of infill problems and conversations that programs read."""
+"""The table of infill problems and conversations for programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker is asked about infill problems and conversations, and what it answers."""
+"""Jobs for infill problems and conversations: requests to a worker, and its answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What infill problems and conversations declare."""
+"""The declaration of infill problems and conversations as a measure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What infill problems and conversations are asked for."""
+"""Options of infill problems and conversations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bench.core.options import TEXT, option
 
 @dataclass(frozen=True)
 class Asked:
-    """kinds: fim, chat or files of JSON lines; assistant_only: whether of conversations the assistant's tokens alone count."""
+    """kinds: fim, chat or files of JSON lines; assistant_only: whether in conversations only the assistant's tokens count."""
 
     kinds: tuple[str, ...] = option(
         (),
@@ -23,6 +23,6 @@ class Asked:
     assistant_only: bool = option(
         False,
         "--assistant-only",
-        "Of conversations score the assistant's tokens only.",
+        "In conversations score the assistant's tokens only.",
         panel=TEXT,
     )

@@ -1,4 +1,4 @@
-"""What is kept of infill problems and conversations."""
+"""Records of infill problems and conversations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The infill problems and conversations of a run, as its records tell them."""
+"""The infill problems and conversations of a run, read from its records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of infill problems and conversations out of records: each set on its own, paired with the reference by problem."""
+"""Tables of infill problems and conversations from records: each set on its own, paired with the reference by problem."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the columns of the table of errors of hidden states mean."""
+"""Meanings of the columns of the table of errors of hidden states."""
 
 from __future__ import annotations
 

@@ -2,10 +2,9 @@
 
 With h(l, t) the residual stream after layer l at token t and m(l, t) the same after the layer's attention only, as
 engine/residual.py finds them, the relative error of a state is the mean over tokens of |h - h_ref| / |h_ref|, Euclidean
-norms over the width. The parts are what attention and feed-forward network add: m(l) - h(l - 1) and h(l) - m(l); a layer
-without an m has no parts. A mean of
-ratios, so that no token counts for more than another; the first token is left out: its state is a sink, hundreds of times
-as large as the others, and says nothing about them.
+norms over the width. The parts are the additions of attention and feed-forward network: m(l) - h(l - 1) and h(l) - m(l); a
+layer without an m has no parts. The error is a mean of ratios, so that no token counts for more than another. The first token
+is left out: its state is a sink, hundreds of times as large as the others, and says nothing about them.
 """
 
 from __future__ import annotations

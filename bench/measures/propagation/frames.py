@@ -1,4 +1,4 @@
-"""The table of errors of hidden states that programs read."""
+"""The table of errors of hidden states for programs."""
 
 from __future__ import annotations
 

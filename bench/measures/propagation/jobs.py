@@ -1,4 +1,4 @@
-"""What a worker is asked about hidden states, and what it answers."""
+"""Jobs for hidden states: requests to a worker, and its answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the comparison of hidden states declares."""
+"""The declaration of the comparison of hidden states as a measure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the comparison of hidden states is asked for."""
+"""The option of the comparison of hidden states."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plot of errors of hidden states by layer: the errors, and what mixed recipes change of them beside what was claimed."""
+"""The plot of errors of hidden states by layer: the errors, and their change by mixed recipes beside the published claim."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept of hidden states."""
+"""Records of hidden states."""
 
 from __future__ import annotations
 

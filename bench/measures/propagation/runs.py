@@ -1,4 +1,4 @@
-"""The errors of hidden states of a run, as its records tell them."""
+"""The errors of hidden states of a run, read from its records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Error propagation out of records: how the error of hidden states grows with depth, and DynamicGate against Standard."""
+"""Error propagation from records: how the error of hidden states grows with depth, and DynamicGate against Standard."""
 
 from __future__ import annotations
 

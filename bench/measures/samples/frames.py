@@ -1,4 +1,4 @@
-"""The table of samples that programs read."""
+"""The table of samples for programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker is asked about samples, and what it answers."""
+"""Jobs for samples: requests to a worker, and its answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What samples declare."""
+"""The declaration of samples as a measure."""
 
 from __future__ import annotations
 

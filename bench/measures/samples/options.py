@@ -1,4 +1,4 @@
-"""What samples are asked for."""
+"""Options of samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept of samples."""
+"""Records of samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The samples of a run, as its records tell them."""
+"""The samples of a run, read from its records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sweep's stage that completes the same beginnings with every file: what a person looks at to see what few bits do."""
+"""The sweep's stage that completes the same beginnings with every file, so that a person can see the effect of few bits."""
 
 from __future__ import annotations
 

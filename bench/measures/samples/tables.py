@@ -1,4 +1,4 @@
-"""Completions of the same beginnings side by side, and where they part from the reference's, out of records."""
+"""Tables of completions of the same beginnings side by side, with the first difference from the reference's, from records."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""How far a recipe is from the reference: the statistics of `llama-perplexity --kl-divergence`, and flips.
+"""The distance of a recipe from the reference: the statistics of `llama-perplexity --kl-divergence`, and flips.
 
-All over scored tokens, each paired with the reference's for the same token of the same window. Three kinds of
-uncertainty stand side by side: intervals over parts of windows (statistics/layout.py) for what is compared, the token-level standard
-errors that llama-perplexity prints (which take tokens for independent) for comparison with its output, and none for
+All are taken over scored tokens, each paired with the reference's for the same token of the same window. Three kinds of
+uncertainty stand side by side: intervals over parts of windows (statistics/layout.py) for comparisons, the token-level standard
+errors that llama-perplexity prints (which treat tokens as independent) for comparison with its output, and none for
 percentiles.
 """
 

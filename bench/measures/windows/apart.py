@@ -1,8 +1,8 @@
-"""Values of single tokens apart from the records, for runs that are published: compressed, in a file that any program reads.
+"""Values of single tokens in a file beside the records, for published runs: compressed, in a format that any program reads.
 
-Most of a record file is values of tokens, as text. `pack` moves them into tokens.parquet beside it: a row for every scored token,
-in the order of the records, of which each then tells its rows. Nothing is rounded: read back, the records are the same to the
-bit. A packed run may be continued; what is added stands in the record file until it is packed again.
+Most of a record file is values of tokens, as text. `pack` moves them into tokens.parquet beside it: one row per scored token, in
+the order of the records. Each record then refers to its rows. Nothing is rounded: read back, the records are the same to the bit.
+A packed run may be continued; new values are in the record file until it is packed again.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Joules for each token of a file, out of its timed rounds; none where the machine's counters could not be read.
+"""Joules per token of a file, from its timed rounds; none where the machine's counters could not be read.
 
-They are of whole packages, with whatever computed on them and with their power at rest, which is told beside them.
+Joules are those of whole packages. They include other work on them and their power at rest, which is reported beside them.
 """
 
 from __future__ import annotations

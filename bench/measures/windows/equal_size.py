@@ -1,5 +1,6 @@
-"""Recipes held against others of the same size: automatic ones against what they were given the size of, and random
-controls against the choice that they control. Out of records, paired by window."""
+"""Recipes compared with others of the same size: automatic recipes with the recipe whose size they were given, and random
+controls with the choice that they control. The comparisons are made from records, paired by window.
+"""
 
 from __future__ import annotations
 

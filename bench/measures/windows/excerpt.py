@@ -1,6 +1,6 @@
 """The text of one window as tokens, so that a page can show where in a text a file differs from the reference.
 
-Only the fixed prompts are put on record: a text of the user's may be no one else's business.
+Only the fixed prompts are recorded: a user's own text may be private.
 """
 
 from __future__ import annotations

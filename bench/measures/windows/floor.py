@@ -1,9 +1,9 @@
-"""The measurement floor: what computing the same otherwise does to figures. No difference below it is a recipe's doing.
+"""The measurement floor: the change of figures when the same is computed in another way. No difference below it is due to a recipe.
 
 It is measured on the reference and on the file of fewest bits (floor_pass.py), since rounding matters more the more a file has lost. For a
-file in between, what was measured on the file of fewest bits counts by the square root of the ratio of their divergences, and never less than the
-reference's own. (Measured on the default model, root mean square over tokens, without flash attention against with it: NLL 0.003 for F16,
-0.08 for Q8_0, 0.13 for Q4_0, 0.55 for IQ2_XXS, 1.4 for IQ1_S, whose divergences are 0, 0.004, 0.15, 3.4 and 7.0.)
+file in between, the floor of the file of fewest bits is scaled by the square root of the ratio of their divergences, and is never less
+than the reference's own. (Measured on the default model, root mean square over tokens, without flash attention against with it: NLL
+0.003 for F16, 0.08 for Q8_0, 0.13 for Q4_0, 0.55 for IQ2_XXS, 1.4 for IQ1_S, whose divergences are 0, 0.004, 0.15, 3.4 and 7.0.)
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Measuring the floor of a run: its first window once more, computed in other ways that should give the same.
+"""Measuring the floor of a run: its first window once more, computed in other ways that should give the same result.
 
-Of the reference, and of the file of fewest bits: what rounding does grows with what a file has lost. Each with half the threads and a quarter
-of the batch, and with the other kernel for attention.
+It is computed for the reference and for the file of fewest bits, since the effect of rounding grows with the loss of a file: once with
+half the threads and a quarter of the batch, and once with the other kernel for attention.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tables of windows that programs read."""
+"""Tables of windows for programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which files are measured side by side: as many as fit into memory together, and what is compared stays together."""
+"""Groups of files that are measured side by side: as many as fit into memory together. Files that are compared stay together."""
 
 from __future__ import annotations
 

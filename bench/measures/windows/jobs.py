@@ -1,4 +1,4 @@
-"""What a worker is asked about windows, and what it answers: raw values."""
+"""Jobs for windows: requests to a worker, and its answers in raw values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statistics of joules that passes or rounds took: the same for windows of a run and for files that are timed apart from one."""
+"""Statistics of the joules of passes or rounds: the same for windows of a run and for files that are timed outside one."""
 
 from __future__ import annotations
 

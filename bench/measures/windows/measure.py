@@ -1,4 +1,4 @@
-"""What windows declare: perplexity, divergence from the reference, speed."""
+"""The declaration of windows as a measure: perplexity, divergence from the reference, speed."""
 
 from __future__ import annotations
 

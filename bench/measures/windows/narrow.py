@@ -1,4 +1,4 @@
-"""Whether the intervals of a run are as narrow as it was asked for: `--until 'kl ±5 %'`."""
+"""Whether the intervals of a run are as narrow as requested: `--until 'kl ±5 %'`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Cutting what is timed into short pieces, between which a process gives way to those that are measured beside it.
+"""Cutting timed work into short pieces. Between them a process gives way to the processes that are measured beside it.
 
-What slows a shared machine lasts for a quarter of a second and longer. Files whose turns are shorter than that are slowed alike.
+Disturbances of a shared machine last for a quarter of a second and longer. Files whose turns are shorter are slowed alike.
 """
 
 from __future__ import annotations

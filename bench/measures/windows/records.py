@@ -1,4 +1,4 @@
-"""What is kept of windows."""
+"""Records of windows."""
 
 from __future__ import annotations
 

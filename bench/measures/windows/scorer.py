@@ -1,4 +1,4 @@
-"""Windows of files beside the reference: what a pass asks of a worker, and what it does where that goes wrong."""
+"""Scoring windows of files beside the reference: the requests of a pass to a worker, and the handling of failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What windows have to show: the tables of windows.tables under their headings, and their columns in the tables of all files."""
+"""The sections of windows: the tables of windows.tables under their headings, and their columns in the tables of all files."""
 
 from __future__ import annotations
 

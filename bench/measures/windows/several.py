@@ -1,4 +1,4 @@
-"""Several files on the same windows, apart from a run: what `ppl` compares."""
+"""Several files on the same windows, outside a run: the comparison of `ppl`."""
 
 from __future__ import annotations
 

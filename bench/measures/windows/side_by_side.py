@@ -1,7 +1,7 @@
 """The same windows of several files, side by side: each file has a process of its own with its model loaded, and they decode in turn.
 
 All files decode the same step before any goes on to the next, and where they are timed they give way to each other within a step, every
-few hundredths of a second. So what the machine does meanwhile happens to all of them alike. Between turns a process sleeps.
+few hundredths of a second. So a disturbance of the machine affects all of them alike. Between turns a process sleeps.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Windows of one file, apart from a run."""
+"""Windows of one file, outside a run."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Statistics derived from raw records: perplexity with its uncertainty, paired differences, robust timing summaries.
 
-Means are taken over the parts of windows that are of one kind of prompt (statistics/layout.py). What is compared is paired: the same windows, the same passes.
+Means are taken over the parts of windows that are of one kind of prompt (statistics/layout.py). Comparisons are
+paired: the same windows, the same passes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is timed of a file, round by round: the steps of its windows, and the tokens that it generates.
+"""The timed work of a file, round by round: the steps of its windows, and the tokens that it generates.
 
 A window is decoded in steps of one ubatch from an empty context, which gives the same logits as one decode of all its
 tokens. Each step is a round; its logits are scored and dropped afterwards. Beside other files the process gives way every few

@@ -1,4 +1,4 @@
-"""Comparison tables out of records: the published form, and the full one with uncertainties.
+"""Comparison tables from records: the published form, and the full one with uncertainties.
 
 Formatting is pure: values in, text out. A figure that does not exist is an en dash, never a zero.
 """

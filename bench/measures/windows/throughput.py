@@ -1,7 +1,7 @@
-"""Speed of any files, apart from a run: what `time` tells.
+"""Speed of any files, outside a run: the figures of `time`.
 
 In each round every file is timed once, in a process of its own, and files that fit into memory together give way to each other every few
-hundredths of a second. So what the machine does meanwhile happens to all of them alike.
+hundredths of a second. So a disturbance of the machine affects all of them alike.
 """
 
 from __future__ import annotations

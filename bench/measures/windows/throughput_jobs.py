@@ -1,4 +1,4 @@
-"""What a worker is asked about speed apart from a run, and what it answers: raw seconds."""
+"""Jobs for speed outside a run: requests to a worker, and its answers in raw seconds."""
 
 from __future__ import annotations
 

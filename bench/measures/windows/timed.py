@@ -1,4 +1,4 @@
-"""What can be timed."""
+"""The interface of timed work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What pytest-benchmark runs, once for every subject that timing.time_rounds hands in."""
+"""The suite that pytest-benchmark runs, once for every subject that timing.time_rounds passes to it."""
 
 from __future__ import annotations
 

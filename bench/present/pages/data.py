@@ -1,6 +1,6 @@
-"""The figures that a page computes with: values of the parts of windows of every file, and how intervals are made of them.
+"""The data that a page computes with: values of the parts of windows of every file, and the constants for their intervals.
 
-A page compares any two files of its run, as bench/statistics does, so that a comparison in the page says what the tables say.
+A page compares any two files of its run, as bench/statistics does, so that a comparison in the page agrees with the tables.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The index of published runs, newest first: index.html for a site, README.md for whoever reads the files."""
+"""The index of published runs, newest first: index.html for a site, README.md for readers of the files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plots as parts of a page: matplotlib's SVG without what a page has itself, in the page's colours and typeface."""
+"""Plots as parts of a page: matplotlib's SVG without the parts that a page has itself, in the page's colours and typeface."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tensor of which layer has which type: a map of every recipe, layers across and tensors down, coloured by bits."""
+"""Maps of types: one for every recipe, layers across and tensors down, coloured by bits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages out of templates, and titles out of texts."""
+"""Pages from templates, and titles from texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What it takes to do a run again, as its records tell it: command, hashes, versions, settings, library build."""
+"""Everything that repeating a run needs, from its records: command, hashes, versions, settings, library build."""
 
 from __future__ import annotations
 

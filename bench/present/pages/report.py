@@ -1,6 +1,6 @@
-"""A run as one HTML file that asks nothing of the network, out of its records.
+"""A run as one HTML file that needs no network, from its records.
 
-The same records give the same bytes: no date but theirs stands in a page.
+The same records give the same bytes: a page contains no dates but those of the records.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tables as a page shows them: text out of the same functions as everywhere, with the numbers that columns are sorted by."""
+"""Tables of a page: text from the same functions as everywhere, with the numbers that columns are sorted by."""
 
 from __future__ import annotations
 

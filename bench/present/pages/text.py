@@ -1,4 +1,4 @@
-"""A text of the run token by token, with how far each file's prediction of each token is from the reference's."""
+"""A text of the run token by token, with the distance of each file's prediction of each token from the reference's."""
 
 from __future__ import annotations
 
