@@ -44,9 +44,12 @@ class _Lines:
         write: Callable[[str], None],
         clock: Callable[[], float],
         of_all: Callable[[], str] = lambda: "",
+        most: Callable[[], float | None] = lambda: None,
     ) -> None:
-        """of_all: what is left of all that these steps are a part of, told at the end of a line."""
-        self._label, self._total, self._write, self._clock, self._of_all = label, total, write, clock, of_all
+        """of_all: what is left of all that these steps are a part of, told at the end of a line; most: the same in seconds, None where it
+        is not known. Steps that are not alike seem to have more left than all: then only the latter is told."""
+        self._label, self._total, self._write, self._clock = label, total, write, clock
+        self._of_all, self._most = of_all, most
         self._done, self._told, self._current = 0, 0.0, ""
         self._began = self._said = clock()
 
@@ -66,6 +69,8 @@ class _Lines:
         self._said, self._told = self._clock(), completed
         elapsed = self._said - self._began
         left = elapsed / completed * (self._total - completed) if completed else None
+        if left is not None and (most := self._most()) is not None and left > most:
+            left = None
         what = f": {self._current}" if self._current else ""
         rest = f", {duration(left)} left" if left is not None and completed < self._total else ""
         of = f"{100 * completed / self._total:.0f} %" if completed % 1 else f"{completed:.0f} of {self._total}"
@@ -211,7 +216,7 @@ class Reporter:
                 yield steps
             return
         stage = self._pace.current if self._pace else None
-        lines = None if self._terminal else _Lines(label, total, self._line, time.monotonic, self._of_all)
+        lines = None if self._terminal else _Lines(label, total, self._line, time.monotonic, self._of_all, self._left_of_all)
         block = _Block(label, total, stage, lines, self._moved)
         if self._pace and not any(b.stage is stage for b in self._blocks):
             self._pace.of(total)
@@ -242,6 +247,13 @@ class Reporter:
     def _show(self, step: str, *, at_once: bool) -> None:
         if self._screen:
             self._screen.show(step, at_once=at_once)
+
+    def _left_of_all(self) -> float | None:
+        """Seconds that all stages have left, where none of them is unknown and others are to come."""
+        pace = self._pace
+        if pace is None or pace.unknown or all(s.ended or s is pace.current for s in pace.stages.values()):
+            return None
+        return pace.left
 
     def _of_all(self) -> str:
         """What is left of all stages, as the end of a line of a log."""

@@ -46,6 +46,19 @@ def test_a_line_for_every_step_that_ends_with_what_is_left() -> None:
     ]
 
 
+def test_steps_that_are_not_alike_do_not_seem_to_have_more_left_than_all() -> None:
+    clock, said, of_all = Clock(), list[str](), [100.0, 60.0]
+    steps = _Lines("Choosing", 3, said.append, clock, lambda: "; in all about 2 min left", lambda: of_all.pop(0))
+    clock.now += 80  # the first took what the others do not
+    steps.done()
+    clock.now += 10
+    steps.done()
+    assert said == [
+        "Choosing, 1 of 3, after 1:20; in all about 2 min left",
+        "Choosing, 2 of 3, after 1:30, 0:45 left; in all about 2 min left",
+    ]
+
+
 def test_a_long_step_says_now_and_then_how_far_it_is() -> None:
     clock, said = Clock(), list[str]()
     steps = _Lines("Sensitivity", 200, said.append, clock)
