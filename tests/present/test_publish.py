@@ -29,7 +29,7 @@ def test_pages_quote_the_records(page: Path) -> None:
 @pytest.mark.parametrize(
     ("page", "block"),
     [
-        ("README.md", "run smollm2-135m-instruct"),
+        ("README.md", "run smollm2-135m-instruct-default"),
         ("docs/recipes.md", "equal-size smollm2-135m-instruct-sizes"),
         ("docs/peers.md", "side-by-side peers"),
         ("README.md", "times peers"),
