@@ -216,7 +216,11 @@ class Reporter:
                 yield steps
             return
         stage = self._pace.current if self._pace else None
-        lines = None if self._terminal else _Lines(label, total, self._line, time.monotonic, self._of_all, self._left_of_all)
+        lines = (
+            None
+            if self._terminal
+            else _Lines(label, total, self._line, time.monotonic, self._of_all, self._left_of_all)
+        )
         block = _Block(label, total, stage, lines, self._moved)
         if self._pace and not any(b.stage is stage for b in self._blocks):
             self._pace.of(total)

@@ -45,7 +45,10 @@ def perplexity(tools: Ran, ours: Ran) -> list[Value]:
     printed = _ESTIMATE.search(tools.printed[-1])
     if printed is None:
         raise BenchError("llama-perplexity printed no final estimate; its output is not the one this program knows")
-    found = json.loads(ours.printed[-1])
+    answer = re.search(r"^\{.*", ours.printed[-1], re.MULTILINE | re.DOTALL)  # behind progress, which a slow machine tells
+    if answer is None:
+        raise BenchError(f"this program printed no perplexity: {ours.printed[-1].strip()[-200:]}")
+    found = json.loads(answer[0])
     return [
         Value(name="PPL", tools=printed[1], ours=f"{found['ppl']:.4f}"),
         Value(name="token-level standard error", tools=printed[2], ours=f"{found['se']:.5f}"),

@@ -51,7 +51,9 @@ def test_one_side_stands_still_while_the_other_runs(tmp_path: Path) -> None:
 
 def test_a_turn_may_be_a_whole_command(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    write = "import sys, time; f = open(sys.argv[1], 'a'); f.write(sys.argv[2]); f.flush(); time.sleep(0.1); f.write('.')"
+    write = (
+        "import sys, time; f = open(sys.argv[1], 'a'); f.write(sys.argv[2]); f.flush(); time.sleep(0.1); f.write('.')"
+    )
     sides = [[Command([sys.executable, "-c", write, log, side]) for _ in range(3)] for side in "ab"]
     one, two = side_by_side(*sides, slice_seconds=None)
     assert log.read_text() == "a.b.a.b.a.b."

@@ -23,7 +23,7 @@ def ran(*printed: str) -> Ran:
 
 def test_perplexity_is_read_from_both() -> None:
     tool = ran("[1]5.0\n0.09.529 I Final estimate: PPL = 220.2626 +/- 17.18842\n")
-    ours = ran('{"ppl": 220.26257, "se": 17.1884201}')
+    ours = ran('04:00:12 Scoring, 2 of 8\n{"ppl": 220.26257, "se": 17.1884201}')
     assert [(v.tools, v.ours) for v in peers_values.perplexity(tool, ours)] == [
         ("220.2626", "220.2626"),
         ("17.18842", "17.18842"),
@@ -50,7 +50,9 @@ def test_speeds_are_read_from_both_and_paired_by_turn() -> None:
         n_prompt, n_gen = (512, 0) if test == "pp512" else (0, 32)
         return f'{{"model_filename": "/x/A.gguf", "n_prompt": {n_prompt}, "n_gen": {n_gen}, "avg_ts": {speed}}}'
 
-    tool = ran(*(f"load_backend: CPU\n[\n{told(a, 'pp512')},\n{told(b, 'tg32')}\n]\n" for a, b in ((100, 50), (80, 40))))
+    tool = ran(
+        *(f"load_backend: CPU\n[\n{told(a, 'pp512')},\n{told(b, 'tg32')}\n]\n" for a, b in ((100, 50), (80, 40)))
+    )
     ours = ran(*(f"[\n{told(a, 'pp512')},\n{told(b, 'tg32')}\n]\n" for a, b in ((101, 50), (88, 40))))
     found = {v.name: (v.tools, v.ours) for v in peers_values.speeds(tool, ours)}
     assert found == {
