@@ -45,7 +45,9 @@ def perplexity(tools: Ran, ours: Ran) -> list[Value]:
     printed = _ESTIMATE.search(tools.printed[-1])
     if printed is None:
         raise BenchError("llama-perplexity printed no final estimate; its output is not the one this program knows")
-    answer = re.search(r"^\{.*", ours.printed[-1], re.MULTILINE | re.DOTALL)  # behind progress, which a slow machine tells
+    answer = re.search(
+        r"^\{.*", ours.printed[-1], re.MULTILINE | re.DOTALL
+    )  # behind progress, which a slow machine tells
     if answer is None:
         raise BenchError(f"this program printed no perplexity: {ours.printed[-1].strip()[-200:]}")
     found = json.loads(answer[0])
