@@ -177,26 +177,43 @@ def reach_of(found: Mapping[str, tuple[float, float]], of: str) -> Reach | None:
     return Reach(min(shares), max(shares), of) if shares else None
 
 
-class _Kept(BaseModel):
-    """of: what was measured, in words; files: (tokens/s measured, tokens/s at the limit) by run and file; pace: of the machine."""
+class OnMachine(BaseModel):
+    """What was measured on one machine. machine: its description; of: what was timed, in words; files: (tokens/s measured, tokens/s
+    at the limit) by run and file."""
 
+    machine: str
     of: str
     pace: Pace
     files: dict[str, dict[str, tuple[float, float]]]
 
 
+class Kept(BaseModel):
+    """What ACCURACY holds, machine by machine."""
+
+    machines: list[OnMachine]
+
+    def but_for(self, machine: str) -> list[OnMachine]:
+        return [m for m in self.machines if m.machine != machine]
+
+
+def kept_accuracy() -> Kept:
+    """What ACCURACY holds now."""
+    return Kept.model_validate_json(ACCURACY.read_text(encoding="utf-8"))
+
+
 @cache
 def published_reach() -> Reach:
-    """What files of published runs reached on the machine that they were measured on."""
-    kept = _Kept.model_validate_json(ACCURACY.read_text(encoding="utf-8"))
-    reach = reach_of({f"{r}/{n}": both for r, files in kept.files.items() for n, both in files.items()}, kept.of)
+    """What files of published runs reached on the machines that they were measured on."""
+    machines = kept_accuracy().machines
+    found = {f"{r}/{n}": both for m in machines for r, files in m.files.items() for n, both in files.items()}
+    reach = reach_of(found, " and ".join(m.of for m in machines))
     if reach is None:
         raise BenchError(f"{ACCURACY}: tells of no file; install the program again")
     return reach
 
 
-def accuracy(runs: Mapping[str, Run], pace: Pace) -> str:
-    """What ACCURACY holds. runs: of one model and machine, by the name of their directory."""
+def accuracy(runs: Mapping[str, Run], pace: Pace) -> OnMachine:
+    """Speeds of runs of one machine and model against its limits. runs: by the name of their directory."""
     limits = Limits(pace.threads, pace.bandwidth, pace.kernels, Reach(0, 1, "nothing yet"))
     found = {
         name: {n: (round(m, 2), round(limit, 2)) for n, (m, limit) in reached(run, limits).items()}
@@ -205,11 +222,14 @@ def accuracy(runs: Mapping[str, Run], pace: Pace) -> str:
     identity = next(iter(runs.values())).identity
     files = sum(map(len, found.values()))
     of = f"{files} files of {identity.model.name} on {identity.machine.cpu}, {pace.threads} threads"
-    return _Kept(of=of, pace=pace, files=found).model_dump_json(indent=1) + "\n"
+    return OnMachine(machine=str(identity.machine), of=of, pace=pace, files=found)
 
 
 def main(directories: Sequence[Path]) -> None:
-    """Measure this machine and hold speeds of runs against its limits. Raises BenchError for a run of another machine."""
+    """Measure this machine, hold speeds of its runs against its limits, and keep what was found of other machines.
+
+    Raises BenchError for a run of another machine.
+    """
     from bench.core.files import cache_directory
     from bench.engine.jobs import LibraryJob
     from bench.measures.registry import load_run
@@ -219,9 +239,10 @@ def main(directories: Sequence[Path]) -> None:
     for name, run in runs.items():
         if not measured_here(run, this_machine(), threads):
             raise BenchError(f"{name}: was measured on {run.identity.machine}, and this is {this_machine()}")
-    pace = _pace(kept, LocalExecutor(kept).do(LibraryJob()), threads)
+    here = accuracy(runs, _pace(kept, LocalExecutor(kept).do(LibraryJob()), threads))
+    others = kept_accuracy().but_for(here.machine)
     with complete_or_absent(ACCURACY) as partial:
-        partial.write_text(accuracy(runs, pace), encoding="utf-8")
+        partial.write_text(Kept(machines=[*others, here]).model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

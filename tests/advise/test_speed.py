@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from bench.advise.speed import (
-    ACCURACY,
     Limits,
     Reach,
     Speed,
     accuracy,
     described_limits,
     expected,
+    kept_accuracy,
     limits_here,
     published_reach,
     reach_of,
@@ -65,9 +64,10 @@ def test_nothing_is_expected_of_a_mixture_whose_experts_are_not_known() -> None:
 
 
 def test_the_published_range_is_that_of_published_runs() -> None:
-    kept = json.loads(ACCURACY.read_text())
-    runs = {name: load_run(RESULTS / name) for name in kept["files"]}
-    assert json.loads(accuracy(runs, Pace(**kept["pace"]))) == kept
+    for kept in kept_accuracy().machines:
+        runs = {name: load_run(RESULTS / name) for name in kept.files}
+        assert {str(run.identity.machine) for run in runs.values()} == {kept.machine}
+        assert accuracy(runs, kept.pace) == kept
     assert 0 < published_reach().low < published_reach().high
 
 

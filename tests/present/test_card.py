@@ -16,6 +16,7 @@ from typing import Any
 
 import gguf
 import numpy as np
+import pandas as pd
 import pytest
 from huggingface_hub import ModelCard
 
@@ -44,6 +45,7 @@ from tests.support.records import file_record, run_of, window_record
 
 RESULTS = Path(__file__).parents[2] / "results"
 PUBLISHED = RESULTS / "smollm2-135m-instruct"
+DEFAULT_RUN = RESULTS / "smollm2-135m-instruct-default"
 NAME = "SmolLM2-135M-Instruct"
 CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}"
@@ -169,11 +171,13 @@ def test_a_run_without_a_measured_file_has_no_card(tmp_path: Path) -> None:
 
 def test_a_card_is_made_where_the_outputs_of_the_run_are_old_or_missing(tmp_path: Path) -> None:
     for name in ("records.jsonl", "tokens.parquet"):
-        shutil.copy(Path(__file__).parents[2] / "results" / "smollm2-135m-instruct-default" / name, tmp_path / name)
+        shutil.copy(DEFAULT_RUN / name, tmp_path / name)
     written = write_card(load_run(tmp_path), tmp_path, tmp_path / "card", Given(base_model="a/b"))
     text = written.path.read_text()
     assert (tmp_path / "card" / "report.html").is_file() and (tmp_path / "card" / "plots" / "ppl-size.png").is_file()
-    assert "Even the best of these files has +147.1% perplexity" in text
+    published = pd.read_csv(DEFAULT_RUN / "tables" / "full.csv")
+    least = 100 * published["ppl_change_vs_reference"].min()
+    assert f"Even the best of these files has +{least:.1f}% perplexity" in text
     assert "IQ1_S_DG is DG-IQ1_S there" in text and "Perplexity of the reference on this text: 29.74" in text
 
 
