@@ -14,16 +14,17 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 
 import gguf
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from bench.choose.jobs import Trial, TypeOption
-from bench.choose.prober import PROBE_WINDOW, TRIAL_WINDOW, Prober
+from bench.choose.jobs import Choice, SearchResult, Trial, TypeOption
+from bench.choose.prober import PROBE_WINDOW, TRIAL_WINDOW, Elsewhere, Prober
 from bench.choose.sensitivity import Sensitivity, measure, probe_types, usable
 from bench.core.checked import read_checked, write_checked
-from bench.core.errors import MeasurementError
+from bench.core.errors import BenchError, MeasurementError
 from bench.core.files import short_hash
 from bench.execute.content import Content
 from bench.gguf_files.header import align, read_header
@@ -65,9 +66,10 @@ class Resolved:
 
 @dataclass
 class Chooser:
-    """Chooses for recipes of one model. refinements: how many assignments to try beyond the predicted one."""
+    """Chooses for recipes of one model. refinements: how many assignments to try beyond the predicted one; elsewhere: as in Prober."""
 
     work: Work
+    elsewhere: Elsewhere | None = None
     refinements: int = field(default_factory=lambda: _REFINEMENTS)
     _plans: dict[tuple[str, bool], PlanResult] = field(default_factory=dict)
 
@@ -96,15 +98,49 @@ class Chooser:
 
     def choose(self, recipe: Recipe) -> Chosen:
         """The choice for a recipe with a size; out of the cache when the same was chosen before."""
-        plan, limit = self._plan(recipe), self.limit(recipe)
-        key = short_hash(_VERSION, recipe.fingerprint, recipe.plain, limit, self.prober.key, self.refinements)
-        stem = self.work.reference.path.stem
-        path = self.work.executor.site.path(Content(name=f"sensitivity/{stem}-{recipe.name}-{key}.choice.json"))
-        kept = read_checked(path, Chosen, self.work.reporter.warn)
+        kept = read_checked(self._kept(recipe), Chosen, self.work.reporter.warn)
         if kept is not None:
             return kept
-        chosen = self._choose(recipe, plan, limit)
-        write_checked(path, chosen)
+        found = self.prober.search(f"Choosing {recipe.name}", self._choice(recipe))
+        return self._keep(recipe, found)
+
+    def choose_elsewhere(self, recipes: Iterable[Recipe]) -> None:
+        """Have other machines make the choices that are not made yet, all at once. What they do not make is left to `choose`."""
+        if self.elsewhere is None:
+            return
+        wanted = list(recipes)
+        for depend in (False, True):  # on another choice, whose size they have
+            self._choose_elsewhere(self.elsewhere, [r for r in wanted if _has_size_of_choice(r) == depend])
+
+    def _choose_elsewhere(self, elsewhere: Elsewhere, recipes: list[Recipe]) -> None:
+        asked: dict[str, tuple[Recipe, Choice]] = {}
+        for recipe in recipes:
+            try:
+                if read_checked(self._kept(recipe), Chosen, self.work.reporter.warn) is None:
+                    asked[recipe.name] = recipe, self._choice(recipe)
+            except BenchError:
+                continue  # which `choose` tells
+        if not asked:
+            return
+        with self.work.reporter.steps("Choosing types", len(asked)) as steps:
+
+            def keep(name: str, found: SearchResult) -> None:
+                self._keep(asked[name][0], found)
+                steps.name(name)
+                steps.done()
+
+            elsewhere.search({name: choice for name, (_, choice) in asked.items()}, keep)
+
+    def _kept(self, recipe: Recipe) -> Path:
+        """Where a choice is kept."""
+        limit = self.limit(recipe)
+        key = short_hash(_VERSION, recipe.fingerprint, recipe.plain, limit, self.prober.key, self.refinements)
+        stem = self.work.reference.path.stem
+        return self.work.executor.site.path(Content(name=f"sensitivity/{stem}-{recipe.name}-{key}.choice.json"))
+
+    def _keep(self, recipe: Recipe, found: SearchResult) -> Chosen:
+        chosen = Chosen(types=found.types, limit=self.limit(recipe), best=found.best, trials=found.trials)
+        write_checked(self._kept(recipe), chosen)
         return chosen
 
     def named(self, recipe: Recipe, chosen: Chosen) -> Recipe:
@@ -128,7 +164,7 @@ class Chooser:
     @cached_property
     def prober(self) -> Prober:
         """What choices are made by."""
-        return Prober(self.work)
+        return Prober(self.work, self.elsewhere)
 
     # --- what a choice is made from ----------------------------------------------------------------------------------
 
@@ -180,7 +216,9 @@ class Chooser:
 
     # --- choosing ----------------------------------------------------------------------------------------------------
 
-    def _choose(self, recipe: Recipe, plan: PlanResult, limit: int) -> Chosen:
+    def _choice(self, recipe: Recipe) -> Choice:
+        """What a choice is made from. Raises MeasurementError for a size that no choice meets."""
+        plan, limit = self._plan(recipe), self.limit(recipe)
         allowed = choices(recipe, plan.types, self.work.reference.info.n_layers)
         allowed = {n: usable(self._tensors[n], t, n in self.with_importance) for n, t in allowed.items()}
         for name, types in allowed.items():
@@ -203,8 +241,7 @@ class Chooser:
         prediction, others = "measured", self._others(recipe, allowed)
         if recipe.seed is not None:
             factors, prediction = _shuffled(factors, self._shapes, recipe.seed), f"random {recipe.seed}"
-        found = self.prober.search(
-            f"Choosing {recipe.name}",
+        return Choice(
             prediction=prediction,
             options={
                 n: tuple(TypeOption(type=t, cost=factors[n] * errors[n][t], n_bytes=self._bytes(n, t)) for t in types)
@@ -215,7 +252,6 @@ class Chooser:
             refinements=self.refinements,
             others=others,
         )
-        return Chosen(types=found.types, limit=limit, best=found.best, trials=found.trials)
 
     def _others(self, recipe: Recipe, allowed: dict[str, tuple[str, ...]]) -> dict[str, dict[str, str]]:
         """The types of the recipe whose size this one has, where they are allowed: a choice is to be no worse."""
@@ -236,6 +272,12 @@ class Chooser:
                 if Rule(layers=layers).applies(name, n_layers):
                     groups[label].append(name)
         return {name: tuple(tensors) for name, tensors in groups.items() if tensors}
+
+
+def _has_size_of_choice(recipe: Recipe) -> bool:
+    """Whether its size is that of a recipe that leaves a choice itself."""
+    other = parse_size(recipe.size or "").recipe
+    return other is not None and find_recipe(other).size is not None
 
 
 def _against(recipe: Recipe) -> str | None:

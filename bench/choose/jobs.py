@@ -101,13 +101,27 @@ class SearchResult(Frozen):
     damaged: tuple[str, ...] = ()
 
 
-class SearchJob(Job[SearchResult]):
-    """Find the assignment of least divergence within `budget` bytes of tensors (see search.py).
+class Choice(Frozen):
+    """A choice that is to be made: the assignment of least divergence within `budget` bytes of tensors.
 
-    first: how many of the setting's windows assignments are tried on in the first round; finalists: how many of them are tried on the
-    others too. options: the types that tensors may take, with what is predicted of them by `prediction`. groups: tensors whose
+    options: the types that tensors may take, with what is predicted of them by `prediction`. groups: tensors whose
     predictions are scaled in turn; refinements: assignments to try beyond the predicted one. others: assignments to try
     besides, by name.
+    """
+
+    prediction: str
+    options: dict[str, tuple[TypeOption, ...]]
+    budget: int
+    groups: dict[str, tuple[str, ...]]
+    refinements: int
+    others: dict[str, dict[str, str]] = Field(default_factory=dict)
+
+
+class SearchJob(Choice, Job[SearchResult]):
+    """Make a choice (see search.py).
+
+    first: how many of the setting's windows assignments are tried on in the first round; finalists: how many of them are tried on the
+    others too.
     """
 
     done_by: ClassVar[str] = "bench.choose.search:search"
@@ -116,12 +130,6 @@ class SearchJob(Job[SearchResult]):
     setting: ProbeSetting
     first: int
     finalists: int
-    prediction: str
-    options: dict[str, tuple[TypeOption, ...]]
-    budget: int
-    groups: dict[str, tuple[str, ...]]
-    refinements: int
-    others: dict[str, dict[str, str]] = Field(default_factory=dict)
 
     def model_file(self) -> Content:
         return self.setting.model

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import atexit
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from bench.choose.jobs import ProbeJob, ProbeSetting, SearchJob, SearchResult, TypeOption, assignment_key
-from bench.choose.probe_log import mended_log, read_log
+from bench.choose.jobs import Choice, Probed, ProbeJob, ProbeSetting, SearchJob, SearchResult, assignment_key
+from bench.choose.probe_log import log_line, mended_log, read_log
 from bench.core.checked import read_checked, write_checked
 from bench.core.errors import BenchError, MeasurementError
 from bench.core.files import short_hash
@@ -44,11 +45,30 @@ FIRST_WINDOWS, TRIAL_WINDOWS, FINALISTS = 3, 6, 4
 _VERSION = 1
 
 
+class Elsewhere(Protocol):
+    """Other machines that measure assignments."""
+
+    def probe(
+        self,
+        assignments: Sequence[dict[str, str]],
+        windows: tuple[int, ...],
+        length: int,
+        keep: Callable[[Probed], None],
+    ) -> None:
+        """Measure assignments on windows of `length` tokens, in any order, and hand each on as soon as it is known."""
+
+    def search(self, choices: Mapping[str, Choice], keep: Callable[[str, SearchResult], None]) -> None:
+        """Make choices, in any order, and hand each on as soon as it is made; those that fail are left out."""
+
+
 @dataclass(frozen=True)
 class Prober:
-    """A model with its importance matrix and calibration text, to try types on."""
+    """A model with its importance matrix and calibration text, to try types on. elsewhere: what measures single tensors, this machine if None;
+    is_elsewhere: whether this is such a machine, which keeps nothing: it may share its cache with the one that does."""
 
     work: Work
+    elsewhere: Elsewhere | None = None
+    is_elsewhere: bool = False
 
     def __post_init__(self) -> None:
         if self._available < 2:
@@ -99,6 +119,9 @@ class Prober:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """One process at a time measures a model: another would do the same again, and both slower."""
+        if self.is_elsewhere:  # which is asked for what no other is
+            yield
+            return
         lock = FileLock(self._file("lock"))
         lock_file = Path(lock.lock_file)
         lock_file.parent.mkdir(parents=True, exist_ok=True)
@@ -189,7 +212,10 @@ class Prober:
             known = mended_log(log, self.work.reporter.warn)
             keys = [assignment_key(a) for a in assignments]
             missing = {k: a for k, a in zip(keys, assignments, strict=True) if k not in known}
-            if missing:
+            if missing and self.elsewhere is not None:
+                self._probe_elsewhere(self.elsewhere, list(missing.values()), setting, label)
+                known = read_log(log)
+            elif missing:
                 self._check_room(setting)
                 job, n = ProbeJob(setting=setting, assignments=tuple(missing.values())), len(missing)
                 with self.work.reporter.steps(label, n) as steps:
@@ -198,17 +224,22 @@ class Prober:
                 known = read_log(log)
         return [np.array(known[k].kl) for k in keys]
 
-    def search(
-        self,
-        label: str,
-        *,
-        prediction: str,
-        options: dict[str, tuple[TypeOption, ...]],
-        budget: int,
-        groups: dict[str, tuple[str, ...]],
-        refinements: int,
-        others: dict[str, dict[str, str]],
-    ) -> SearchResult:
+    def _probe_elsewhere(
+        self, elsewhere: Elsewhere, assignments: list[dict[str, str]], setting: ProbeSetting, label: str
+    ) -> None:
+        """The same at other machines; what they measure goes on this one's log."""
+        log = self.work.executor.site.path(setting.log)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with self.work.reporter.steps(label, len(assignments)) as steps, log.open("a", encoding="utf-8") as f:
+
+            def keep(probed: Probed) -> None:
+                f.write(log_line(log.name, probed))
+                f.flush()
+                steps.done()
+
+            elsewhere.probe(assignments, setting.windows, setting.window, keep)
+
+    def search(self, label: str, choice: Choice) -> SearchResult:
         """The assignment of least divergence on the trial windows (see search.py), found in one worker."""
         with self._alone():
             setting = self._setting(self.trial_windows, TRIAL_WINDOW)
@@ -218,12 +249,7 @@ class Prober:
                 setting=setting,
                 first=min(FIRST_WINDOWS, len(setting.windows)),
                 finalists=FINALISTS,
-                prediction=prediction,
-                options=options,
-                budget=budget,
-                groups=groups,
-                refinements=refinements,
-                others=others,
+                **{name: getattr(choice, name) for name in Choice.model_fields},
             )
             with self.work.reporter.steps(label, 1) as steps:
                 found = self._do(job, setting, steps.share)
@@ -252,5 +278,11 @@ class Prober:
             threads=self.work.threads,
             origin=self.origin,
             logits=self._logits,
-            log=self._kept("probes.jsonl", self.work.calibration.key, length, windows),
+            log=self._log(windows, length),
         )
+
+    def _log(self, windows: tuple[int, ...], length: int) -> Content:
+        """Where measurements on these windows are kept."""
+        if self.is_elsewhere:
+            return Content(name=f"{self._logits}/{short_hash(windows, length)}.probes.jsonl")
+        return self._kept("probes.jsonl", self.work.calibration.key, length, windows)

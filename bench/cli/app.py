@@ -35,6 +35,7 @@ from bench.cli import (
     sensitivity,
     tables,
     time,
+    worker,
 )
 from bench.cli.help import WIDEST, Command
 from bench.cli.program import COMMAND, program
@@ -58,7 +59,7 @@ app = typer.Typer(
 #: In the order of the help.
 _COMMANDS = (
     run, sample, tables, compare, recipe, quantize, imatrix, sensitivity, ppl, time, info, cache, report, history, check, export,
-    advise, card, doctor,
+    advise, card, doctor, worker,
 )  # fmt: skip
 for _module in _COMMANDS:
     for _command in _module.app.registered_commands:

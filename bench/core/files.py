@@ -7,10 +7,14 @@ import glob
 import hashlib
 import json
 import os
+import platform
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -102,15 +106,15 @@ def folder_for_now(parent: Path, name: str) -> Iterator[Path]:
 
 
 def partial_name(target: Path) -> Path:
-    """Where this process makes what is to get a name: beside it, hidden, and with the number of the process."""
-    return target.with_name(f".{target.name}.{os.getpid()}.partial")
+    """Where this process makes what is to get a name: beside it, hidden, and with the tag of the process."""
+    return target.with_name(f".{target.name}.{own_tag()}.partial")
 
 
 def remove_left_behind(folder: Path, name: str | None = None) -> None:
     """Remove what killed processes were making in a folder: of one name, or of any. What cannot be removed stays."""
     for left_behind in folder.glob(f".{'*' if name is None else glob.escape(name)}.*.partial"):
-        pid = left_behind.suffixes[-2].removeprefix(".")
-        if not pid.isdigit() or is_of(int(pid), left_behind):
+        tag = left_behind.suffixes[-2].removeprefix(".")
+        if not _TAG.fullmatch(tag) or owner_of(tag, left_behind) is not None:
             continue
         if left_behind.is_dir() and not left_behind.is_symlink():
             shutil.rmtree(left_behind, ignore_errors=True)
@@ -119,13 +123,38 @@ def remove_left_behind(folder: Path, name: str | None = None) -> None:
                 left_behind.unlink()
 
 
-def is_of(pid: int, path: Path) -> bool:
-    """Whether a process is there, has not ended, and is not a later one with that number than the one that last changed a file."""
+#: What a process marks as its own: its number, and its machine where it is told (several machines may share a cache).
+_TAG = re.compile(r"(\d+)(?:@([0-9a-f]{6}))?")
+#: Seconds for which what another machine marked counts as its own: nobody here can tell whether that process is there.
+_ELSEWHERE = 86400
+
+
+def own_tag() -> str:
+    """The tag of this process, in names of files: `1234@9f86d0`."""
+    return f"{os.getpid()}@{_this_machine()}"
+
+
+@cache
+def _this_machine() -> str:
+    return short_hash(platform.node())[:6]
+
+
+def owner_of(tag: str, path: Path) -> int | None:
+    """The number of the process that marked a file or folder with a tag, where it is still there: it has not ended, and is not a later one with
+    that number than the one that last changed the file. None for no tag."""
+    found = _TAG.fullmatch(tag)
+    if found is None:
+        return None
+    pid = int(found[1])
     try:
+        changed = path.lstat().st_ctime
+        if found[2] not in (None, _this_machine()):
+            return pid if time.time() - changed < _ELSEWHERE else None
         process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= path.lstat().st_ctime + 1
+        is_there = process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= changed + 1
     except (OSError, psutil.Error):
-        return False
+        return None
+    return pid if is_there else None
 
 
 def sync_directory(directory: Path) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self, runtime_checkable
 
 from bench.execute.content import Content
 from bench.records.run import Run
@@ -23,11 +23,26 @@ class File:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A part of what a stage measures: certain files, or certain windows or batches; None for all of them."""
+
+    names: tuple[str, ...] | None = None
+    indices: tuple[int, ...] | None = None
+
+    def has(self, *, name: str | None = None, index: int | None = None) -> bool:
+        """Whether a file, a window or a batch belongs to it."""
+        return (name is None or self.names is None or name in self.names) and (
+            index is None or self.indices is None or index in self.indices
+        )
+
+
+@dataclass(frozen=True)
 class Plan:
     """What is measured, and on what.
 
     names: of all files, the reference first; reference: its name; alone: files that are not compared with the reference token
-    by token; stream: the scored text's tokens, of which `windows` windows are scored at most (Run.windows says how many by now); sitting: when the program was started.
+    by token; stream: the scored text's tokens, of which `windows` windows are scored at most (Run.windows says how many by now); sitting: when the program was started. part: of all this, what
+    is measured here.
     """
 
     work: Work
@@ -37,6 +52,11 @@ class Plan:
     stream: Stream
     windows: int
     sitting: str
+    part: Part = Part()
+
+    def only(self, part: Part) -> Self:
+        """The same for a part of it."""
+        return replace(self, part=part)
 
 
 class Stage(Protocol):
@@ -63,3 +83,26 @@ class Stage(Protocol):
         failed, or stays pending. Raises BenchError for what makes the whole measure impossible: it is told, and ends the run
         where the measure is essential. Raises RecordsError where nothing can be kept, which ends any run.
         """
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """A stage that several machines can share. Any other is measured whole, by one of them."""
+
+    def parts(self, run: Run) -> Sequence[Part]:
+        """What is not on record, in parts that can be measured in any order, at the same time."""
+
+
+@runtime_checkable
+class Looking(Protocol):
+    """A stage in which what is measured depends on what came out."""
+
+    def looked(self, store: RunStore) -> bool:
+        """When all of it is measured, look at that and put on record what follows; returns whether there is such a thing."""
+
+
+def parts_of(stage: Stage, run: Run) -> Sequence[Part]:
+    """What of a stage is not on record, in parts."""
+    if isinstance(stage, Divisible):
+        return stage.parts(run)
+    return [Part()] if stage.pending(run) else []

@@ -17,6 +17,7 @@ from bench.core.files import complete_or_absent
 from bench.measures.registry import all_measures, load_run
 from bench.peers.measured import overview, times
 from bench.peers.works import measured_in, write_report
+from bench.present import schedule
 from bench.present.output import summarize, write_outputs
 from bench.present.pages.index import write_index
 from bench.present.pages.report import write_report as write_page
@@ -30,12 +31,16 @@ _BLOCK = re.compile(r"(<!-- ([a-z-]+) ([\w-]+): start -->\n).*?(<!-- \2 \3: end 
 
 #: Words that ask for figures of the comparison with llama.cpp's tools.
 _OF_PEERS = {"side-by-side": overview, "times": times}
+#: A word that asks for what is simulated, of no run.
+_SCHEDULE = "schedule"
 
 
 def _quoted(word: str, directory: Path) -> str:
     """What a page asks for by a word. Raises BenchError for one that nothing answers to."""
     if word in _OF_PEERS:
         return _OF_PEERS[word](measured_in(directory))
+    if word == _SCHEDULE:
+        return schedule.table()
     run = load_run(directory)
     told = {"run": summarize(run).headline, "minutes": minutes_text(run)} | {
         w: text for m in all_measures() for w, text in m.quotes(run).items()
@@ -76,6 +81,7 @@ def main() -> None:
         write_page(run, records.parent)
     if (results / "peers").is_dir():
         write_report(results / "peers")
+    schedule.draw(results / "cluster" / "schedule")
     write_index(results)  # after the comparison with the tools, whose title it quotes
     for page in pages(root):
         before = page.read_text(encoding="utf-8")

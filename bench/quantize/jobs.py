@@ -28,6 +28,20 @@ class ImportanceJob(Job[ImportanceResult]):
     out: Content
 
 
+class ImportancePartJob(Job[ImportanceResult]):
+    """Sum one part of a token stream's first chunks (sums.py). chunks: of all parts together."""
+
+    done_by: ClassVar[str] = "bench.quantize.collect:importance_part"
+    pinned: ClassVar[bool] = True
+
+    model: Content
+    stream: Content
+    part: int
+    chunks: int
+    threads: int
+    out: Content
+
+
 class QuantizeResult(Frozen):
     """types: the type of every tensor of the file; replaced: {tensor: (asked, stored)}.
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 
 from bench.records.options import is_widened
-from bench.records.record import StageRecord
+from bench.records.record import SiteRecord, StageRecord
 from bench.records.resolution import resolution
 from bench.records.run import Run
 
@@ -26,6 +27,11 @@ def about(run: Run) -> list[str]:
         f"Text: {i.prompts.name}, {windows_text(run)}. Importance matrix: {_importance(run)}.",
         f"Machine: {i.machine}; {_threads(run)}, {i.library.isa} kernels, llama-cpp-python {i.library.binding}.",
     ]
+    if sites := {r.site: r.machine for r in run.of(SiteRecord)}:
+        of_each = Counter(str(m) for m in sites.values())
+        about.append(
+            f"Measured at {len(sites)} site{'s' if len(sites) > 1 else ''}: {'; '.join(f'{n} x {m}' for m, n in of_each.items())}."
+        )
     if run.records:
         started = datetime.fromisoformat(run.header.started)
         minutes = worked_minutes(run)

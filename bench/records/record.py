@@ -7,6 +7,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
+from bench.core.machine import Machine
 from bench.core.values import Amount, Count, Name, Number, Some, Time, Words
 from bench.engine.memory import ModelShape
 from bench.gguf_files.details import ModelDetails
@@ -23,7 +24,8 @@ class Basis(NamedTuple):
 
 
 class Record(Kept):
-    """A line of a run's records. `kind` tells what it is; run: the header's id; time: when it was written, UTC.
+    """A line of a run's records. `kind` tells what it is; run: the header's id; time: when it was written, UTC; site: the machine of a
+    cluster that measured it, None for the one that the header tells of.
 
     A new kind of record is a subclass with a `kind` of its own, which its measure declares.
     """
@@ -31,9 +33,15 @@ class Record(Kept):
     kind: str
     run: Name
     time: Time = Field(default_factory=utc_now)
+    site: Name | None = None
 
     def misfit(self, identity: Identity) -> str | None:
         """Why the record cannot be of this run, as far as the header tells; None for one that fits."""
+        return None
+
+    @property
+    def index(self) -> int | None:
+        """The window or batch that it is about; None for what is about none."""
         return None
 
     @property
@@ -126,6 +134,13 @@ class LookRecord(Record):
     narrow: bool
     widest: Amount | None
     recipe: Name | None
+
+
+class SiteRecord(Record):
+    """A machine of a cluster that measures parts of the run. site: its name, as in the records that it measured."""
+
+    kind: Literal["site"] = "site"
+    machine: Machine
 
 
 class StageRecord(Record):

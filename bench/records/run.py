@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from bench.core.errors import BenchError
 from bench.records.identity import FORMAT, Header, Identity
-from bench.records.record import FailureRecord, FileRecord, LookRecord, OfFile, Record, StageRecord
+from bench.records.record import FailureRecord, FileRecord, LookRecord, OfFile, Record, SiteRecord, StageRecord
 
 FILE_NAME = "records.jsonl"
 
@@ -188,7 +188,20 @@ _COMMON: dict[str, type[Header | Record]] = {
     "failure": FailureRecord,
     "stage": StageRecord,
     "look": LookRecord,
+    "site": SiteRecord,
 }
+
+
+def parsed(line: str, kinds: Mapping[str, type[Record]], identity: Identity) -> Record:
+    """A record that came from another machine. Raises BenchError for one that is damaged or of another run."""
+    found = _parse(Path("a site's answer"), line.encode(), {**_COMMON, **kinds})
+    if isinstance(found, Header):
+        found = "is the header of a run"
+    if not isinstance(found, str):
+        found = ("belongs to another run" if found.run != identity.id else found.misfit(identity)) or found
+    if isinstance(found, str):
+        raise BenchError(f"a site's answer cannot be used: {found}")
+    return found
 
 
 def _parse(path: Path, line: bytes, types: Mapping[str, type[Header | Record]]) -> Header | Record | str:

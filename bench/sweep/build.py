@@ -6,6 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from bench.choose.chooser import Chooser, Resolved
+from bench.choose.prober import Elsewhere
 from bench.core.errors import BenchError, MeasurementError
 from bench.recipes.recipe import Recipe
 from bench.records.record import FailureRecord
@@ -14,9 +15,15 @@ from bench.sweep.identity import file_record
 from bench.workbench.work import Work
 
 
-def resolve_recipes(work: Work, recipes: list[Recipe], store: RunStore) -> dict[str, Resolved]:
-    """The recipes with their choices made. What cannot be chosen costs its recipe only: others need no choice."""
-    chooser = Chooser(work)
+def resolve_recipes(
+    work: Work, recipes: list[Recipe], store: RunStore, elsewhere: Elsewhere | None = None
+) -> dict[str, Resolved]:
+    """The recipes with their choices made. What cannot be chosen costs its recipe only: others need no choice.
+
+    elsewhere: other machines that measure what choices are made by.
+    """
+    chooser = Chooser(work, elsewhere)
+    chooser.choose_elsewhere(r for r in recipes if r.size is not None)
     resolved = {}
     with work.reporter.steps("Choosing types", sum(r.size is not None for r in recipes)) as steps:
         for recipe in recipes:

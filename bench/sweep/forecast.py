@@ -38,7 +38,7 @@ _GENERATED = 4
 #: chosen most tensors have been quantized by then, and a seventh of the time is left.
 _QUANTIZED, _AFTER_CHOICES = 5.5e6, 1 / 7
 #: Tokens of the fixed calibration text; of its chunks; of a probe of one tensor; of the trials of one choice (9 of 3 windows).
-_CALIBRATION, _CHUNK, _PROBE, _CHOICE = 24_000, 512, 256, (17 + 4) * 3 * 128
+CALIBRATION_TOKENS, _CHUNK, _PROBE, _CHOICE = 24_000, 512, 256, (17 + 4) * 3 * 128
 
 #: Stages of every sweep, as they are told and put on record, before those of the measures. Sensitivities are measured while types are
 #: chosen.
@@ -118,7 +118,7 @@ def forecast(
         return 2 * shape.weights * n_tokens / (speed * threads)
 
     choosing = [r for r in recipes if r.size]
-    calibration = min(options.calibration_chunks * _CHUNK or _CALIBRATION, _CALIBRATION)
+    calibration = min(options.calibration_chunks * _CHUNK or CALIBRATION_TOKENS, CALIBRATION_TOKENS)
     importance = 0.0 if options.imatrix or options.no_imatrix or not recipes else decode(calibration, _OPERATIONS)
     building = len(recipes) * shape.weights / (_QUANTIZED * threads) * (_AFTER_CHOICES if choosing else 1)
     files = 1 + len(every) + n_compared

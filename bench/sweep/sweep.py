@@ -9,10 +9,19 @@ still to do. A run that stops anywhere has lost one measurement at most; recorde
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
 
+from bench.cluster.address import Address
+from bench.cluster.building import build_elsewhere
+from bench.cluster.digits import digits
+from bench.cluster.importance import collect_elsewhere
+from bench.cluster.opened import opened
+from bench.cluster.parts import measure
+from bench.cluster.probes import ProbesElsewhere
+from bench.cluster.setup import marked, required, setup
+from bench.cluster.sites import Sites
 from bench.core.errors import BenchError, RecordsError
 from bench.core.health import timing_readings
 from bench.core.machine import this_machine
@@ -21,7 +30,7 @@ from bench.core.progress import Reporter
 from bench.measures.plan import File, Plan, Stage
 from bench.measures.registry import all_measures, record_types
 from bench.models.compared import compared_files
-from bench.recipes.recipe import find_recipes
+from bench.recipes.recipe import Recipe, find_recipes
 from bench.records.identity import Identity, ImportanceIdentity, TextIdentity, Until, utc_now
 from bench.records.record import StageRecord
 from bench.records.run import FILE_NAME, Run
@@ -53,6 +62,8 @@ class Sweep:
         options = without_recipes(options, reporter)
         self.work = work = Work(options, reporter)
         self.recipes = find_recipes(options.recipes)
+        if options.cluster is not None:
+            Address.parse(options.cluster)  # refused here, if it is none
         check_importance(options, self.recipes)
         until = None if options.until is None else Until.parse(options.until)
         self.text = work.text(options.most_windows)
@@ -93,6 +104,9 @@ class Sweep:
             sitting=self.started,
         )
         self._essential: list[Stage] = []
+        self._measures: dict[str, Stage] = {}
+        self._recipes: dict[str, Recipe] = {}
+        self._mark = ""
         self.stages = self._stages(only)
         self.directory = options.out or default_directory(self.identity)
 
@@ -104,6 +118,7 @@ class Sweep:
             stage = m.stage(self.plan, asked.get(m.name, m.options() if m.options else None))
             if stage is not None:
                 stages.append(stage)
+                self._measures[m.name] = stage
                 if m.essential:
                     self._essential.append(stage)
         return stages
@@ -170,9 +185,12 @@ class Sweep:
         """Do what is not on record yet. Every measurement is on disk before the next begins."""
         told = versions(self.work.library) | self.text.source_version
         places = directories(self.work.options)
-        if not (self.directory / FILE_NAME).exists():  # a run that is refused leaves nothing behind
+        is_new = not (self.directory / FILE_NAME).exists()
+        if is_new:  # a run that is refused leaves nothing behind
             refuse(self.outlined(None).forecast, places)
-        with RunStore(self.directory, self.identity, told, record_types()) as store:
+        with ExitStack() as stack:
+            sites = stack.enter_context(self._sites()) if is_new else None
+            store = stack.enter_context(RunStore(self.directory, self.identity, told, record_types()))
             if store.repaired:
                 self.work.reporter.warn(store.repaired)
             pending = self.pending(store.run)
@@ -184,31 +202,62 @@ class Sweep:
             if store.run.files:
                 done, total = plan.on_record
                 self.work.reporter.say(f"Continuing {self.directory}: {done} of {total} measurements are on record")
+            sites = sites if is_new else stack.enter_context(self._sites())
             with self.work.scratch_files():
                 for stage in self.stages:
                     stage.check_room()
                 with self.work.reporter.stages(self._expected(plan, store.run)):
-                    self._work_off(store, pending)
+                    self._work_off(store, pending, sites)
             return store.run
 
-    def _work_off(self, store: RunStore, pending: set[str]) -> None:
+    @contextmanager
+    def _sites(self) -> Iterator[Sites | None]:
+        """The machines that measure, before anything is computed; None for this one alone."""
+        asked = self.work.options.cluster
+        if asked is None:
+            yield None
+            return
+        cache = self.work.options.cache
+        with marked(cache) as self._mark, opened(asked, self.work.threads, cache) as connection:
+            sites = Sites(connection, self.work.reporter, required(self.work))
+            sites.gather()
+            self._hand(sites, early=True)
+            yield sites
+
+    def _work_off(self, store: RunStore, pending: set[str], sites: Sites | None) -> None:
         """Build what is missing, and measure it stage by stage."""
-        files = self._build(store, pending)
+        files = self._build(store, pending, sites)
         for stage in self.stages:
             if stage.pending(store.run) & files.keys():
-                self._measure(stage, store, files)
+                self._measure(stage, store, files, sites)
 
-    def _measure(self, stage: Stage, store: RunStore, files: dict[str, File]) -> None:
-        """Let a stage measure. One that is impossible costs itself only and is told; without an essential one the run ends."""
+    def _hand(self, sites: Sites, *, early: bool = False) -> None:
+        """Hand the sites what is known by now. early: before the importance matrix is."""
+        known = self.plan, self.identity, self.text, self._recipes, self.compared, self._digits, self._mark
+        sites.begin(setup(*known, early=early))
+
+    @cached_property
+    def _digits(self) -> str:
+        return digits(self.work, self.plan.stream)
+
+    def _measure(self, stage: Stage, store: RunStore, files: dict[str, File], sites: Sites | None) -> None:
+        """Let a stage measure, here or at sites. One that is impossible costs itself only and is told; without an essential one the run ends."""
         try:
             with self._on_record(store, stage.title):
-                stage.measure(store, files)
+                if sites is None:
+                    stage.measure(store, files)
+                else:
+                    measure(sites, stage, self._name(stage), store, essential=stage in self._essential)
         except RecordsError:
             raise
         except BenchError as e:
             if stage in self._essential:
                 raise
             self.work.reporter.warn(str(e))
+
+    def _name(self, stage: Stage) -> str:
+        """Of the measure that a stage is of."""
+        return next(name for name, found in self._measures.items() if found is stage)
 
     def pending(self, run: Run) -> set[str]:
         """Files of which something that is asked for is not on record."""
@@ -256,7 +305,7 @@ class Sweep:
             self.work.reporter.say(f"Timings may suffer: {', '.join(wrong)}; `doctor` says what to do")
         return {r.name: r.value for r in found}
 
-    def _build(self, store: RunStore, pending: set[str]) -> dict[str, File]:
+    def _build(self, store: RunStore, pending: set[str], sites: Sites | None) -> dict[str, File]:
         """Files of what is still to be measured, by name."""
         work, executor = self.work, self.work.executor
         with self._on_record(store, "Preparing", first=True):
@@ -264,10 +313,20 @@ class Sweep:
                 store.append(reference_record(store.run.header.id, self.reference_label, work.reference))
         recipes = [r for r in self.recipes if r.name in pending and r.name != self.reference_label]
         with self._on_record(store, IMPORTANCE):
+            if sites is not None:
+                collect_elsewhere(sites, work)
             _ = work.importance
         with self._on_record(store, CHOICES):
-            resolved = resolve_recipes(work, recipes, store)
+            elsewhere = None
+            if sites is not None and any(r.size is not None for r in recipes):
+                self._hand(sites)
+                elsewhere = ProbesElsewhere(sites)
+            resolved = resolve_recipes(work, recipes, store, elsewhere)
+            self._recipes = {name: found.recipe for name, found in resolved.items()}
         with self._on_record(store, BUILDING):
+            if sites is not None:
+                self._hand(sites)
+                build_elsewhere(sites, self._recipes)
             paths = build_files(work, resolved, self._changed(store.run), store)
         for name, compared in self.compared.items():
             on_record = store.run.files.get(name)

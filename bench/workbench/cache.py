@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
+
 from bench.core.errors import BenchError, nearest
 from bench.core.files import remove_left_behind
 from bench.records.run import FILE_NAME
@@ -131,7 +133,10 @@ def check_unused(cache: Path) -> None:
     """Raise BenchError while a run works with the cache."""
     owners = [pid for p in _children(cache / SCRATCH) if (pid := owner(p)) is not None]
     if owners:
-        raise BenchError(f"process {owners[0]} works with {cache}; let it end, or end it, before the cache is cleared")
+        elsewhere = "" if psutil.pid_exists(owners[0]) else " on another machine"
+        raise BenchError(
+            f"process {owners[0]}{elsewhere} works with {cache}; let it end, or end it, before the cache is cleared"
+        )
 
 
 _AGE = re.compile(r"^(\d+) *([hdw]?)$")

@@ -105,6 +105,14 @@ class Options:
         "Measure quality only, which takes less time: no speeds, and nothing is generated. Scores are the same.",
         panel=MEASURING,
     )
+    cluster: str | None = option(
+        None,
+        "--cluster",
+        "Measure on several machines: tcp://HOST:PORT of a Dask scheduler that they have joined (see `worker`), ssh:HOST,HOST to start them, "
+        "or local:N for N of them on this machine, to try it.",
+        panel=MEASURING,
+        metavar="ADDRESS",
+    )
     imatrix: Path | None = option(
         None,
         "--imatrix",

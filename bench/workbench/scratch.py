@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -10,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.core.errors import BenchError
-from bench.core.files import is_of
+from bench.core.files import own_tag, owner_of
 
-#: Where in the cache such folders lie, each named by the number of its process.
+#: Where in the cache such folders lie, each named by the tag of its process.
 SCRATCH = "scratch"
 
 #: How many blocks of this process hold a folder.
@@ -21,7 +20,7 @@ _blocks: Counter[Path] = Counter()
 
 def owner(folder: Path) -> int | None:
     """The process that a scratch folder belongs to, if it is still there and no later one has its number."""
-    return int(folder.name) if folder.name.isdigit() and is_of(int(folder.name), folder) else None
+    return owner_of(folder.name, folder)
 
 
 @contextmanager
@@ -30,7 +29,7 @@ def scratch_folder(scratch: Path, clean: Callable[[], None]) -> Iterator[None]:
 
     clean: called once before the outermost block, to remove what they left behind elsewhere. Blocks may be nested: the folder stays until the outermost one ends. Raises BenchError where it cannot be made.
     """
-    own = scratch / str(os.getpid())
+    own = scratch / own_tag()
     if not _blocks[own]:
         for left_behind in scratch.glob("*"):
             if owner(left_behind) is None:

@@ -7,7 +7,6 @@ and nothing is fetched, computed or refused before something asks for the part t
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,7 +17,7 @@ from typing import Self
 
 from bench.core.checked import FileNote, keep_file, kept_file, tell_damage
 from bench.core.errors import BenchError
-from bench.core.files import file_sha256
+from bench.core.files import file_sha256, own_tag
 from bench.core.machine import cpu_quota, cpus_for
 from bench.core.progress import Reporter
 from bench.engine.jobs import LibraryJob, TokenizeJob
@@ -29,7 +28,9 @@ from bench.execute.job import Answer, Executor, Job, Share
 from bench.execute.local import LocalExecutor
 from bench.gguf_files.info import ModelInfo, inspect
 from bench.models.reference import Reference, reference
+from bench.quantize.imatrix import ImportanceMatrix, write
 from bench.quantize.jobs import ImportanceJob, QuantizeJob
+from bench.quantize.sums import CHUNK_TOKENS, Sums
 from bench.recipes.recipe import Recipe
 from bench.texts import prompts
 from bench.workbench.cache import remove_unfinished
@@ -144,7 +145,7 @@ class Work:
 
     def scratch(self, name: str) -> Content:
         """A file of this process alone: the same run may be under way elsewhere."""
-        return Content(name=f"{SCRATCH}/{os.getpid()}/{name}")
+        return Content(name=f"{SCRATCH}/{own_tag()}/{name}")
 
     @contextmanager
     def scratch_files(self) -> Iterator[None]:
@@ -185,17 +186,15 @@ class Work:
             return None
         if o.imatrix:
             return Matrix.of_file(o.imatrix, self.reference.info, self.executor)
-        calibration, reference = self.calibration, self.reference
-        named = key(reference.sha256, calibration.key, o.calibration_chunks, self.library.binding, self.library.isa)
-        content = Content(name=f"imatrix/{reference.path.stem}-{named}.gguf")
+        content = self._importance_content
         path = self.executor.site.path(content)
         with self.reporter.steps("Importance matrix", 1) as steps:
             note = kept_file(path, FileNote, self.reporter.warn)
             if note is None:
                 job = ImportanceJob(
                     model=self.model,
-                    stream=calibration.content,
-                    dataset=calibration.name,
+                    stream=self.calibration.content,
+                    dataset=self.calibration.name,
                     chunks=o.calibration_chunks,
                     threads=self.threads,
                     out=content,
@@ -203,6 +202,35 @@ class Work:
                 self.executor.do(job, steps.share)
                 note = keep_file(path)
         return Matrix(path, content, note.sha256)
+
+    @property
+    def _importance_content(self) -> Content:
+        """Where a matrix of the calibration text is kept."""
+        named = key(
+            self.reference.sha256,
+            self.calibration.key,
+            self.options.calibration_chunks,
+            self.library.binding,
+            self.library.isa,
+        )
+        return Content(name=f"imatrix/{self.reference.path.stem}-{named}.gguf")
+
+    @property
+    def chunks_to_sum(self) -> int:
+        """Chunks of the calibration text whose sums make the importance matrix; 0 where there is one, or none is wanted."""
+        o = self.options
+        path = None if o.no_imatrix or o.imatrix else self.executor.site.path(self._importance_content)
+        if path is None or kept_file(path, FileNote, lambda _: None) is not None:
+            return 0
+        chunks = self.calibration.tokens // CHUNK_TOKENS
+        return min(chunks, o.calibration_chunks or chunks)
+
+    def keep_importance(self, total: Sums, chunks: int) -> None:
+        """Keep the matrix that sums of so many chunks make. Raises BenchError for sums that are not finite."""
+        path = self.executor.site.path(self._importance_content)
+        entries = total.entries(str(self.reference.path))
+        write(ImportanceMatrix(entries, (self.calibration.name,), chunks, CHUNK_TOKENS), path)
+        keep_file(path)
 
     def origin(self, matrix: Matrix | None) -> str:
         """Names what quantized tensors depend on, beside tensor and type."""

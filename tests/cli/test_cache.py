@@ -9,11 +9,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
 from bench.core.errors import BenchError
+from bench.core.files import own_tag
 from bench.core.progress import Reporter
 from bench.workbench.options import Options
 from bench.workbench.scratch import owner
@@ -135,7 +137,7 @@ def test_nothing_goes_while_a_model_is_fetched(
     seen = []
 
     def fetch(*_: object, **__: object) -> None:
-        seen.append(owner(kept / "scratch" / str(os.getpid())))
+        seen.append(owner(kept / "scratch" / own_tag()))
         raise BenchError("the connection is lost")
 
     monkeypatch.setattr("bench.measures.windows.single.local_model", fetch)
@@ -150,14 +152,21 @@ def test_what_killed_processes_left_behind_goes_even_if_a_later_one_has_their_nu
     kept: Path, other_process: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Numbers are given again, in containers soon; what is older than the process of its number belonged to another one."""
-    theirs, ours = (kept / "scratch" / str(pid) for pid in (other_process, os.getpid()))
-    for folder in (theirs, ours, kept / "scratch" / "999999999"):
+    theirs, ours = (kept / "scratch" / tag for tag in (str(other_process), own_tag()))
+    elsewhere, long_ago = (
+        kept / "scratch" / f"{pid}@0f0f0f" for pid in (999999998, 999999999)
+    )  # of a machine that shares the cache
+    for folder in (theirs, ours, elsewhere, long_ago, kept / "scratch" / "999999999"):
         folder.mkdir(parents=True)
+    lstat = Path.lstat
+    monkeypatch.setattr(
+        Path, "lstat", lambda path: SimpleNamespace(st_ctime=0.0) if path.name == long_ago.name else lstat(path)
+    )
     (ours / "left").touch()
     later = psutil.Process().create_time() + 10**6
     monkeypatch.setattr(psutil.Process, "create_time", lambda process: later if process.pid == os.getpid() else 0.0)
     with Work(Options(cache=kept), Reporter()).scratch_files():
-        assert {p.name for p in (kept / "scratch").iterdir()} == {theirs.name, ours.name}
+        assert {p.name for p in (kept / "scratch").iterdir()} == {theirs.name, ours.name, elsewhere.name}
         assert not (ours / "left").exists()
     assert not ours.exists() and theirs.exists()
 

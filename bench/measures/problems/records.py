@@ -28,3 +28,7 @@ class ProblemRecord(OfFile):
     batch: Count
     batches: Some | None = None
     results: tuple[ProblemResult, ...]
+
+    @property
+    def index(self) -> int:
+        return self.batch

@@ -108,13 +108,18 @@ def _json_lines(path: Path) -> ProblemSet:
 
 def _from_json(data: Any, name: str, where: str) -> Infill | Conversation:
     if isinstance(data, dict) and "messages" in data:
-        return _conversation(name, in_one_line(str(data.get("group", "")))[:_MAX_GROUP], data["messages"], where)
+        return _conversation(name, _group(data.get("group")), data["messages"], where)
     parts = [data.get(key) for key in ("prefix", "middle", "suffix")] if isinstance(data, dict) else [None]
     if not all(isinstance(p, str) for p in parts) or not parts[1]:
         raise BenchError(
             f"{where}: needs texts `prefix`, `suffix` and a `middle` that is not empty, or a list `messages`"
         )
-    return Infill(name, in_one_line(str(data.get("language", data.get("group", ""))))[:_MAX_GROUP], *parts)
+    return Infill(name, _group(data.get("language", data.get("group"))), *parts)
+
+
+def _group(told: object) -> str:
+    """The group that a file tells, in words; one name for all that tell none."""
+    return in_one_line(str(told or ""))[:_MAX_GROUP].strip() or "other"
 
 
 def _conversation(name: str, group: str, messages: Any, where: str) -> Conversation:

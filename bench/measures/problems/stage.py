@@ -14,7 +14,7 @@ from bench.engine.memory import machine_memory
 from bench.engine.reference_logits import ReferenceLogits
 from bench.execute.content import Content
 from bench.gguf_files.header import read_header
-from bench.measures.plan import File, Plan
+from bench.measures.plan import File, Part, Plan
 from bench.measures.problems.jobs import EncodeJob, EncodeResult, SolveJob, SolveResult
 from bench.measures.problems.records import ProblemRecord, ProblemSetIdentity
 from bench.measures.problems.runs import problems_of
@@ -136,8 +136,14 @@ class Problems:
                 name == plan.reference or name in plan.alone or all(r.kl is not None for r in found.results)
             )
 
-        missing = {b: [n for n in plan.names if not has(n, b)] for b in range(wanted.batches)}
+        batches = (b for b in range(wanted.batches) if plan.part.has(index=b))
+        missing = {b: [n for n in plan.names if not has(n, b)] for b in batches}
         return {b: left for b, left in missing.items() if left}
+
+    def parts(self, run: Run) -> list[Part]:
+        """Batch by batch, of all sets: files of a batch share the reference's logits."""
+        batches = {b for s in self.sets for b in self._pending(s, run)}
+        return [Part(indices=(b,)) for b in sorted(batches)]
 
     def check_room(self) -> None:
         """What a set takes is told, and it is left out, when its turn comes: the windows are measured all the same."""

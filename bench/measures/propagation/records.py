@@ -17,6 +17,10 @@ class PropagationRecord(OfFile):
     tokens: Some
     result: PropagationResult
 
+    @property
+    def index(self) -> int:
+        return self.result.window
+
     def misfit(self, identity: Identity) -> str | None:
         parts, layers = (self.result.residual, self.result.attention, self.result.feed_forward), identity.model.n_layers
         if any(len(part) != layers for part in parts):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from bench.core.errors import MeasurementError
-from bench.measures.plan import File, Plan
+from bench.measures.plan import File, Part, Plan
 from bench.measures.propagation.jobs import PropagationJob, PropagationResult
 from bench.measures.propagation.records import PropagationRecord
 from bench.measures.propagation.runs import propagation_of
@@ -44,8 +44,13 @@ class HiddenStates:
     def _pending(self, run: Run) -> dict[int, list[str]]:
         """Recipes that are still to be compared, by window."""
         known = propagation_of(run)
-        missing = {w: [n for n in self._recipes if w not in known.get(n, {})] for w in range(run.windows)}
+        windows = (w for w in range(run.windows) if self.plan.part.has(index=w))
+        missing = {w: [n for n in self._recipes if w not in known.get(n, {})] for w in windows}
         return {w: names for w, names in missing.items() if names}
+
+    def parts(self, run: Run) -> list[Part]:
+        """Window by window: recipes of a window share the reference's states."""
+        return [Part(indices=(w,)) for w in self._pending(run)]
 
     def check_room(self) -> None:
         """States of a window are small beside its logits."""

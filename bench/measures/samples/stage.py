@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench.core.errors import BenchError
-from bench.measures.plan import File, Plan
+from bench.measures.plan import File, Part, Plan
 from bench.measures.samples.jobs import SampleJob
 from bench.measures.samples.records import SampleRecord
 from bench.measures.samples.runs import samples_for
@@ -45,7 +45,11 @@ class Samples:
 
     def _pending(self, run: Run) -> list[str]:
         on_record = samples_for(run, self.prompts, self.limit)
-        return [n for n in self.plan.names if n not in on_record]
+        return [n for n in self.plan.names if n not in on_record and self.plan.part.has(name=n)]
+
+    def parts(self, run: Run) -> list[Part]:
+        """File by file."""
+        return [Part(names=(n,)) for n in self._pending(run)]
 
     def check_room(self) -> None:
         """A context of a few hundred tokens is no matter."""

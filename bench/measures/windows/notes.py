@@ -79,6 +79,11 @@ def _timings(run: Run) -> list[str]:
                     f"{pair.standard} and {pair.gated} were measured in one sitting in {len(same)} of {run.windows} passes; "
                     "the others are left out of their time ratio"
                 )
+    if len(cpus := windows_of(run).cpus) > 1:
+        of_each = "; ".join(f"{cpu}: {n} windows" for cpu, n in cpus.items())
+        said.append(
+            f"Sites have different CPUs ({of_each}); times are those of the first, and ratios compare passes of one site"
+        )
     if (drift := _drift(run)) is not None and abs(drift) > _DRIFT:
         said.append(
             f"The machine became {'slower' if drift > 0 else 'faster'} by {share(abs(drift))} from the first half of the passes to the "
@@ -86,7 +91,7 @@ def _timings(run: Run) -> list[str]:
         )
     for name in run.files:
         if windows := windows_of(run).results(name):
-            seconds = stats.seconds_of(windows)
+            seconds = stats.seconds_of(stats.timed(windows))
             odd = int((seconds > _OUTLIER * np.median(seconds)).sum())
             if odd:
                 said.append(
@@ -109,6 +114,7 @@ def _drift(run: Run) -> float | None:
     by_pass: dict[int, list[float]] = {}
     for name in run.files:
         if windows := windows_of(run).results(name):
+            windows = stats.timed(windows)
             seconds = stats.seconds_of(windows)
             for w, relative in zip(windows, seconds / np.median(seconds), strict=True):
                 by_pass.setdefault(w.window, []).append(float(relative))

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from bench.core.errors import MeasurementError
+from bench.core.machine import this_machine
 from bench.core.progress import Steps
 from bench.engine.memory import machine_memory
-from bench.measures.plan import File, Plan
+from bench.measures.plan import File, Part, Plan
 from bench.measures.windows.excerpt import excerpt, wants_excerpt
 from bench.measures.windows.floor_pass import FLOOR_WINDOW, FloorPass, lacking
 from bench.measures.windows.groups import groups, memory_beside
@@ -52,6 +53,8 @@ class Passes:
         found = {name for names in self._pending(run, self.plan.names).values() for name in names}
         if not found and self._is_undecided(run):
             return set(self.plan.names)
+        if not self.plan.part.has(index=FLOOR_WINDOW):
+            return found
         floored = {name for name, _ in lacking(self.plan, run)}
         lacks = floored or wants_excerpt(run)
         return found | floored | ({self.plan.reference} if lacks else set())
@@ -67,22 +70,39 @@ class Passes:
     def _pending(self, run: Run, names: Iterable[str]) -> dict[int, list[str]]:
         """Files that are still to be measured, by window."""
         wanted = list(names)
-        return {w: [n for n in wanted if not self._has(run, n, w)] for w in range(run.windows)}
+        windows = (w for w in range(run.windows) if self.plan.part.has(index=w))
+        return {w: [n for n in wanted if not self._has(run, n, w)] for w in windows}
+
+    def parts(self, run: Run) -> list[Part]:
+        """Window by window: the times of a pass are held against each other, and its files share the reference's logits."""
+        wanted = {w for w, names in self._pending(run, self.plan.names).items() if names}
+        if wants_excerpt(run) or lacking(self.plan, run):
+            wanted.add(FLOOR_WINDOW)
+        return [Part(indices=(w,)) for w in sorted(wanted)]
 
     def measure(self, store: RunStore, files: Mapping[str, File]) -> None:
         """Window by window, up to the number that was asked for or until intervals are narrow enough."""
-        self._keep_text(store, files[self.plan.reference])
+        if self.plan.part.has(index=FLOOR_WINDOW):
+            self._keep_text(store, files[self.plan.reference])
         failures: Counter[str] = Counter()
         while True:
             n = store.run.windows
             self._pass_through(store, files, failures)
-            if store.run.identity.until is None:
+            if (
+                not self.looked(store)
+                or store.run.windows == n
+                or all(failures[name] >= _FAILURES_TO_GIVE_UP for name in files)
+            ):
                 return
-            found = look(store.run, [n for n in self.plan.names if n not in self.plan.alone])
-            store.append(found)
-            self.plan.work.reporter.say(seen(found, store.run))
-            if store.run.windows == n or all(failures[name] >= _FAILURES_TO_GIVE_UP for name in files):
-                return
+
+    def looked(self, store: RunStore) -> bool:
+        """Look whether intervals are narrow by now, and put that on record; whether the run is one that looks, and all of it is here."""
+        if store.run.identity.until is None or self.plan.part != Part():
+            return False
+        found = look(store.run, [n for n in self.plan.names if n not in self.plan.alone])
+        store.append(found)
+        self.plan.work.reporter.say(seen(found, store.run))
+        return True
 
     def _pass_through(self, store: RunStore, files: Mapping[str, File], failures: Counter[str]) -> None:
         """Every file against the reference's logits for a window, window by window."""
@@ -229,7 +249,7 @@ class Passes:
             sha256=run.files[name].sha256,
             result=result if self._scorer.timed else result.untimed(),
             isa=work.library.isa,
-            cpu=run.identity.machine.cpu,
+            cpu=this_machine().cpu,  # a site's may be another than the header's
             threads=work.threads,
             cpus=work.cpus,
             load=load,

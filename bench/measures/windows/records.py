@@ -42,6 +42,10 @@ class WindowRecord(OfFile):
         return identity.lacks(self.result.window)
 
     @property
+    def index(self) -> int:
+        return self.result.window
+
+    @property
     def basis(self) -> Basis | None:
         tokens = self.result.tokens
         if tokens is None:

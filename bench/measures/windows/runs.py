@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cached_property
 from pathlib import Path
 
@@ -47,19 +48,33 @@ class Windows:
     def _apart(self) -> Apart:
         return Apart(self._run.directory or Path(), self._run.header.id)
 
+    @cached_property
+    def cpus(self) -> dict[str, int]:
+        """CPU models that windows were measured on, with the number of windows: most first, and of equal ones the header's."""
+        found = Counter(w.cpu for by_window in self.by_file.values() for w in by_window.values())
+        own = self._run.identity.machine.cpu
+        return dict(sorted(found.items(), key=lambda item: (-item[1], item[0] != own)))
+
+    def _on_one_cpu(self, records: list[WindowRecord]) -> list[WindowResult]:
+        """Windows without their times where they were measured on another CPU than most of the run (at another site of a cluster), as long as there
+        are others."""
+        there = {r.cpu for r in records}
+        told = next((cpu for cpu in self.cpus if cpu in there), "")
+        return [r.result if r.cpu == told else r.result.untimed() for r in records]
+
     def results(self, name: str | None) -> list[WindowResult] | None:
         """The file's windows if it has all of them: figures over fewer windows would not compare."""
-        found = [w.result for w in self.by_file.get(name or "", {}).values()]
-        return found if found and len(found) == self._run.windows else None
+        found = list(self.by_file.get(name or "", {}).values())
+        return self._on_one_cpu(found) if found and len(found) == self._run.windows else None
 
     def same_sitting(self, a: str, b: str) -> tuple[list[WindowResult], list[WindowResult]]:
         """Windows of two files that were measured in the same pass of the same sitting, whose times compare."""
         both = [
-            (x.result, y.result)
+            (x, y)
             for w, x in self.by_file[a].items()
-            if (y := self.by_file[b].get(w)) is not None and x.sitting == y.sitting
+            if (y := self.by_file[b].get(w)) is not None and (x.sitting, x.site) == (y.sitting, y.site)
         ]
-        return [x for x, _ in both], [y for _, y in both]
+        return self._on_one_cpu([x for x, _ in both]), self._on_one_cpu([y for _, y in both])
 
     @property
     def is_complete(self) -> bool:

@@ -99,13 +99,18 @@ def time_ratio(before: Sequence[WindowResult], after: Sequence[WindowResult]) ->
 
     Of undisturbed times where windows were timed in pieces, else the typical ratio of a pass.
     """
-    a, b = paired(before, after)
+    a, b = paired(timed(before), timed(after))
     if not a:
         return Estimate(math.nan)
     x, y = pieces(a), pieces(b)
     if x is not None and y is not None:
         return undisturbed_ratio(x, y)
-    return trimmed_mean_of(seconds_of(b) / seconds_of(a)) if all(w.is_timed for w in (*a, *b)) else Estimate(math.nan)
+    return trimmed_mean_of(seconds_of(b) / seconds_of(a))
+
+
+def timed(windows: Sequence[WindowResult]) -> list[WindowResult]:
+    """Those that were timed on the CPU whose times are told: of a run at several sites perhaps not all."""
+    return [w for w in windows if w.is_timed]
 
 
 def seconds_of(windows: Sequence[WindowResult]) -> NDArray[np.float64]:
@@ -169,11 +174,10 @@ def relative_time_ratio(
     Of undisturbed times where all were timed in pieces, else the typical ratio of a pass. NaN for no pass that has all four,
     or where they were not timed.
     """
-    all_four = _of_common_passes(before, after, reference_before, reference_after)
-    if not all_four[0] or not all(w.is_timed for windows in all_four for w in windows):
+    all_four = _of_common_passes(*map(timed, (before, after, reference_before, reference_after)))
+    if not all_four[0]:
         return Estimate(math.nan)
-    timed = [pieces(windows) for windows in all_four]
-    a, b, x, y = timed
+    a, b, x, y = (pieces(windows) for windows in all_four)
     if a is not None and b is not None and x is not None and y is not None:
         return relative_undisturbed_ratio(a, b, x, y)
     return _relative_ratio(*map(seconds_of, all_four))
@@ -230,10 +234,11 @@ class Speed:
 
 
 def speed(windows: Sequence[WindowResult], settings: Settings) -> Speed:
-    """Of windows that were timed."""
+    """Of the windows that were timed, of which there is one at least."""
+    windows = timed(windows)
     as_it_was = spread(seconds_of(windows).tolist())
-    timed = pieces(windows)
-    window = Estimate(as_it_was.median) if timed is None else undisturbed(timed)
+    in_pieces = pieces(windows)
+    window = Estimate(as_it_was.median) if in_pieces is None else undisturbed(in_pieces)
     return Speed(
         window=window,
         spread=as_it_was,
@@ -251,11 +256,11 @@ def peak_memory(windows: Sequence[WindowResult]) -> int:
 
 def _generation(windows: Sequence[WindowResult], tokens: int) -> Estimate | None:
     """Tokens per second, with an interval where tokens were timed one by one."""
-    timed = [w for w in windows if w.generate_seconds is not None]
-    if not timed:
+    generated = [w for w in windows if w.generate_seconds is not None]
+    if not generated:
         return None
-    of_pass = [token_seconds(w, tokens) for w in timed]
-    if all(w.generate_steps is not None for w in timed):
+    of_pass = [token_seconds(w, tokens) for w in generated]
+    if all(w.generate_steps is not None for w in generated):
         seconds = undisturbed(np.array(of_pass)[:, None])
         low, high = (None if x is None else 1 / x for x in (seconds.high, seconds.low))
         return Estimate(1 / seconds.value, low, high)

@@ -55,6 +55,12 @@ def test_the_fixed_sets() -> None:
     assert all(isinstance(p, Conversation) and p.messages[-1][0] == "assistant" for p in chat.problems)
 
 
+def test_a_file_need_not_tell_languages(tmp_path: Path) -> None:
+    path = tmp_path / "own.jsonl"
+    path.write_text('{"prefix": "a = ", "middle": "1", "suffix": ""}\n')
+    assert [p.group for p in problem_set(str(path)).problems] == ["other"]
+
+
 def test_every_fixed_gap_is_cut_where_it_ends() -> None:
     """A model that writes the gap and what follows it gets exactly the gap, however its tokens fall."""
     for problem in problem_set("fim").problems:

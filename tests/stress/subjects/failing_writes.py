@@ -72,7 +72,7 @@ def _number(call: str) -> int:
 def _kind(call: str, folder: Path) -> str:
     """What is called, in which folder, for a file that is called how."""
     _, name, path = call.split(" ", 2)
-    place = Path(re.sub(r"\.\d+\.partial$", "", path)).relative_to(folder)
+    place = Path(re.sub(r"\.\d+@[0-9a-f]+\.partial$", "", path)).relative_to(folder)
     return f"{name} {'/'.join(place.parts[:2]) if len(place.parts) > 2 else place.parent} {'' if 'blocks' in place.parts else place.suffix}"
 
 

@@ -1,0 +1,22 @@
+"""Whether a site computes what the coordinator computes: a short window of the reference, to the last digit."""
+
+from __future__ import annotations
+
+import hashlib
+
+from bench.measures.windows.jobs import MeasureJob
+from bench.workbench.kept import Stream
+from bench.workbench.work import Work
+
+#: Tokens of the window.
+_TOKENS = 256
+
+
+def digits(work: Work, stream: Stream) -> str:
+    """SHA-256 of the scores of the first tokens of a text under the reference: float32, one each. The same where two machines agree."""
+    n = min(_TOKENS, work.settings.window)
+    settings = work.settings.model_copy(update={"window": n, "batch": n, "ubatch": n, "generate": 0})
+    job = MeasureJob(model=work.model, stream=stream.content, windows=(0,), settings=settings, timed=False)
+    [result] = work.executor.do(job).windows
+    assert result.tokens is not None
+    return hashlib.sha256(result.tokens.nll.encode()).hexdigest()

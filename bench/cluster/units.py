@@ -1,0 +1,160 @@
+"""Units of work that go to sites, until all are done: what waits, what is tried again, and what is given up.
+
+A unit that was lost with its site, or that went wrong there, is tried at one more site. Towards the end, sites that have nothing left to do take
+over what a slow one is at: the first answer counts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import ClassVar, Generic, Protocol, TypeVar
+
+from bench.cluster.connection import LostSiteError, Question
+from bench.cluster.protocol import UnitAnswer
+from bench.cluster.sites import Member, Sites
+
+#: A unit is tried at so many sites.
+_TRIES = 2
+#: A unit that takes so many times as long as others did is done at an idle site too.
+_SLOW = 2.0
+
+Unit = TypeVar("Unit", bound=Hashable)
+Answer = TypeVar("Answer", bound=UnitAnswer)
+#: The same of a task, which takes any more general ones.
+Asked = TypeVar("Asked", bound=Hashable, contravariant=True)
+
+
+class Task(Protocol[Asked, Answer]):
+    """What units are of, and what becomes of their answers. question, answers: what a site is asked, and the type of what it says."""
+
+    question: ClassVar[Question]
+
+    @property
+    def answers(self) -> type[Answer]: ...
+
+    def request(self, unit: Asked) -> str:
+        """What a site is asked, as JSON."""
+
+    def take(self, unit: Asked, site: Member, answer: Answer) -> str | None:
+        """Keep what a site answered; returns why the unit is not done with it, None where it is."""
+
+    def give_up(self, unit: Asked, reason: str) -> None:
+        """It failed wherever it was tried."""
+
+
+@dataclass
+class _Try(Generic[Unit]):
+    """A unit at a site. began: seconds of the monotonic clock."""
+
+    unit: Unit
+    site: Member
+    began: float
+
+
+def spread(
+    sites: Sites, task: Task[Unit, Answer], units: Sequence[Unit], *, only: Callable[[Member], bool] | None = None
+) -> set[Unit]:
+    """Have all units done, by any site in any order; returns what was given up. only: sites that may do them; where there is none of these, all
+    that is left is given up, and where any may, the next one to join is waited for."""
+    return _Spread(sites, task, units, only).finish()
+
+
+class _Spread(Generic[Unit, Answer]):
+    def __init__(
+        self,
+        sites: Sites,
+        task: Task[Unit, Answer],
+        units: Sequence[Unit],
+        only: Callable[[Member], bool] | None,
+    ) -> None:
+        self._sites, self._task, self._only = sites, task, only
+        self._waiting = deque(units)
+        self._tried: dict[Unit, list[Member]] = {u: [] for u in units}
+        self._given_up: set[Unit] = set()
+        self._under_way: dict[int, _Try[Unit]] = {}
+        self._taken: list[float] = []
+
+    def finish(self) -> set[Unit]:
+        while self._tried:
+            self._sites.look(wait=True)
+            if self._only is not None and not self._sites.has(self._only):
+                self._given_up |= self._tried.keys()
+                break
+            self._hand_out()
+            for number, answer in self._sites.answers():
+                if (trial := self._under_way.pop(number, None)) is not None:
+                    self._take(trial, answer)
+        self._sites.drop(self._under_way)
+        return self._given_up
+
+    def _hand_out(self) -> None:
+        for site in self._sites.idle():
+            unit = self._next_for(site) if self._only is None or self._only(site) else None
+            if unit is None:
+                continue
+            self._tried[unit].append(site)
+            trial = _Try(unit, site, time.monotonic())
+            self._under_way[self._sites.ask(site, self._task.question, self._task.request(unit))] = trial
+
+    def _next_for(self, site: Member) -> Unit | None:
+        """What is waiting, and not what failed at this very site while there are others; else what a slow site is at."""
+        for unit in self._waiting:
+            tried = self._tried[unit]
+            if any(m.is_same(site) for m in tried) and self._sites.has_ready(
+                lambda m, tried=tried: not any(m.is_same(t) for t in tried)  # type: ignore[misc]
+            ):
+                continue
+            self._waiting.remove(unit)
+            return unit
+        if self._waiting or not self._taken:
+            return None
+        late = _SLOW * median(self._taken)
+        for trial in self._under_way.values():
+            if time.monotonic() - trial.began > late and len(self._tried.get(trial.unit, ())) == 1:
+                return trial.unit
+        return None
+
+    def _take(self, trial: _Try[Unit], came: str | LostSiteError) -> None:
+        unit = trial.unit
+        if unit not in self._tried:  # another site was faster
+            return
+        if isinstance(came, LostSiteError):
+            if came.everywhere:  # which says nothing of the unit
+                self._untried(trial)
+            self._again(unit, came.reason or f"{trial.site.name} was lost")
+            return
+        answer = self._task.answers.model_validate_json(came)
+        if answer.unknown:
+            self._sites.prepare(trial.site)
+            self._untried(trial)
+            self._again(unit, "")
+            return
+        for text in answer.warnings:
+            self._sites.reporter.warn(f"{trial.site.name}: {text}")
+        reason = answer.error or self._task.take(unit, trial.site, answer)
+        if reason is not None:
+            self._sites.failed(trial.site, reason)
+            self._again(unit, reason)
+            return
+        trial.site.failures = 0
+        self._taken.append(time.monotonic() - trial.began)
+        del self._tried[unit]
+
+    def _untried(self, trial: _Try[Unit]) -> None:
+        """A try that does not count: it did not begin, or ended for reasons of its own."""
+        self._tried[trial.unit] = [m for m in self._tried[trial.unit] if m is not trial.site]
+
+    def _again(self, unit: Unit, reason: str) -> None:
+        """Try a unit at another site, or give it up."""
+        if any(t.unit == unit for t in self._under_way.values()):  # another is at it already
+            return
+        if len(self._tried[unit]) < _TRIES:
+            self._waiting.appendleft(unit)
+            return
+        self._given_up.add(unit)
+        where = " and ".join(dict.fromkeys(m.name for m in self._tried.pop(unit)))
+        self._task.give_up(unit, f"{where}: {reason}")
