@@ -26,6 +26,7 @@ NAVIGATION = {
         "docs/models": "",
         "docs/recipes": "",
         "docs/measuring": "",
+        "docs/cluster": "",
         "docs/stress": "",
         "docs/results": "",
         "docs/peers": "",
