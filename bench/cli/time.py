@@ -52,7 +52,7 @@ def time_command(
 ) -> None:
     """CPU speed of GGUF files: prompts and generation as llama-bench times them, memory and load time.
 
-    Several files are timed side by side and compared with the first, with an interval. They give way to each other several times a second,
+    Several files are timed side by side and compared with the first, with an interval. They give way to each other every 40 ms,
     and only undisturbed times count.
     """
     from bench.execute.local import warm_up

@@ -1,7 +1,6 @@
 """Cutting timed work into short pieces. Between them a process gives way to the processes that are measured beside it.
 
-Disturbances of a shared machine last for a quarter of a second and longer. Files whose turns are shorter are slowed alike. Every turn
-begins with what it costs to wait for it and to fill the CPU's caches again, so a turn of many milliseconds is cheaper.
+Disturbances of a shared machine last for a quarter of a second and longer. Files whose turns are shorter are slowed alike.
 """
 
 from __future__ import annotations
@@ -11,18 +10,18 @@ from bench.core.machine import ActivityMeter
 from bench.engine.graph import EvalCallback, pausing_callback
 from bench.execute.siblings import Turns, own_time, stopped_clock
 
-#: Seconds after which a process gives way: in windows, of which a turn is a small part, and among the few tokens that are generated.
-WINDOW_TURN, TOKEN_TURN = 0.16, 0.04
+#: Seconds after which a process gives way.
+_TURN = 0.04
 #: Operations of a graph in a piece.
 _OPERATIONS = 8
 
 
 class Pieces:
     """The pieces of what is timed between `begin` and `end`. seconds: of each; meter: what the CPUs did meanwhile, and what energy they
-    took where there is a counter of it. Neither counts what others do in their turns. turn: seconds of one."""
+    took where there is a counter of it. Neither counts what others do in their turns."""
 
-    def __init__(self, turns: Turns, threads: int, counter: Counter | None, turn: float) -> None:
-        self._turns, self._turn = turns, turn
+    def __init__(self, turns: Turns, threads: int, counter: Counter | None = None) -> None:
+        self._turns = turns
         self.meter = ActivityMeter(threads, counter)
         self.seconds: list[float] = []
         self._is_timed = False
@@ -44,7 +43,7 @@ class Pieces:
             return
         now = own_time()
         self.seconds.append(now - self._mark)
-        if now - self._began >= self._turn:
+        if now - self._began >= _TURN:
             with stopped_clock():
                 self.meter.pause()
                 self._turns.give_way()

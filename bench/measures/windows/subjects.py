@@ -26,7 +26,7 @@ from bench.execute.content import Site
 from bench.execute.job import Share
 from bench.execute.siblings import Turns
 from bench.measures.windows.jobs import MeasureJob
-from bench.measures.windows.pieces import TOKEN_TURN, WINDOW_TURN, Pieces
+from bench.measures.windows.pieces import Pieces
 from bench.texts.stream import TokenStream
 
 
@@ -108,7 +108,7 @@ class Windows:
         self._stream, self._job, self._site, self._turns, self._progress = stream, job, site, turns, progress
         self.steps, self.found = steps_of(job.settings), list[ScoredWindow]()
         self._at, self._opened = 0, ExitStack()
-        self._pieces = Pieces(turns, job.settings.threads, counter, WINDOW_TURN)
+        self._pieces = Pieces(turns, job.settings.threads, counter)
         s = job.settings
         self.context = Context(
             model,
@@ -200,7 +200,7 @@ class Generation:
     ) -> None:
         self._model, self._tokens, self._times, self._threads, self._turns = model, tokens, times, threads, turns
         self._at, self._open = 0, ExitStack()
-        self._pieces = Pieces(turns, threads, counter, TOKEN_TURN)
+        self._pieces = Pieces(turns, threads, counter)
         self.joules = list[float]()
 
     @property

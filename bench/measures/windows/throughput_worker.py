@@ -24,7 +24,7 @@ from bench.execute.content import Site
 from bench.execute.job import Share
 from bench.execute.siblings import FORKS, Alone, Sibling, Turns, go_round
 from bench.measures.windows.jobs import Gauge
-from bench.measures.windows.pieces import TOKEN_TURN, WINDOW_TURN, Pieces
+from bench.measures.windows.pieces import Pieces
 from bench.measures.windows.throughput_jobs import RoundJob, RoundResult, RoundsResult, Sample, Test, Timed
 from bench.measures.windows.timing import time_rounds
 from bench.texts.stream import TokenStream
@@ -48,8 +48,7 @@ class _Subject:
         counter: Counter | None,
     ) -> None:
         self.test, self._model, self._job, self._turns = test, model, job, turns
-        turn = WINDOW_TURN if test.n_prompt else TOKEN_TURN
-        self._pieces, self._opened = Pieces(turns, job.threads, counter, turn), ExitStack()
+        self._pieces, self._opened = Pieces(turns, job.threads, counter), ExitStack()
         step = job.batch if test.n_prompt else 1
         self._batches = [tokens[i : i + step] for i in range(0, len(tokens), step)]
         self._warm_up = tokens[:_WARM_UP_TOKENS]

@@ -10,7 +10,7 @@ from typing import ClassVar
 from bench.core.energy import Counter, _Domain
 from bench.execute.content import Site
 from bench.execute.job import Share
-from bench.measures.windows import score, side_by_side, subjects, throughput_worker
+from bench.measures.windows import pieces, score, side_by_side, throughput_worker
 from bench.measures.windows.jobs import PassJob, PassResult
 from bench.measures.windows.throughput_jobs import RoundJob, RoundsResult
 
@@ -32,7 +32,7 @@ def _growing() -> Iterator[Counter]:
 
 def counted(job: CountedPassJob, site: Site, progress: Share) -> PassResult:
     score.energy_counter = _growing  # type: ignore[assignment]
-    subjects.WINDOW_TURN = subjects.TOKEN_TURN = 0.001  # so that files of a tiny model give way in the middle of a step
+    pieces._TURN = 0.001  # so that files of a tiny model give way in the middle of a step
     return side_by_side.pass_job(job, site, progress)
 
 
