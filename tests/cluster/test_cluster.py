@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -71,8 +72,10 @@ def scheduler() -> Iterator[str]:
 
 
 @contextmanager
-def site(address: str, name: str, cache: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
-    """A site in a process of its own, as a user starts one."""
+def site(
+    address: str, name: str, cache: Path, *more: str, largest_file: int = resource.RLIM_INFINITY
+) -> Iterator[subprocess.Popen[str]]:
+    """A site in a process of its own, as a user starts one. largest_file: bytes that a file may have there."""
     command = [
         sys.executable,
         "-m",
@@ -88,7 +91,12 @@ def site(address: str, name: str, cache: Path, *more: str) -> Iterator[subproces
         *more,
     ]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file)),
     )
     try:
         yield process
@@ -218,6 +226,18 @@ def test_a_site_that_is_killed_costs_what_it_was_at(
     assert scores(run) == scores(here) and not run.failures
     assert sum(1 for r in run.of(WindowRecord)) == WINDOWS * len(NAMES), "nothing was put on record twice"
     assert "goes" in capfd.readouterr().err
+
+
+def test_a_site_that_cannot_write_what_it_builds_costs_nothing(options: Options, here: Run, tmp_path: Path) -> None:
+    """As where its disk is full: no file may be as large as one that it has to build."""
+    with (
+        scheduler() as address,
+        site(address, "works", options.cache),
+        site(address, "full", tmp_path / "full", largest_file=1_000_000),
+    ):
+        run = Sweep(replace(options, cluster=address, out=tmp_path / "out"), Reporter()).execute()
+    assert scores(run) == scores(here) and not run.failures
+    assert {r.site for r in run.of(WindowRecord)} == {"works"}
 
 
 def _kill_at_work(process: subprocess.Popen[str], out: Path) -> None:
