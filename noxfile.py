@@ -145,8 +145,9 @@ _HELP = ("--help", "-h", "--version", "--install-completion", "--show-completion
 @nox.session
 def bench(session: nox.Session) -> None:
     """Run the sweep. Arguments after -- go to `dynamicgate-bench run`; a command's name there runs that command."""
-    prepare(session)
     given = session.posargs
+    needs_dask = "worker" in given or any(a.startswith("--cluster") for a in given)
+    prepare(session, *(["cluster"] if needs_dask else []))
     command = next((a for a in given if a not in ("--debug", "--quiet", "-q")), "")
     # options without a command are a run's
     arguments = ["run", *given] if (command.startswith("-") and command not in _HELP) or not command else given
