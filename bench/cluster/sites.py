@@ -167,9 +167,9 @@ class Sites:
         """Whether there is a site of some kind that may take part; one that has not said all of itself yet may be."""
         return any(wanted(s) or not s.ready for s in self._members.values() if not s.refused)
 
-    def has_ready(self, wanted: Callable[[Member], bool]) -> bool:
-        """Whether there is a site of some kind that works or may work."""
-        return any(s.ready and wanted(s) for s in self._members.values())
+    def has_beside(self, tried: Collection[Member]) -> bool:
+        """Whether a site that may work is none of these, in another process neither."""
+        return any(s.ready and not any(s.is_same(t) for t in tried) for s in self._members.values())
 
     def others(self, site: Member) -> bool:
         """Whether another site may work too."""

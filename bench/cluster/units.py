@@ -104,9 +104,7 @@ class _Spread(Generic[Unit, Answer]):
         """What is waiting, and not what failed at this very site while there are others; else what a slow site is at."""
         for unit in self._waiting:
             tried = self._tried[unit]
-            if any(m.is_same(site) for m in tried) and self._sites.has_ready(
-                lambda m, tried=tried: not any(m.is_same(t) for t in tried)  # type: ignore[misc]
-            ):
+            if any(m.is_same(site) for m in tried) and self._sites.has_beside(tried):
                 continue
             self._waiting.remove(unit)
             return unit
