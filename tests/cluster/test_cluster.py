@@ -11,8 +11,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -238,6 +239,40 @@ def test_a_site_that_cannot_write_what_it_builds_costs_nothing(options: Options,
         run = Sweep(replace(options, cluster=address, out=tmp_path / "out"), Reporter()).execute()
     assert scores(run) == scores(here) and not run.failures
     assert {r.site for r in run.of(WindowRecord)} == {"works"}
+
+
+def test_a_site_ten_times_slower_keeps_nobody_waiting(options: Options, here: Run, tmp_path: Path) -> None:
+    """Its processes that measure stand still for nine tenths of the time."""
+    over = threading.Event()
+    with scheduler() as address, site(address, "fast", options.cache), site(address, "slow", options.cache) as slow:
+        brake = threading.Thread(target=_slow_down, args=(slow, over))
+        brake.start()
+        try:
+            run = Sweep(replace(options, cluster=address, out=tmp_path / "out"), Reporter()).execute()
+        finally:
+            over.set()
+            brake.join()
+    assert scores(run) == scores(here) and not run.failures
+    assert sum(1 for r in run.of(WindowRecord)) == WINDOWS * len(NAMES), "nothing was put on record twice"
+    of_site = Counter(r.site for r in run.of(WindowRecord))
+    assert of_site["fast"] > of_site["slow"]
+
+
+def _slow_down(process: subprocess.Popen[str], over: threading.Event) -> None:
+    """Let a site compute for a tenth of the time only, until it is over."""
+    while not over.is_set():
+        found = [p for p in psutil.Process(process.pid).children(recursive=True) if _measures(p)]
+        for one_signal, rest in ((signal.SIGSTOP, 0.18), (signal.SIGCONT, 0.02)):
+            for p in found:
+                with suppress(psutil.NoSuchProcess):
+                    p.send_signal(one_signal)
+            time.sleep(rest)
+
+
+def _measures(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return "bench.execute.worker" in process.cmdline()
+    return False
 
 
 def _kill_at_work(process: subprocess.Popen[str], out: Path) -> None:

@@ -82,7 +82,8 @@ def _timings(run: Run) -> list[str]:
     if len(cpus := windows_of(run).cpus) > 1:
         of_each = "; ".join(f"{cpu}: {n} windows" for cpu, n in cpus.items())
         said.append(
-            f"Sites have different CPUs ({of_each}); times are those of the first, and ratios compare passes of one site"
+            f"Sites have different CPUs ({of_each}); times are those of the first, a table of speeds by CPU model has those of all, and ratios compare "
+            "passes of one site"
         )
     if (drift := _drift(run)) is not None and abs(drift) > _DRIFT:
         said.append(

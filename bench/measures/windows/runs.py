@@ -55,11 +55,15 @@ class Windows:
         own = self._run.identity.machine.cpu
         return dict(sorted(found.items(), key=lambda item: (-item[1], item[0] != own)))
 
-    def _on_one_cpu(self, records: list[WindowRecord]) -> list[WindowResult]:
-        """Windows without their times where they were measured on another CPU than most of the run (at another site of a cluster), as long as there
-        are others."""
+    def on_cpu(self, name: str, cpu: str) -> list[WindowResult]:
+        """The file's windows that were measured on CPUs of one model."""
+        return [r.result for r in self.by_file[name].values() if r.cpu == cpu]
+
+    def _on_one_cpu(self, records: list[WindowRecord], cpu: str | None = None) -> list[WindowResult]:
+        """Windows without their times where they were measured on another CPU model than this one. cpu: None for that of most of the run's
+        windows (of several sites of a cluster), as far as any of these were measured on it."""
         there = {r.cpu for r in records}
-        told = next((cpu for cpu in self.cpus if cpu in there), "")
+        told = cpu or next((c for c in self.cpus if c in there), "")
         return [r.result if r.cpu == told else r.result.untimed() for r in records]
 
     def results(self, name: str | None) -> list[WindowResult] | None:
@@ -67,14 +71,15 @@ class Windows:
         found = list(self.by_file.get(name or "", {}).values())
         return self._on_one_cpu(found) if found and len(found) == self._run.windows else None
 
-    def same_sitting(self, a: str, b: str) -> tuple[list[WindowResult], list[WindowResult]]:
-        """Windows of two files that were measured in the same pass of the same sitting, whose times compare."""
+    def same_sitting(self, a: str, b: str, *, cpu: str | None = None) -> tuple[list[WindowResult], list[WindowResult]]:
+        """Windows of two files that were measured in the same pass of the same sitting, whose times compare; only those of one CPU model have times.
+        cpu: which, None for that of most windows."""
         both = [
             (x, y)
             for w, x in self.by_file[a].items()
             if (y := self.by_file[b].get(w)) is not None and (x.sitting, x.site) == (y.sitting, y.site)
         ]
-        return self._on_one_cpu([x for x, _ in both]), self._on_one_cpu([y for _, y in both])
+        return self._on_one_cpu([x for x, _ in both], cpu), self._on_one_cpu([y for _, y in both], cpu)
 
     @property
     def is_complete(self) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from bench.measures.sections import FileColumn, Section, Table
+from bench.measures.windows import by_cpu, tables
 from bench.measures.windows import statistics as stats
-from bench.measures.windows import tables
 from bench.measures.windows.equal_size import equal_size_key, equal_size_summary, equal_size_table
 from bench.measures.windows.runs import windows_of
 from bench.records.families import pairs
@@ -67,7 +67,7 @@ def headline(run: Run) -> list[Section]:
 
 
 def sections(run: Run) -> list[Section]:
-    """Distance from the reference, recipes of equal size, kinds of prompt."""
+    """Distance from the reference, recipes of equal size, kinds of prompt, speeds on several CPUs."""
     found = []
     if len(reference := tables.reference_table(run)):
         table = Table("reference-table", "Distance from the reference", reference, key=tables.reference_key(run))
@@ -90,6 +90,9 @@ def sections(run: Run) -> list[Section]:
     ]
     if kinds:
         found.append(Section("By kind of prompt", "kinds", tuple(kinds), place=2))
+    if len(speeds := by_cpu.by_cpu_table(run)):
+        table = Table("by-cpu-table", "Speed by CPU model", speeds, key=by_cpu.KEY.format(**_fields(run)))
+        found.append(Section("Speed by CPU model", "by-cpu", (table,), place=3))
     return found
 
 

@@ -6,8 +6,10 @@ import pytest
 
 from bench.core.formats import markdown
 from bench.measures.windows import tables
+from bench.measures.windows.by_cpu import by_cpu_table
 from bench.present.notes import notes
 from bench.present.output import summarize
+from bench.records.run import Record
 from tests.support.records import file_record, published_run, run_of, window_record
 
 PUBLISHED = """\
@@ -112,3 +114,33 @@ def test_times_of_different_sittings_are_not_compared() -> None:
     [row] = tables.paired_table(run_of(apart, windows=6)).to_dict("records")  # type: ignore[arg-type]
     assert row["Time ratio [95 %]"] == "–" and row["Time"] == "not measured in one sitting"
     assert row["Verdict"] == "better", "scores compare whenever they were made"
+
+
+def of_two_sites(windows: int = 12, *, slower: float = 2.0) -> list[Record]:
+    """Every other window at a site whose CPU is so much slower."""
+    records: list[Record] = [file_record("F16", "Reference", 384), file_record("IQ1_S", "Standard", 60)]
+    for i in range(windows):
+        where = {"site": f"site-{i % 2}", "cpu": f"CPU {i % 2}", "sitting": "today"}
+        for name, seconds in (("F16", 4.0), ("IQ1_S", 3.0 + i / 1000)):
+            record = window_record(name, i, 10, seconds * (slower if i % 2 else 1))
+            records.append(record.model_copy(update=where))
+    return records
+
+
+def test_speeds_of_sites_with_other_cpus_have_rows_of_their_own() -> None:
+    run = run_of(of_two_sites(), windows=12)
+    rows = [list(row.values()) for row in by_cpu_table(run).to_dict("records")]
+    assert [row[:5] for row in rows] == [
+        ["F16", "CPU 0", "6", "4.00 s", "512"],
+        ["F16", "CPU 1", "6", "8.00 s", "256"],
+        ["IQ1_S", "CPU 0", "6", "3.00 s", "682"],
+        ["IQ1_S", "CPU 1", "6", "6.01 s", "341"],
+    ]
+    assert rows[0][-2:] == ["–", "–"] and [row[-1] for row in rows[2:]] == ["faster", "faster"]
+    [note] = [n for n in notes(run) if "different CPUs" in n]
+    assert "CPU 0: 12 windows; CPU 1: 12 windows" in note
+    assert "Speed by CPU model" in summarize(run).markdown
+
+
+def test_speeds_on_one_cpu_need_no_such_table() -> None:
+    assert by_cpu_table(small_run()).empty  # type: ignore[arg-type]
