@@ -6,11 +6,12 @@ Everything here runs inside a worker process (see execute/worker.py): a crash in
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from bench.core.errors import BenchError, MeasurementError
 from bench.engine.graph import EvalCallback
 from bench.engine.lowlevel import VERSION, lib
-from bench.engine.settings import LibraryInfo
+from bench.engine.settings import CACHE_TYPES, PLAIN, Cache, LibraryInfo
 
 _LOG_ERROR = 4
 
@@ -216,11 +217,24 @@ class Model:
         return {name: lib.llama_vocab_get_text(self._vocab, t).decode() if t >= 0 else "" for name, t in tokens.items()}
 
 
+@contextmanager
+def _without_rotation() -> Iterator[None]:
+    """Contexts that are made in the block do not rotate keys and values; llama.cpp reads the variable for each."""
+    os.environ[_NO_ROTATION] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[_NO_ROTATION]
+
+
+_NO_ROTATION = "LLAMA_ATTN_ROT_DISABLE"
+
+
 class Context:
     """A context of one sequence on a loaded model. Use as a context manager.
 
-    callback, when given, sees the tensors of the graph (see graph.py). flash: whether attention may be computed by the kernel that fuses its
-    steps (flash attention), which llama.cpp takes where it can; without it, by one matrix product after the other.
+    callback, when given, sees the tensors of the graph (see graph.py). cache: how keys and values are kept. Raises BenchError where llama.cpp
+    refuses it.
     """
 
     def __init__(
@@ -232,11 +246,12 @@ class Context:
         n_ubatch: int,
         threads: int,
         callback: EvalCallback | None = None,
-        flash: bool = True,
+        cache: Cache = PLAIN,
     ) -> None:
         params = lib.llama_context_default_params()
-        if not flash:
+        if not cache.flash:
             params.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        params.type_k, params.type_v = CACHE_TYPES[cache.k], CACHE_TYPES[cache.v]
         params.n_ctx = n_ctx
         params.n_batch = n_batch
         params.n_ubatch = n_ubatch
@@ -249,9 +264,13 @@ class Context:
             params.cb_eval = self._callback
         start_listening_for_errors()
         self.model = model
-        self._ctx = lib.llama_init_from_model(model._model, params)
+        with nullcontext() if cache.rotation else _without_rotation():
+            self._ctx = lib.llama_init_from_model(model._model, params)
         if not self._ctx:
-            raise BenchError(f"{model.path}: llama.cpp cannot make a context of {n_ctx} tokens ({what_went_wrong()})")
+            kept = "" if cache.is_plain else f" with a cache of {cache.name}"
+            raise BenchError(
+                f"{model.path}: llama.cpp cannot make a context of {n_ctx} tokens{kept} ({what_went_wrong()})"
+            )
         self._memory = lib.llama_get_memory(self._ctx)
         self._batch = lib.llama_batch_init(n_batch, 0, 1)
         self._n_outputs = 0

@@ -22,6 +22,46 @@ class Settings(Frozen):
     generate: Annotated[int, Field(ge=0, le=2**31)] = 32
 
 
+#: Types that llama.cpp keeps keys and values in, most bits first, with the numbers that ggml.h gives them.
+CACHE_TYPES = {
+    "f32": 0, "f16": 1, "bf16": 30, "q8_0": 8, "q5_1": 7, "q5_0": 6, "q4_1": 3, "q4_0": 2, "iq4_nl": 20,
+}  # fmt: skip
+
+
+class Cache(Frozen):
+    """How attention keeps keys and values, as llama.cpp does it unless told.
+
+    k, v: their types; flash: whether attention may be computed by the kernel that fuses its steps (flash attention), which llama.cpp takes where
+    it can, and must take where v is quantized; rotation: whether it may rotate keys and values before they are quantized.
+    """
+
+    k: str = "f16"
+    v: str = "f16"
+    flash: bool = True
+    rotation: bool = True
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is what scores and speeds are measured with unless told."""
+        return self == PLAIN
+
+    @property
+    def is_quantized(self) -> bool:
+        return any("q" in t for t in (self.k, self.v))
+
+    @property
+    def name(self) -> str:
+        """`q8_0`, `q8_0/q4_0`, and what is unusual about it."""
+        types = self.k if self.k == self.v else f"{self.k}/{self.v}"
+        return ", ".join(
+            [types, *([] if self.flash else ["no flash attention"]), *([] if self.rotation else ["no rotation"])]
+        )
+
+
+#: What scores and speeds are measured with unless told.
+PLAIN = Cache()
+
+
 class LibraryInfo(Frozen):
     """The loaded engine as it reports itself, and the label that follows from it."""
 

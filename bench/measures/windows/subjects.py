@@ -21,34 +21,14 @@ from bench.core.machine import Activity, peak_memory
 from bench.engine.llama import Context, Model
 from bench.engine.reference_logits import ReferenceLogits
 from bench.engine.scoring import Divergence, TokenScores, score
-from bench.engine.settings import Settings
+from bench.engine.settings import Cache
+from bench.engine.steps import steps_of
 from bench.execute.content import Site
 from bench.execute.job import Share
 from bench.execute.siblings import Turns
 from bench.measures.windows.jobs import MeasureJob
 from bench.measures.windows.pieces import Pieces
 from bench.texts.stream import TokenStream
-
-
-@dataclass(frozen=True)
-class Step:
-    """Tokens of a window that are decoded at once: from `first` to `last`, which is left out; logits from `scored` on."""
-
-    first: int
-    last: int
-    scored: int
-
-    @property
-    def has_logits(self) -> bool:
-        return self.scored < self.last
-
-
-def steps_of(settings: Settings) -> list[Step]:
-    """The steps of a window. Tokens of its second half are scored."""
-    window, ubatch = settings.window, settings.ubatch
-    return [
-        Step(i, min(i + ubatch, window), max(i, min(window // 2, i + ubatch, window))) for i in range(0, window, ubatch)
-    ]
 
 
 def turns_of(job: MeasureJob) -> Iterator[str]:
@@ -117,7 +97,7 @@ class Windows:
             n_ubatch=s.ubatch,
             threads=s.threads,
             callback=self._pieces.callback if job.timed else None,
-            flash=job.flash,
+            cache=Cache(flash=job.flash),
         )
 
     def warm_up(self, tokens: NDArray[np.int32]) -> None:

@@ -1,0 +1,1 @@
+"""KV cache types: what it costs to keep keys and values in fewer bits."""
