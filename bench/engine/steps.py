@@ -34,6 +34,11 @@ def steps_of(settings: Settings) -> list[Step]:
     ]
 
 
+def longest_step(settings: Settings) -> int:
+    """Most scored tokens of a step: whose logits are in memory at a time, however long the window is."""
+    return max(step.last - step.scored for step in steps_of(settings))
+
+
 def logits_by_step(
     context: Context, tokens: NDArray[np.int32], settings: Settings
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:

@@ -60,6 +60,8 @@ RC: dict[Any, Any] = {
 
 #: A run of more files than these has too many names for a plot.
 _ALL_LABELLED = 16
+#: Points from one name of a line to the next.
+_NAME_HEIGHT = 9.0
 #: A legend of more families than these has two columns.
 _ONE_COLUMN = 5
 
@@ -261,3 +263,25 @@ def legend(axes: Axes, place: Literal["upper right", "lower right", "best"] = "u
     markers: list[Any] = [h[0] if isinstance(h, ErrorbarContainer) else h for h in handles]
     columns = 2 if len(labels) > _ONE_COLUMN else 1
     axes.legend(markers, labels, loc=place, frameon=False, fontsize=8, ncols=columns, handletextpad=0.3)
+
+
+def legend_above(axes: Axes) -> None:
+    """Above the plot, in a row: where lines fill all of it."""
+    named = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))  # each name once
+    axes.legend(
+        list(named.values()), list(named), loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False, fontsize=8
+    )
+
+
+def name_ends(axes: Axes, x: float, ends: Iterable[tuple[str, float, str]]) -> None:
+    """Names of lines beside their ends, on the right of a logarithmic y axis, none over another. ends: name, y, colour; call it when the
+    axes have their limits."""
+    axes.figure.draw_without_rendering()  # type: ignore[union-attr]  # the layout decides where points are
+    height = _NAME_HEIGHT * axes.figure.dpi / 72
+    above = -np.inf
+    for name, y, colour in sorted(ends, key=lambda end: end[1]):
+        at = float(axes.transData.transform((x, y))[1])
+        above = max(at, above + height)
+        shift = (above - at) * 72 / axes.figure.dpi
+        place: dict[str, Any] = {"xytext": (5, shift), "textcoords": "offset points", "va": "center", "fontsize": 7.5}
+        axes.annotate(name, (x, y), color=colour, annotation_clip=False, **place)

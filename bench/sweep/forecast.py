@@ -77,7 +77,7 @@ _MATRICES, _VOCABULARY = 7, 128_000
 @dataclass(frozen=True)
 class Forecast:
     """Bytes and seconds of a run. download: still to be fetched; copies: models joined, converted or widened; built: recipes'
-    files and the quantized tensors that are kept; memory: largest model with the logits of a window, which it takes at least; side_by_side:
+    files and the quantized tensors that are kept; memory: largest model with the logits of a step, which it takes at least; side_by_side:
     all files with the logits of a step each, as they are timed where memory has room; stages: what each takes."""
 
     download: int
@@ -138,7 +138,7 @@ def forecast(
         download=sum(r.missing for r in fetched),
         copies=sum(r.copied for r in fetched),
         built=round(files_bytes + min(files_bytes, cache_limit()) - kept),
-        memory=round(shape.n_bytes + 4 * options.window / 2 * shape.vocabulary),
+        memory=round(shape.n_bytes + 4 * min(UBATCH, options.window / 2) * shape.vocabulary),
         side_by_side=round(shape.n_bytes + every_bytes + files * 4 * min(UBATCH, options.window) * shape.vocabulary),
         stages={name: e for name, e in stages.items() if e.seconds or name == scoring},
     )

@@ -217,7 +217,7 @@ def warn_of_memory(found: Forecast, reporter: Reporter) -> None:
     total = machine_memory().total
     if found.memory > total:
         reporter.warn(
-            f"the model with the logits of a window takes about {_bytes(found.memory)} and this machine has {_bytes(total)}: it is "
+            f"the model with the logits of a step takes about {_bytes(found.memory)} and this machine has {_bytes(total)}: it is "
             "read from the disk again and again, and its times show that"
         )
 

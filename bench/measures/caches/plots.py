@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,13 +16,15 @@ from bench.engine.settings import CACHE_TYPES
 from bench.measures.caches import statistics as stats
 from bench.measures.caches.statistics import CONTROL, Measured
 from bench.measures.named_points import draw_line
-from bench.measures.plotting import GREY, RC, caption, describe_figure, new_figure
+from bench.measures.plotting import GREY, RC, caption, describe_figure, logarithmic, name_ends, new_figure
 from bench.records.run import Run
 
 #: A grid has a panel for so many files at most, the first of the run.
 _PANELS = 2
 #: A grid is drawn where so much of it was measured.
 _MOST = 0.6
+#: Room for names of lines, as a share of their length.
+_FOR_NAMES = 0.3
 #: Colours of lines, distinguishable with any kind of colour vision (Okabe and Ito's).
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
 
@@ -106,14 +109,22 @@ def _positions(run: Run, name: str, found: list[Measured]) -> Figure:
         caption(run, "Mean divergence from the same file with a cache in f16, by parts of the window"),
     )
     shown = [m for m in found if m.cache == CONTROL or m.cache.k == m.cache.v] or found
-    ends = run.identity.settings.window // 2 + np.cumsum([s.tokens for s in found[0].windows[0].by_position])
-    middles = ends - np.array([s.tokens for s in found[0].windows[0].by_position]) / 2
-    for m, colour in zip(shown, _COLOURS, strict=False):
+    lengths = np.array([s.tokens for s in found[0].windows[0].by_position])
+    middles = run.identity.settings.window // 2 + np.cumsum(lengths) - lengths / 2
+    ends = list[tuple[str, float, str]]()
+    known = list[float]()
+    for m, colour in zip(shown, cycle(_COLOURS)):
         values = np.array([e.value for e in m.kl_by_position(stats.own)])
-        dashed = "--" if m.cache == CONTROL else "-"
-        draw_line(axes, m.cache.name, middles, values, color=colour, ls=dashed, lw=1.4, label=m.cache.name)
-    axes.set_yscale("log")
+        if values.min() <= 0:  # has no place on a logarithmic axis
+            continue
+        dashes = "-" if m.cache.flash and m.cache.rotation else "--"
+        draw_line(axes, m.cache.name, middles, values, color=colour, ls=dashes, lw=1.4)
+        ends.append((m.cache.name, float(values[-1]), colour))
+        known += values.tolist()
+    if known:
+        logarithmic(axes, "y", known)
+    axes.set_xlim(right=middles[-1] + _FOR_NAMES * (middles[-1] - middles[0]))
     axes.set_xlabel("Position in the window (tokens)")
     axes.set_ylabel("Divergence (nats)")
-    axes.legend(frameon=False, fontsize=8, ncols=2, title="Cache", title_fontsize=8)
+    name_ends(axes, middles[-1], ends)
     return figure

@@ -160,6 +160,27 @@ TOKENS = Columns(
 )
 
 
+POSITIONS = Columns(
+    "positions",
+    "`load_run(...).positions`",
+    "One row a recipe and part of the window; the scored tokens of a window are in parts of equal length. Without the reference, and without files that were not compared with it token by token.",
+    (
+        RECIPE,
+        Column("first", "place in the window of the part's first token, from 0"),
+        Column("last", "place of its last token"),
+        Column("kl", "mean KL divergence from the reference", "nats", interval=True),
+        Column(
+            "p_change_rms",
+            "root mean square of the change of the correct token's probability",
+            "probability",
+            interval=True,
+        ),
+        Column("nll_change", "mean negative log-likelihood minus the reference's", "nats", interval=True),
+    ),
+    index=("recipe", "first"),
+)
+
+
 #: Of recipes that are held against others.
 _CHANGES = (
     RECIPE,

@@ -20,6 +20,7 @@ from bench.measures.windows.jobs import (
     WindowResult,
     unpack,
 )
+from bench.measures.windows.positions import positions_frame, positions_table
 from bench.measures.windows.runs import windows_of
 from bench.measures.windows.tables import full_frame
 from bench.records.families import mixed_pairs, pairs
@@ -203,6 +204,14 @@ FRAMES = (
     ),
     Frame("kinds", _kinds, tables.kinds_table, "several kinds of prompts", columns.KINDS, "kinds"),
     Frame("kl-kinds", _kinds, tables.kl_kinds_table, "several kinds of prompts"),
+    Frame(
+        "positions",
+        positions_frame,
+        positions_table,
+        "recipes that were compared with a reference",
+        columns.POSITIONS,
+        "positions",
+    ),
     Frame("windows", _windows, columns=columns.WINDOWS, attribute="windows"),
     Frame("tokens", _all_tokens, _too_many, "records with single tokens", columns.TOKENS, "tokens", tokens),
 )

@@ -39,6 +39,7 @@ class Windows(Measure):
         "kl-size": "Divergence from the reference against file size",
         "tails-size": "The worst tokens and changed answers against file size",
         "kl-speed": "Divergence from the reference against generation speed",
+        "kl-position": "Divergence from the reference along the window",
         "ppl-change": "Change of perplexity against Standard of the same type",
     }
     surprising = "Files that score worse than smaller ones"

@@ -3,6 +3,7 @@ changes against Standard."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from bench.core.formats import percent
-from bench.measures.named_points import name_bars
+from bench.measures.named_points import draw_line, name_bars
 from bench.measures.plotting import (
     GREY,
     RC,
@@ -22,15 +23,19 @@ from bench.measures.plotting import (
     caption,
     describe_figure,
     draw_front,
+    family_styles,
     front_of,
     label_points,
     legend,
+    legend_above,
     logarithmic,
+    name_ends,
     new_figure,
     points,
     size_axis,
 )
 from bench.measures.windows import statistics as stats
+from bench.measures.windows.positions import ByPosition, by_position
 from bench.measures.windows.runs import windows_of
 from bench.measures.windows.tables import full_frame
 from bench.recipes.recipe import AUTOMATIC
@@ -39,6 +44,10 @@ from bench.records.run import Run
 
 #: A plot of fewer files shows nothing.
 _ENOUGH = 3
+#: A plot of more lines cannot be read.
+_LINES = 16
+#: Room for names of lines, as a share of their length.
+_FOR_NAMES = 0.2
 
 
 def _files(run: Run) -> pd.DataFrame:
@@ -145,6 +154,35 @@ def _divergence_against_speed(run: Run, frame: pd.DataFrame) -> Figure:
     return figure
 
 
+def _divergence_by_position(run: Run, found: Mapping[str, ByPosition]) -> Figure:
+    """A line a file along the window."""
+    figure, [axes] = new_figure()
+    title = "Divergence along the window"
+    describe_figure(figure, title, _said(run, "Mean over windows, by parts of the scored tokens"))
+    styles = family_styles(run.files[name].family for name in found)
+    ends = []
+    for name, of in found.items():
+        kl, family = of.kl.mean(axis=0), run.files[name].family
+        middles, colour = (of.first + of.last) / 2, styles[family]["color"]
+        said = f"{name}: {kl[0]:.3g} at the beginning, {kl[-1]:.3g} at the end"
+        draw_line(axes, said, middles, kl, lw=1.2, label=family, color=colour)
+        ends.append((name, float(kl[-1]), colour))
+    logarithmic(axes, "y", [float(v) for of in found.values() for v in of.kl.mean(axis=0)])
+    axes.set_xlim(right=middles[-1] + _FOR_NAMES * (middles[-1] - middles[0]))
+    axes.set_xlabel("Position in the window (tokens)")
+    axes.set_ylabel("Mean KL divergence from the reference (nats)")
+    legend_above(axes)
+    name_ends(axes, middles[-1], ends)
+    return figure
+
+
+def _by_position(run: Run) -> dict[str, ByPosition]:
+    """Of files that differ from the reference and that it can judge; of a run of few enough for a plot."""
+    named = [n for n in run.files if n not in resolution(run).beyond]
+    found = {n: of for n in named if (of := by_position(run, n)) is not None and of.kl.min() > 0}
+    return found if len(found) <= _LINES else {}
+
+
 def _perplexity_changes(run: Run, frame: pd.DataFrame) -> Figure:
     rows = frame[frame["ppl_change_vs_standard"].notna()].iloc[::-1]
     figure, [axes] = new_figure(1.7 + 0.32 * len(rows))
@@ -195,6 +233,8 @@ def draw(run: Run) -> dict[str, Figure]:
                 drawn["tails-size"] = _tails_against_size(run, tails)
             if len(timed := _generation(run, compared)):
                 drawn["kl-speed"] = _divergence_against_speed(run, timed)
+        if positions := _by_position(run):
+            drawn["kl-position"] = _divergence_by_position(run, positions)
         if "ppl_change_vs_standard" in frame and frame["ppl_change_vs_standard"].notna().any():
             drawn["ppl-change"] = _perplexity_changes(run, frame)
     return drawn

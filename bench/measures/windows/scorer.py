@@ -11,6 +11,7 @@ from bench.core.checked import tell_damage
 from bench.core.errors import BenchError, MeasurementError, RecordsError
 from bench.engine.memory import machine_memory
 from bench.engine.reference_logits import ReferenceLogits
+from bench.engine.steps import longest_step
 from bench.execute.content import Content
 from bench.execute.job import Share
 from bench.measures.plan import File, Plan
@@ -154,14 +155,15 @@ class Scorer:
                 "are free; free some space or choose another directory with --cache"
             )
         memory = machine_memory()
-        if needed > memory.available:
+        held = ReferenceLogits.n_bytes(longest_step(work.settings), info.vocabulary)
+        if held > memory.available:
             raise BenchError(
-                f"the logits of a window take {needed / 1e6:,.0f} MB of memory and {memory.available / 1e6:,.0f} MB are available; "
+                f"the logits of a step take {held / 1e6:,.0f} MB of memory and {memory.available / 1e6:,.0f} MB are available; "
                 "end other programs or choose a smaller --window"
             )
-        if info.n_bytes + needed > memory.total:
+        if info.n_bytes + held > memory.total:
             work.reporter.warn(
-                f"{info.name} with the logits of a window takes {(info.n_bytes + needed) / 1e9:,.1f} GB and "
+                f"{info.name} with the logits of a step takes {(info.n_bytes + held) / 1e9:,.1f} GB and "
                 f"this machine has {memory.total / 1e9:,.1f}: it is read from the disk again and again, "
                 f"{'and its times show that' if self.timed else 'which takes its time'}"
             )
