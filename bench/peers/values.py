@@ -15,7 +15,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from bench.core.errors import BenchError
+from bench.engine.settings import Cache
 from bench.gguf_files.header import read_header
+from bench.measures.caches.statistics import measured
 from bench.measures.registry import load_run
 from bench.measures.windows.runs import windows_of
 from bench.peers.side_by_side import Ran
@@ -55,6 +57,19 @@ def perplexity(tools: Ran, ours: Ran) -> list[Value]:
         Value(name="PPL", tools=printed[1], ours=f"{found['ppl']:.4f}"),
         Value(name="token-level standard error", tools=printed[2], ours=f"{found['se']:.5f}"),
     ]
+
+
+def caches(printed: dict[tuple[str, str], str], run: Path) -> list[Value]:
+    """printed: what llama-perplexity printed with each pair of cache types; run: the directory of ours."""
+    ours = load_run(run)
+    found = []
+    for (k, v), text in printed.items():
+        theirs, cache = _ESTIMATE.search(text), Cache(k=k, v=v)
+        mine = measured(ours, ours.reference or "", cache)
+        if theirs is None or mine is None:
+            raise BenchError(f"no perplexity with a cache of {cache.name} from both sides")
+        found.append(Value(name=f"PPL, cache {cache.name}", tools=theirs[1], ours=f"{mine.ppl():.4f}"))
+    return found
 
 
 def divergence(printed: dict[str, str], run: Path) -> list[Value]:

@@ -208,6 +208,28 @@ def speeds(s: Setting, scratch: Path) -> Comparison:
     )
 
 
+#: Types of keys and values whose perplexities are held against the tool's.
+_CACHES = (("q8_0", "q8_0"), ("q8_0", "q4_0"), ("q4_0", "q4_0"))
+
+
+def caches(s: Setting, scratch: Path) -> Comparison:
+    """Perplexities with other KV caches. No times are compared: ours also scores all with a cache in f16, twice."""
+    out = scratch / "run"
+    common = ("-f", s.evaluation, "-c", WINDOW, "--chunks", s.windows)
+    asked = ",".join(f"{k}/{v}" for k, v in _CACHES)
+    return Comparison(
+        f"perplexity of {s.windows} windows with other KV caches, F16",
+        Targets(),
+        [s.tool("llama-perplexity", "-m", s.reference.path, *common, "-ctk", k, "-ctv", v) for k, v in _CACHES],
+        [
+            s.ours("run", "--text", s.evaluation, "--windows", s.windows, "--no-speed", "--recipes", "F16", "--cache-types", asked,
+                   "--cache", s.cache, "--out", out, "--json"),
+        ],
+        lambda tools, _: values.caches(dict(zip(_CACHES, tools.printed, strict=True)), out),
+        by_command=True,
+    )  # fmt: skip
+
+
 WORKS = {
     "perplexity": perplexity,
     "perplexity-quantized": perplexity_quantized,
@@ -216,6 +238,7 @@ WORKS = {
     "divergence": divergence,
     "sweep": sweep,
     "speeds": speeds,
+    "caches": caches,
 }
 
 

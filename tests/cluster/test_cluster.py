@@ -22,6 +22,8 @@ import pytest
 
 from bench.core.errors import BenchError
 from bench.core.progress import Reporter
+from bench.measures.caches.options import Asked as Caches
+from bench.measures.caches.runs import caches_in
 from bench.measures.problems.options import Asked as Problems
 from bench.measures.problems.records import ProblemRecord
 from bench.measures.propagation.options import Asked as Propagation
@@ -147,6 +149,7 @@ def test_every_measure_and_every_choice_is_the_same(options: Options, free_choic
         measures={
             "propagation": Propagation(propagation=True),
             "samples": Samples(samples=3),
+            "caches": Caches(types=("q8_0",)),
             "problems": Problems(kinds=(str(problems),)),
         },
     )
@@ -161,6 +164,7 @@ def test_every_measure_and_every_choice_is_the_same(options: Options, free_choic
     assert there.files[chosen].choice == here.files[chosen].choice
     assert propagation_of(there) == propagation_of(here) != {}
     assert len({f.importance_sha256 for run in runs for f in run.files.values()} - {None}) == 1
+    assert caches_in(there) == caches_in(here) != {}
     solved = [{(r.recipe, r.batch): r.results for r in run.of(ProblemRecord)} for run in runs]
     assert solved[0] == solved[1] != {}
     completions = [{r.recipe: r.completions for r in run.of(SampleRecord)} for run in runs]

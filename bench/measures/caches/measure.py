@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from bench.core.formats import markdown
 from bench.engine.settings import PLAIN
 from bench.measures.caches import tables
 from bench.measures.caches.frames import FRAMES
@@ -70,6 +71,11 @@ class Caches(Measure):
 
     def frames(self) -> Sequence[Frame]:
         return FRAMES
+
+    def quotes(self, run: Run) -> Mapping[str, str]:
+        if not len(found := tables.caches_table(run)):
+            return {}
+        return {"caches": f"{markdown(found)}\n\n{tables.KEY.format(window=run.identity.settings.window)}"}
 
     def json(self, run: Run) -> Mapping[str, object]:
         return {"caches": tables.caches_table(run).to_dict("records")}
