@@ -32,7 +32,7 @@ class TokenScores:
 
 @dataclass(frozen=True)
 class Divergence:
-    """The same tokens against the reference.
+    """The same tokens against the reference. further: only where it is asked for.
 
     kl: float64, nats, KL(reference || this) = sum over the vocabulary of p_ref (ln p_ref - ln p). p_change: float64,
     probability of the correct token minus the reference's. same_top: whether both find the same token most likely.
@@ -43,6 +43,25 @@ class Divergence:
     p_change: NDArray[np.float64]
     same_top: NDArray[np.bool_]
     reference_correct: NDArray[np.bool_]
+    further: Further | None = None
+
+
+@dataclass(frozen=True)
+class Further:
+    """More of how the same distributions differ, one entry a token, float64.
+
+    reverse_kl: nats, KL(this || reference). overlap: sum over the vocabulary of min(p, p_ref), which is 1 minus the total variation, and the
+    probability that a token which this model drafts is kept in speculative sampling by the reference (Leviathan, Kalman and Matias, Fast
+    inference from transformers via speculative decoding, 2023, corollary 3.6). confidence: the reference's largest probability.
+    """
+
+    reverse_kl: NDArray[np.float64]
+    overlap: NDArray[np.float64]
+    confidence: NDArray[np.float64]
+
+    @classmethod
+    def empty(cls, n: int) -> Further:
+        return cls(np.empty(n), np.empty(n), np.empty(n))
 
 
 @dataclass(frozen=True)
@@ -74,16 +93,19 @@ def score(
     threads: int,
     reference: ReferenceLogits | None = None,
     first: int = 0,
+    further: bool = False,
 ) -> tuple[TokenScores, Divergence | None]:
     """Score target tokens, and compare with the reference's logits for the same tokens where they are given.
 
-    logits: (tokens, vocabulary) float32, not copied; targets: (tokens,); first: the reference's row for the first of them. The exponentials are float32 relative to a row's
+    logits: (tokens, vocabulary) float32, not copied; targets: (tokens,); first: the reference's row for the first of them;
+    further: whether to compute the distances of `Further` too. The exponentials are float32 relative to a row's
     largest logit, so that values agree with float64 throughout to 1e-6. With z the logits, Z the log of their summed
     exponentials and p_ref the reference's probabilities, KL = sum p_ref (z_ref - z) - Z_ref + Z.
     Raises MeasurementError when a logit is NaN or infinite.
     """
     n = len(targets)
     nll, correct = np.empty(n), np.empty(n, np.bool_)
+    more = Further.empty(n) if further and reference is not None else None
     kl, p_change, same_top, reference_correct = np.empty(n), np.empty(n), np.empty(n, np.bool_), np.empty(n, np.bool_)
 
     def score_rows(start: int) -> None:
@@ -97,8 +119,15 @@ def score(
             return
         ref = _Softmax.of(reference.read(slice(first + rows.start, first + rows.stop)))
         ref_top = ref.logits.argmax(axis=1)
+        differences = ref.logits - this.logits
+        if more is not None:
+            p, q = (s.exps / s.sums.astype(np.float32)[:, None] for s in (ref, this))
+            more.overlap[rows] = np.add.reduce(np.minimum(p, q, out=p), axis=1, dtype=np.float64)
+            q *= differences
+            more.reverse_kl[rows] = ref.log_sum - this.log_sum - np.add.reduce(q, axis=1, dtype=np.float64)
+            more.confidence[rows] = 1 / ref.sums  # the exponential of the largest logit is 1
         # the reference's exponentials are not needed again: weigh the differences of logits in place
-        ref.exps[:] *= ref.logits - this.logits
+        ref.exps[:] *= differences
         weighted = np.add.reduce(ref.exps, axis=1, dtype=np.float64) / ref.sums
         kl[rows] = weighted - ref.log_sum + this.log_sum
         p_change[rows] = np.exp(-nll[rows]) - np.exp(ref.logits[picked] - ref.log_sum)
@@ -108,4 +137,6 @@ def score(
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(score_rows, range(0, n, _ROWS)))
     scores = TokenScores(nll, correct)
-    return scores, Divergence(kl, p_change, same_top, reference_correct) if reference is not None else None
+    if reference is None:
+        return scores, None
+    return scores, Divergence(kl, p_change, same_top, reference_correct, more)

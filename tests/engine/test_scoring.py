@@ -52,7 +52,7 @@ def test_nan_and_inf_are_refused(bad: float) -> None:
 
 
 def test_sums_by_kind() -> None:
-    sums = _sums_by_kind(np.array([1.0, 2.0, 4.0]), np.array([1, 0, 1]), ("code", "prose"))
+    sums = _sums_by_kind(np.array([1.0, 2.0, 4.0]), None, np.array([1, 0, 1]), ("code", "prose"))
     assert (sums["code"].tokens, sums["code"].nll, sums["code"].squares) == (1, 2.0, 4.0)
     assert (sums["prose"].tokens, sums["prose"].nll, sums["prose"].squares) == (2, 5.0, 17.0)
 
@@ -62,7 +62,7 @@ def against(
 ) -> tuple[TokenScores, Divergence]:
     store = ReferenceLogits(tmp_path / "r.logits", reference.shape[1])
     store.append(0, reference)
-    scores, divergence = score(logits, targets, threads=2, reference=store)
+    scores, divergence = score(logits, targets, threads=2, reference=store, further=True)
     assert divergence is not None
     return scores, divergence
 
@@ -101,3 +101,33 @@ def test_a_model_does_not_differ_from_itself(tmp_path: Path) -> None:
     logits = np.random.default_rng(0).normal(0, 9, (50, 2000)).astype(np.float32)
     _, d = against(tmp_path, logits, logits, np.zeros(50, np.int32))
     assert np.abs(d.kl).max() < 1e-12 and np.abs(d.p_change).max() < 1e-12 and d.same_top.all()
+
+
+def test_further_distances_by_hand(tmp_path: Path) -> None:
+    # reference (1/4, 3/4), recipe (1/2, 1/2)
+    reference, logits = np.log(np.array([[1, 3]], np.float32)), np.array([[0, 0]], np.float32)
+    _, d = against(tmp_path, reference, logits, np.array([1], np.int32))
+    assert d.further is not None
+    assert d.further.reverse_kl[0] == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(2 / 3), abs=1e-6)
+    assert d.further.overlap[0] == pytest.approx(0.75, abs=1e-6) and d.further.confidence[0] == pytest.approx(0.75)
+
+
+def test_further_distances_equal_float64_and_change_no_digit_of_the_others(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    reference = rng.normal(0, 4, (37, 5000)).astype(np.float32)
+    logits = reference + rng.normal(0, 1, reference.shape).astype(np.float32)
+    targets = rng.integers(0, 5000, 37).astype(np.int32)
+    _, d = against(tmp_path, reference, logits, targets)
+    assert d.further is not None
+
+    def probabilities(z: np.ndarray) -> np.ndarray:
+        e = np.exp(z.astype(np.float64) - z.max(axis=1, keepdims=True))
+        return e / e.sum(axis=1, keepdims=True)
+
+    p, q = probabilities(reference), probabilities(logits)
+    assert d.further.reverse_kl == pytest.approx((q * np.log(q / p)).sum(axis=1), abs=1e-6)
+    assert d.further.overlap == pytest.approx(np.minimum(p, q).sum(axis=1), abs=1e-6)
+    assert d.further.confidence == pytest.approx(p.max(axis=1), abs=1e-6)
+    _, plain = score(logits, targets, threads=1, reference=ReferenceLogits(tmp_path / "r.logits", 5000))
+    assert plain is not None and plain.further is None
+    assert (plain.kl == d.kl).all() and (plain.p_change == d.p_change).all()

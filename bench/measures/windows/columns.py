@@ -160,6 +160,34 @@ TOKENS = Columns(
 )
 
 
+DISTANCES = Columns(
+    "distances",
+    "`load_run(...).distances`",
+    "One row a recipe that was compared with the reference, in runs of this version. `surety_0` to `surety_4`: tokens for which the reference's largest probability lies in one of five equal ranges, from the least sure.",
+    (
+        RECIPE,
+        Column("kl", "mean KL(reference || file)", "nats", interval=True),
+        Column("reverse_kl", "mean KL(file || reference)", "nats", interval=True),
+        Column(
+            "overlap",
+            "mean over tokens of the sum of min(p, p_ref): the expected share of drafted tokens that the reference keeps",
+            SHARE,
+            interval=True,
+        ),
+        Column("macro_kl", "mean over kinds of prompt of the KL of each", "nats"),
+        *(
+            column
+            for i in range(5)
+            for column in (
+                Column(f"tokens_surety_{i}", "share of the scored tokens in this range", SHARE),
+                Column(f"kl_surety_{i}", "mean KL over the tokens in this range", "nats", interval=True),
+            )
+        ),
+    ),
+    index=("recipe",),
+)
+
+
 POSITIONS = Columns(
     "positions",
     "`load_run(...).positions`",

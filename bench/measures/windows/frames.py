@@ -12,6 +12,7 @@ from bench.measures.frames import Frame, frame, interval
 from bench.measures.windows import columns, equal_size, tables
 from bench.measures.windows import statistics as stats
 from bench.measures.windows.agreement import kl_by_kind, kl_change, mean_kl
+from bench.measures.windows.distances import distances_frame, distances_table
 from bench.measures.windows.jobs import (
     REFERENCE_TOP_IS_CORRECT,
     SAME_TOP,
@@ -204,6 +205,7 @@ FRAMES = (
     ),
     Frame("kinds", _kinds, tables.kinds_table, "several kinds of prompts", columns.KINDS, "kinds"),
     Frame("kl-kinds", _kinds, tables.kl_kinds_table, "several kinds of prompts"),
+    Frame("distances", distances_frame, distances_table, "distances of this version", columns.DISTANCES, "distances"),
     Frame(
         "positions",
         positions_frame,

@@ -18,11 +18,25 @@ from bench.execute.job import Frozen, Job
 
 
 class KindSums(Frozen):
-    """Sums over the scored tokens of one kind of prompt: their number, NLL in nats, squares of the NLL."""
+    """Sums over the scored tokens of one kind of prompt: their number, NLL in nats, squares of the NLL. Against the reference, as engine/scoring.py has
+    them, None for the reference itself and in records of an early version: reverse_kl, nats; overlap."""
 
     tokens: Some
     nll: Number
     squares: Amount
+    reverse_kl: Number | None = None
+    overlap: Amount | None = None
+
+
+#: Ranges of the reference's largest probability, as exllamav3's qbench has them.
+SURETIES = 5
+
+
+class Surety(Frozen):
+    """Sums over the scored tokens for which the reference's largest probability lies in one of five equal ranges. kl: nats."""
+
+    tokens: Count
+    kl: Number
 
 
 class TokenData(Frozen):
@@ -90,7 +104,7 @@ class Energy(Gauge):
 
 
 class WindowResult(Frozen):
-    """Raw values of one window of one file. Times, and what the CPUs did meanwhile, are None in a run that measures no speeds.
+    """Raw values of one window of one file. by_surety: by how sure the reference was, from the least sure; None where KindSums has no distances either. Times, and what the CPUs did meanwhile, are None in a run that measures no speeds.
 
     steps: seconds of each llama_decode that the window takes, one a ubatch, in the order of their depth; seconds: their sum.
     generate_steps: seconds of each of Settings.generate tokens; generate_seconds: their sum. Both lists are None where a run before them
@@ -101,6 +115,7 @@ class WindowResult(Frozen):
     window: Count
     by_kind: Annotated[dict[Name, KindSums], Field(min_length=1, max_length=1000)]
     tokens: TokenData | None = None
+    by_surety: Annotated[tuple[Surety, ...], Field(min_length=SURETIES, max_length=SURETIES)] | None = None
     seconds: Seconds | None
     activity: Activity | None
     generate_seconds: Seconds | None

@@ -13,19 +13,21 @@ from numpy.typing import NDArray
 from bench.core.energy import energy_counter
 from bench.core.errors import BenchError
 from bench.engine.llama import Model, library
-from bench.engine.scoring import Divergence, TokenScores
+from bench.engine.scoring import Divergence, Further, TokenScores
 from bench.execute.content import Site
 from bench.execute.job import Share
 from bench.execute.siblings import Alone, Turns, own_time
 from bench.measures.windows.jobs import (
     REFERENCE_TOP_IS_CORRECT,
     SAME_TOP,
+    SURETIES,
     TOP_IS_CORRECT,
     Energy,
     Gauge,
     KindSums,
     MeasureJob,
     MeasureResult,
+    Surety,
     TokenData,
     WindowResult,
     pack,
@@ -55,11 +57,25 @@ def _token_data(
 
 
 def _sums_by_kind(
-    nll: NDArray[np.float64], kinds: NDArray[np.int64], kind_names: tuple[str, ...]
+    nll: NDArray[np.float64], further: Further | None, kinds: NDArray[np.int64], kind_names: tuple[str, ...]
 ) -> dict[str, KindSums]:
     """Sums for every kind of prompt that occurs, in float64. kinds: (tokens,) indices into kind_names."""
-    by_kind = {kind_names[index]: nll[kinds == index] for index in np.unique(kinds)}
-    return {k: KindSums(tokens=len(v), nll=float(v.sum()), squares=float((v**2).sum())) for k, v in by_kind.items()}
+
+    def sums(of: NDArray[np.bool_]) -> KindSums:
+        more = {n: float(getattr(further, n)[of].sum()) for n in ("reverse_kl", "overlap")} if further else {}
+        v = nll[of]
+        return KindSums(tokens=len(v), nll=float(v.sum()), squares=float((v**2).sum()), **more)
+
+    return {kind_names[index]: sums(kinds == index) for index in np.unique(kinds)}
+
+
+def _sums_by_surety(divergence: Divergence | None) -> tuple[Surety, ...] | None:
+    """Sums by the fifth in which the reference's largest probability lies."""
+    if divergence is None or divergence.further is None:
+        return None
+    fifths = np.minimum((SURETIES * divergence.further.confidence).astype(np.int64), SURETIES - 1)
+    parts = (divergence.kl[fifths == i] for i in range(SURETIES))
+    return tuple(Surety(tokens=len(kl), kl=float(kl.sum())) for kl in parts)
 
 
 def time_rounds(subjects: list[Timed]) -> dict[str, list[float]]:
@@ -163,8 +179,9 @@ def _result(
     tokens = tuple(generated[i * settings.generate : (i + 1) * settings.generate])
     return WindowResult(
         window=job.windows[i],
-        by_kind=_sums_by_kind(scores.nll, kinds, stream.kind_names),
+        by_kind=_sums_by_kind(scores.nll, divergence.further if divergence else None, kinds, stream.kind_names),
         tokens=_token_data(scores, divergence, kinds, stream.kind_names),
+        by_surety=_sums_by_surety(divergence),
         seconds=sum(own),
         steps=own,
         pieces=pack(np.array(found.pieces), np.float32) if len(found.pieces) > n else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from bench.measures.sections import FileColumn, Section, Table
-from bench.measures.windows import by_cpu, tables
+from bench.measures.windows import by_cpu, distances, tables
 from bench.measures.windows import statistics as stats
 from bench.measures.windows.equal_size import equal_size_key, equal_size_summary, equal_size_table
 from bench.measures.windows.positions import KEY as POSITIONS_KEY
@@ -92,14 +92,26 @@ def sections(run: Run) -> list[Section]:
     ]
     if kinds:
         found.append(Section("By kind of prompt", "kinds", tuple(kinds), place=2))
+    if len(more := distances.distances_table(run)):
+        made = (
+            Table("distances-table", "More distances from the reference", more, key=distances.KEY),
+            Table(
+                "surety-table",
+                "Divergence by how sure the reference was",
+                distances.surety_table(run),
+                key=distances.SURETY_KEY,
+                label="By how sure the reference was:",
+            ),
+        )
+        found.append(Section("More distances", "distances", made, place=3))
     if len(positions := positions_table(run)):
         table = Table(
             "positions-table", "Distance from the reference by position in the window", positions, key=POSITIONS_KEY
         )
-        found.append(Section("By position in the window", "positions", (table,), place=3))
+        found.append(Section("By position in the window", "positions", (table,), place=4))
     if len(speeds := by_cpu.by_cpu_table(run)):
         table = Table("by-cpu-table", "Speed by CPU model", speeds, key=by_cpu.KEY.format(**_fields(run)))
-        found.append(Section("Speed by CPU model", "by-cpu", (table,), place=4))
+        found.append(Section("Speed by CPU model", "by-cpu", (table,), place=5))
     return found
 
 

@@ -8,7 +8,7 @@ hundredths of a second, within a step too.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -20,7 +20,7 @@ from bench.core.errors import MeasurementError
 from bench.core.machine import Activity, peak_memory
 from bench.engine.llama import Context, Model
 from bench.engine.reference_logits import ReferenceLogits
-from bench.engine.scoring import Divergence, TokenScores, score
+from bench.engine.scoring import Divergence, Further, TokenScores, score
 from bench.engine.settings import Cache
 from bench.engine.steps import steps_of
 from bench.execute.content import Site
@@ -67,7 +67,17 @@ class ScoredWindow:
             np.concatenate([d.p_change for d in apart]),
             np.concatenate([d.same_top for d in apart]),
             np.concatenate([d.reference_correct for d in apart]),
+            _joined([d.further for d in apart if d.further is not None]),
         )
+
+
+def _joined(steps: Sequence[Further]) -> Further | None:
+    if not steps:
+        return None
+    reverse_kl, overlap, confidence = (
+        np.concatenate([getattr(s, name) for s in steps]) for name in ("reverse_kl", "overlap", "confidence")
+    )
+    return Further(reverse_kl, overlap, confidence)
 
 
 class Windows:
@@ -156,7 +166,9 @@ class Windows:
             reference = ReferenceLogits(self._site.path(job.reference_logits), vocabulary)
         begin = job.windows[self._number] * length + step.scored + 1
         targets = self._stream.tokens[begin : begin + len(logits)]
-        found.tokens.append(score(logits, targets, threads=job.settings.threads, reference=reference, first=first))
+        found.tokens.append(
+            score(logits, targets, threads=job.settings.threads, reference=reference, first=first, further=True)
+        )
         found.seconds += time.perf_counter() - started
         found.peak_memory = peak_memory()
 
