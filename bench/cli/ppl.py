@@ -15,7 +15,7 @@ app = typer.Typer()
 
 @app.command(short_help="Perplexity of any GGUF files.")
 @with_options(
-    "text", "dataset", "window", "windows", "threads", "isa", "cache",
+    "text", "dataset", "window", "score", "windows", "threads", "isa", "cache",
     windows="Number of windows to score [default: all of the text].",
 )  # fmt: skip
 def ppl(
@@ -32,7 +32,7 @@ def ppl(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Perplexity of GGUF files, by llama-perplexity's convention: second halves of windows, without overlap.
+    """Perplexity of GGUF files, by llama-perplexity's convention: second halves of windows, without overlap (but see --score).
 
     Several files are scored on the same windows and compared with the first, or with --against: change of perplexity, KL divergence
     and same top token, paired by window, each with an interval.

@@ -29,7 +29,7 @@ def required(work: Work) -> Required:
         library=work.library,
         threads=work.threads,
         memory=1.1 * info.n_bytes,
-        disk=info.n_bytes + 4 * work.settings.window // 2 * info.vocabulary,
+        disk=info.n_bytes + 4 * work.settings.logits * info.vocabulary,
     )
 
 
@@ -53,6 +53,7 @@ def setup(
         identity=identity.model_dump(mode="json"),
         options={
             "window": o.window,
+            "score": o.score,
             "threads": work.threads,
             "generate": o.generate,
             "no_speed": o.no_speed,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -12,7 +12,9 @@ from bench.execute.job import Frozen
 class Settings(Frozen):
     """Settings for processing windows. Figures are comparable only if these are equal.
 
-    window, batch, ubatch, generate in tokens; generate: tokens generated in each timed round, 0 for none.
+    window, batch, ubatch, generate in tokens; generate: tokens generated in each timed round, 0 for none. scored: `half`, the second half of each
+    window, whose first token is replaced by BOS where the vocabulary asks for it (llama-perplexity's convention); `all`, every token but the
+    first, and nothing is replaced (the convention of the papers on GPTQ, AQLM and QuIP#).
     """
 
     window: Annotated[int, Field(ge=1, le=2**31)] = 2048
@@ -20,6 +22,27 @@ class Settings(Frozen):
     ubatch: Annotated[int, Field(ge=1, le=2**31)] = 512
     threads: Annotated[int, Field(ge=1, le=2**16)] = 1
     generate: Annotated[int, Field(ge=0, le=2**31)] = 32
+    scored: Literal["half", "all"] = "half"
+
+    @property
+    def first_scored(self) -> int:
+        """Index in the window of the first token whose logits are scored: for the token after it."""
+        return 0 if self.scored == "all" else self.window // 2
+
+    @property
+    def with_bos(self) -> bool:
+        """Whether the first token of a window is replaced by BOS, where the vocabulary asks for it."""
+        return self.scored == "half"
+
+    @property
+    def scored_text(self) -> str:
+        """What is said behind the size of windows where it is not the usual half of them that is scored."""
+        return ", all tokens scored" if self.scored == "all" else ""
+
+    @property
+    def logits(self) -> int:
+        """Tokens of a window whose logits are kept, at most."""
+        return self.window - self.first_scored
 
 
 #: Types that llama.cpp keeps keys and values in, most bits first, with the numbers that ggml.h gives them.

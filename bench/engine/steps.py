@@ -27,11 +27,9 @@ class Step:
 
 
 def steps_of(settings: Settings) -> list[Step]:
-    """The steps of a window. Tokens of its second half are scored."""
-    window, ubatch = settings.window, settings.ubatch
-    return [
-        Step(i, min(i + ubatch, window), max(i, min(window // 2, i + ubatch, window))) for i in range(0, window, ubatch)
-    ]
+    """The steps of a window."""
+    window, ubatch, begin = settings.window, settings.ubatch, settings.first_scored
+    return [Step(i, min(i + ubatch, window), max(i, min(begin, i + ubatch, window))) for i in range(0, window, ubatch)]
 
 
 def longest_step(settings: Settings) -> int:
@@ -57,4 +55,4 @@ def logits_by_step(
             )
         if step.has_logits:
             logits = context.logits()
-            yield step.scored - settings.window // 2, logits[:-1] if step.last == settings.window else logits
+            yield step.scored - settings.first_scored, logits[:-1] if step.last == settings.window else logits

@@ -12,9 +12,9 @@ from bench.records.run import Run
 
 
 def windows_text(run: Run) -> str:
-    """`8 windows of 2048 tokens`."""
-    n = run.windows
-    return f"{n} window{'s' if n > 1 else ''} of {run.identity.settings.window} tokens"
+    """`8 windows of 2048 tokens`, and that all are scored, where they are."""
+    n, settings = run.windows, run.identity.settings
+    return f"{n} window{'s' if n > 1 else ''} of {settings.window} tokens{settings.scored_text}"
 
 
 def about(run: Run) -> list[str]:

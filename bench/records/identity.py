@@ -101,7 +101,10 @@ class Identity(Kept):
     def id(self) -> str:
         # a run that is asked for nothing new keeps the id that it had before there was such a thing
         usual = {"until": self.until is None, "speeds": self.speeds}
-        told = self.model_dump_json(exclude={name for name, is_usual in usual.items() if is_usual})
+        aside: dict[str, Any] = dict.fromkeys((name for name, is_usual in usual.items() if is_usual), True)
+        if self.settings.scored == "half":
+            aside["settings"] = {"scored"}
+        told = self.model_dump_json(exclude=aside)
         return hashlib.sha256(told.encode()).hexdigest()[:12]
 
     def lacks(self, window: int) -> str | None:

@@ -39,9 +39,9 @@ class TokenStream:
         digest.update(f"{self.bos}".encode())
         return digest.hexdigest()
 
-    def window(self, index: int, length: int) -> NDArray[np.int32]:
-        """The input tokens of a window, BOS in place."""
+    def window(self, index: int, length: int, *, with_bos: bool = True) -> NDArray[np.int32]:
+        """The input tokens of a window. with_bos: with BOS in place of the first, where the vocabulary asks for it."""
         tokens = self.tokens[index * length : (index + 1) * length].copy()
-        if self.bos is not None:
+        if self.bos is not None and with_bos:
             tokens[0] = self.bos
         return tokens

@@ -82,6 +82,13 @@ class Options:
         panel=TEXT,
         metavar="N",
     )
+    score: str = option(
+        "half",
+        "--score",
+        "Tokens of each window that are scored: half, the second half, as llama-perplexity does; or all, as papers on quantization do.",
+        panel=TEXT,
+        metavar="half|all",
+    )
     threads: int | None = option(
         None,
         "--threads",

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from bench.core.checked import FileNote, keep_file, kept_file, tell_damage
 from bench.core.errors import BenchError
@@ -96,6 +96,7 @@ class Work:
             ubatch=min(_UBATCH, o.window),
             threads=self.threads,
             generate=0 if o.no_speed else min(o.generate, o.window),
+            scored=_scored(o.score),
         )
 
     # --- the model and the text ---------------------------------------------------------------------------------------
@@ -277,3 +278,10 @@ class Work:
         """Tell of tensors whose blocks in the cache were damaged, and of other things a worker found so."""
         for thing in things:
             self.reporter.warn(f"{thing}: its data in the cache were damaged and have been made anew")
+
+
+def _scored(asked: str) -> Literal["half", "all"]:
+    """Raises BenchError for what is neither."""
+    if asked not in ("half", "all"):
+        raise BenchError(f"--score {asked}: is not known; give half (the second half of each window) or all")
+    return "all" if asked == "all" else "half"

@@ -46,7 +46,7 @@ def score_with_cache(job: CacheJob, site: Site, progress: Share) -> CacheResult:
             except MeasurementError as e:
                 return CacheResult(refused=str(e), kept=_kept(said))
     begin = job.window * length
-    kinds = stream.kinds[begin + length // 2 + 1 : begin + length]
+    kinds = stream.kinds[begin + job.settings.first_scored + 1 : begin + length]
     of_kinds = {stream.kind_names[i]: np.flatnonzero(kinds == i) for i in np.unique(kinds)}
     return CacheResult(
         by_kind={kind: scored.sums(of) for kind, of in of_kinds.items()},
@@ -104,10 +104,10 @@ def _scored(context: Context, job: CacheJob, stream: TokenStream, site: Site, pr
         for content in (job.write_logits, job.own_logits, job.reference_logits)
     )
     nll, from_own, from_reference = list[NDArray[np.float64]](), list[Divergence](), list[Divergence]()
-    for first, logits in logits_by_step(context, stream.window(job.window, s.window), s):
+    for first, logits in logits_by_step(context, stream.window(job.window, s.window, with_bos=s.with_bos), s):
         if written is not None:
             written.append(first, logits)
-        begin = job.window * s.window + s.window // 2 + 1 + first
+        begin = job.window * s.window + s.first_scored + 1 + first
         targets = stream.tokens[begin : begin + len(logits)]
         # those of the reference itself with another cache are compared once
         for other, found in ((own, from_own), (reference, from_reference)):
@@ -118,7 +118,7 @@ def _scored(context: Context, job: CacheJob, stream: TokenStream, site: Site, pr
         if own is None and reference is None:
             scores, _ = score(logits, targets, threads=s.threads)
         nll.append(scores.nll)
-        progress((first + len(logits)) / (s.window // 2))
+        progress((first + len(logits)) / s.logits)
     return _Scored(nll, from_own, from_reference)
 
 

@@ -54,7 +54,7 @@ def positions(run: Run) -> pd.DataFrame:
     for name, found in stats.all_measured(run).items():
         for m in found:
             own, reference = m.kl_by_position(stats.own), m.kl_by_position(stats.reference)
-            last = run.identity.settings.window // 2
+            last = run.identity.settings.first_scored
             for i, part in enumerate(m.windows[0].by_position):
                 first, last = last + 1, last + part.tokens
                 row = {**_of_cache(name, m.cache), "first": first, "last": last}

@@ -110,7 +110,7 @@ def _positions(run: Run, name: str, found: list[Measured]) -> Figure:
     )
     shown = [m for m in found if m.cache == CONTROL or m.cache.k == m.cache.v] or found
     lengths = np.array([s.tokens for s in found[0].windows[0].by_position])
-    middles = run.identity.settings.window // 2 + np.cumsum(lengths) - lengths / 2
+    middles = run.identity.settings.first_scored + np.cumsum(lengths) - lengths / 2
     ends = list[tuple[str, float, str]]()
     known = list[float]()
     for m, colour in zip(shown, cycle(_COLOURS)):

@@ -57,7 +57,7 @@ class CacheTypes:
         """Raise BenchError where the disk cannot hold the logits that others are compared with."""
         work = self.plan.work
         directory = work.executor.site.path(self._reference_logits).parent
-        needed = _KEPT * ReferenceLogits.n_bytes(work.settings.window // 2, work.reference.info.vocabulary)
+        needed = _KEPT * ReferenceLogits.n_bytes(work.settings.logits, work.reference.info.vocabulary)
         free = shutil.disk_usage(directory).free
         if free < needed:
             raise BenchError(

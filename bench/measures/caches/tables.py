@@ -79,7 +79,7 @@ def positions_table(run: Run) -> pd.DataFrame:
         for m in found:
             if m.cache.is_plain or not (by_position := m.kl_by_position(stats.own)):
                 continue
-            row, last = {"Recipe": name, "Cache": m.cache.name}, run.identity.settings.window // 2
+            row, last = {"Recipe": name, "Cache": m.cache.name}, run.identity.settings.first_scored
             for part, kl in zip(m.windows[0].by_position, by_position, strict=True):
                 first, last = last + 1, last + part.tokens
                 row[f"{first}-{last}"] = with_interval(kl, divergence_text)

@@ -31,9 +31,9 @@ def excerpt(run: Run, executor: Executor, model: Content, stream: Content) -> Ex
 
     So the window is chosen by the text alone, before anything is scored.
     """
-    length, found = run.identity.settings.window, TokenStream.load(executor.site.path(stream))
-    # targets: every token of the second half but its first (texts/prompts.py)
-    scored = {window: slice(window * length + length // 2 + 1, (window + 1) * length) for window in range(run.windows)}
+    settings, found = run.identity.settings, TokenStream.load(executor.site.path(stream))
+    length, begin = settings.window, settings.first_scored + 1
+    scored = {window: slice(window * length + begin, (window + 1) * length) for window in range(run.windows)}
     window = max(scored, key=lambda w: (len(np.unique(found.kinds[scored[w]])), -w))
     first, end = scored[window].start, scored[window].stop
     job = PiecesJob(model=model, stream=stream, first=first, count=end - first)

@@ -143,9 +143,9 @@ def tokens(run: Run, recipe: str) -> pd.DataFrame:
     """
     if recipe not in run.files:
         raise BenchError(f"{recipe}: is not in this run{nearest(recipe, run.files)}; it has {', '.join(run.files)}")
-    window = run.identity.settings.window
+    begin = run.identity.settings.first_scored + 1
     found = [r.result for r in windows_of(run).by_file[recipe].values()]
-    parts = [_token_frame(w, w.tokens, window) for w in found if w.tokens is not None]
+    parts = [_token_frame(w, w.tokens, begin) for w in found if w.tokens is not None]
     if not parts:
         raise BenchError(f"{recipe}: its records hold no single tokens; measure it again with `bench run`")
     return pd.concat(parts, ignore_index=True)
@@ -165,8 +165,9 @@ def _too_many(_: Run) -> pd.DataFrame:
     raise BenchError("--table tokens: has too many rows to read; take --format parquet or csv")
 
 
-def _token_frame(result: WindowResult, data: TokenData, window: int) -> pd.DataFrame:
-    """Scored tokens of one window; what is against the reference is missing where it was not compared."""
+def _token_frame(result: WindowResult, data: TokenData, begin: int) -> pd.DataFrame:
+    """Scored tokens of one window; what is against the reference is missing where it was not compared.
+    begin: position of the first of them."""
     flags = unpack(data.flags, np.uint8)
     n, compared = len(flags), data.kl is not None
 
@@ -179,7 +180,7 @@ def _token_frame(result: WindowResult, data: TokenData, window: int) -> pd.DataF
     return pd.DataFrame(
         {
             "window": np.full(n, result.window),
-            "position": np.arange(window // 2 + 1, window // 2 + 1 + n),
+            "position": np.arange(begin, begin + n),
             "kind": np.array(data.kind_names, object)[unpack(data.kinds, np.uint8)],
             "nll": number(data.nll),
             "top_correct": flags & TOP_IS_CORRECT > 0,

@@ -77,7 +77,7 @@ def by_position(run: Run, name: str, parts: int = PARTS) -> ByPosition | None:
         return None
     kl, p_change, nll_change = (np.array([w[i] for w in found if w is not None]) for i in range(3))
     lengths = [len(a) for a in np.array_split(np.arange(sum(s.tokens for s in windows[0].by_kind.values())), parts)]
-    last = run.identity.settings.window // 2 + np.cumsum(lengths, dtype=np.int64)
+    last = run.identity.settings.first_scored + np.cumsum(lengths, dtype=np.int64)
     return ByPosition(kl, p_change, nll_change, last - lengths + 1, last, windows[0].looks)
 
 

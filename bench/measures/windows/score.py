@@ -174,7 +174,7 @@ def _result(
     settings, found, n = job.settings, windows.found[i], len(windows.steps)
     scores, divergence = found.together()
     begin = job.windows[i] * settings.window
-    kinds = stream.kinds[begin + settings.window // 2 + 1 : begin + settings.window]
+    kinds = stream.kinds[begin + settings.first_scored + 1 : begin + settings.window]
     own = tuple(steps[i * n : (i + 1) * n])
     tokens = tuple(generated[i * settings.generate : (i + 1) * settings.generate])
     return WindowResult(

@@ -147,7 +147,7 @@ class Scorer:
         """Say how much room the reference's logits take, and refuse to begin where it is not there."""
         work, info = self.plan.work, self.plan.work.reference.info
         directory = self.logits.parent
-        needed = ReferenceLogits.n_bytes(work.settings.window // 2, info.vocabulary)
+        needed = ReferenceLogits.n_bytes(work.settings.logits, info.vocabulary)
         free = shutil.disk_usage(directory).free
         if free < needed:
             raise BenchError(

@@ -26,7 +26,7 @@ def _fields(run: Run) -> dict[str, object]:
         "threads": i.settings.threads,
         "timed": _timed(run) if i.speeds else "",
         "ratios": tables.PAIRED_RATIOS if i.speeds else "",
-        "prompts": i.prompts.name,
+        "prompts": i.prompts.name + i.settings.scored_text,
     }
 
 

@@ -74,7 +74,7 @@ def _compares(file: Opened, base: Opened) -> bool:
 
 def _check_room(work: Work, base: Opened) -> None:
     directory = work.executor.site.path(work.scratch("any")).parent
-    needed = ReferenceLogits.n_bytes(work.settings.window // 2, base.info.vocabulary)
+    needed = ReferenceLogits.n_bytes(work.settings.logits, base.info.vocabulary)
     if needed > (free := shutil.disk_usage(directory).free):
         raise BenchError(
             f"{directory}: the logits of {base.path.name} for one window need {needed / 1e6:,.0f} MB and {free / 1e6:,.0f} MB are "
@@ -160,7 +160,7 @@ def compared_key(scored: Sequence[Scored]) -> str:
     base, name = scored[0], told_apart([s.model for s in scored])[0]
     p = stats.perplexity(base.windows)
     return (
-        f"PPL: perplexity of {base.text}, {p.tokens:,} tokens in {p.windows} windows of {base.settings.window}, ± its token-level "
+        f"PPL: perplexity of {base.text}, {p.tokens:,} tokens in {p.windows} windows of {base.settings.window}{base.settings.scored_text}, ± its token-level "
         f"standard error\nΔ PPL: change from {name}, paired by window\n"
         f"KL: mean divergence from the predictions of {name}, in nats; Same top: share of tokens where both find the same "
         "token most likely"

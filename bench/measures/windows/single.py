@@ -60,7 +60,7 @@ class Scored:
         )
         return (
             f"{self.model.name}: PPL = {p.ppl.value:.4f} ± {p.se:.5f} (token-level standard error{interval}) over {p.tokens:,} tokens "
-            f"of {self.text}, {p.windows} windows of {self.settings.window}{few}"
+            f"of {self.text}, {p.windows} windows of {self.settings.window}{self.settings.scored_text}{few}"
         )
 
     def change(self, other: Scored) -> Estimate | None:

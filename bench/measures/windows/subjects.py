@@ -126,7 +126,9 @@ class Windows:
         if at == 0:
             self.context.clear()
             self.found.append(ScoredWindow())
-        tokens = self._stream.window(self._job.windows[self._number], length)[step.first : step.last]
+        with_bos = self._job.settings.with_bos
+        window = self._stream.window(self._job.windows[self._number], length, with_bos=with_bos)
+        tokens = window[step.first : step.last]
         self.context.prepare(tokens, step.scored - step.first)
         self._pieces.begin()
 
@@ -153,7 +155,7 @@ class Windows:
     def _score(self, found: ScoredWindow, is_led: bool) -> None:
         job, step, length = self._job, self._step, self._job.settings.window
         started = time.perf_counter()
-        logits, first = self.context.logits(), step.scored - length // 2
+        logits, first = self.context.logits(), step.scored - job.settings.first_scored
         if (
             step.last == length
         ):  # the logits of token i are for token i + 1, so those of the last one have nothing to predict

@@ -107,6 +107,7 @@ def command(run: Run) -> str:
     asked += ["--windows", str(i.windows), "--threads", str(i.settings.threads), "--isa", i.library.isa]
     for option, value, normal in (
         ("--window", i.settings.window, usual.window),
+        ("--score", i.settings.scored, usual.scored),
         ("--generate", i.settings.generate, usual.generate if i.speeds else 0),
     ):
         if value != normal:
