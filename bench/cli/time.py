@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -41,10 +42,31 @@ def time_command(
     generate: Annotated[
         str, typer.Option("--generate", "-n", metavar="N[,N...]", help="Tokens to generate; 0 for none.")
     ] = "128",
+    depths: Annotated[
+        str,
+        typer.Option(
+            "--depths",
+            "-d",
+            metavar="N[,N...]",
+            help="Tokens that the context holds already, for instance 0,2048,8192: each test is timed behind each of these.",
+        ),
+    ] = "0",
+    cache_types: Annotated[
+        str,
+        typer.Option(
+            "--cache-types",
+            metavar="NAMES",
+            help="Also time with the KV cache in these types, separated by commas, for instance q8_0,q4_0; K/V where they differ.",
+        ),
+    ] = "",
     # six, since fewer support no interval
     rounds: Annotated[
         int, typer.Option("--rounds", "-r", min=1, help="Timed rounds; in each, every file is timed once.")
     ] = 6,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", metavar="FILE.png", help="Draw the speeds over --depths, as PNG and SVG."),
+    ] = None,
     output: Annotated[
         Format, typer.Option("--output", "-o", help="Form of the output; all but md have llama-bench's column names.")
     ] = Format.MD,
@@ -53,7 +75,7 @@ def time_command(
     """CPU speed of GGUF files: prompts and generation as llama-bench times them, memory and load time.
 
     Several files are timed side by side and compared with the first, with an interval. They give way to each other every 40 ms,
-    and only undisturbed times count.
+    and only undisturbed times count. Depths are reached by one prefill a round. Caches are compared with one in f16.
     """
     from bench.execute.local import warm_up
 
@@ -63,8 +85,14 @@ def time_command(
     from bench.measures.windows.throughput import tests_of, time_together, timed_key, timed_rows, timed_table
     from bench.workbench.work import Work
 
-    tests = tests_of(prompt, generate)
+    tests = tests_of(prompt, generate, depths, cache_types)
+    if plot is not None:
+        from bench.measures.windows.depth_plot import check_plot, plot_depths
+
+        check_plot(plot, tests)
     timed = time_together(Work(options, Reporter()), list(dict.fromkeys(models)), tests, rounds)
+    if plot is not None:
+        plot_depths(timed, tests, plot)
     chosen = Format.JSON if as_json else output
     if chosen is Format.MD:
         print_table(timed_table(timed, tests))

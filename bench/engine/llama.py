@@ -290,6 +290,22 @@ class Context:
         """Keep the first `n` tokens only. Returns whether the architecture's memory allows that."""
         return bool(lib.llama_memory_seq_rm(self._memory, 0, n, -1))
 
+    def state(self) -> NDArray[np.uint8]:
+        """All that the memory holds, for `restore`."""
+        n = int(lib.llama_state_seq_get_size(self._ctx, 0))
+        found = np.empty(n, np.uint8)
+        written = lib.llama_state_seq_get_data(self._ctx, _bytes_of(found), n, 0)
+        if written != n:
+            raise MeasurementError(f"{self.model.path.name}: llama.cpp gave {written} of {n} bytes of its memory")
+        return found
+
+    def restore(self, state: NDArray[np.uint8]) -> None:
+        """Hold what another context of this model and this kind of cache held, and nothing else."""
+        self.clear()
+        n = len(state)
+        if not lib.llama_state_seq_set_data(self._ctx, _bytes_of(state), n, 0):
+            raise MeasurementError(f"{self.model.path.name}: llama.cpp cannot take over {n} bytes of memory")
+
     @property
     def n_past(self) -> int:
         """Number of tokens the memory holds."""
@@ -318,3 +334,8 @@ class Context:
         """(outputs, vocabulary) view of the last decode's logits; overwritten by the next decode."""
         pointer = lib.llama_get_logits(self._ctx)
         return np.ctypeslib.as_array(pointer, (self._n_outputs, self.model.n_vocab))
+
+
+def _bytes_of(values: NDArray[np.uint8]) -> object:
+    """A pointer to them, for a function of the library."""
+    return values.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
+from bench.core.errors import BenchError, nearest
 from bench.execute.job import Frozen
 
 
@@ -62,6 +63,17 @@ class Cache(Frozen):
     v: str = "f16"
     flash: bool = True
     rotation: bool = True
+
+    @classmethod
+    def parse(cls, named: str, option: str) -> Self:
+        """`q8_0`, or `q8_0/q4_0` for keys and values. Raises BenchError, which begins with the option, for what llama.cpp has no type of."""
+        k, _, v = named.strip().lower().partition("/")
+        for part in (k, v or k):
+            if part not in CACHE_TYPES:
+                raise BenchError(
+                    f"{option} {named}: llama.cpp has no cache type {part!r}{nearest(part, CACHE_TYPES)}; give one of {', '.join(CACHE_TYPES)}"
+                )
+        return cls(k=k, v=v or k)
 
     @property
     def is_plain(self) -> bool:

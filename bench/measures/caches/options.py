@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import product
 
-from bench.core.errors import BenchError, nearest
+from bench.core.errors import BenchError
 from bench.core.options import MEASURING, option
-from bench.engine.settings import CACHE_TYPES, PLAIN, Cache
+from bench.engine.settings import PLAIN, Cache
 
 #: What `grid` stands for: all pairs of these.
 GRID = ("f16", "q8_0", "q5_1", "q4_0")
@@ -40,18 +40,13 @@ def caches_of(asked: Asked) -> list[Cache]:
         if asked.no_rotation:
             raise BenchError("--no-rotation says how cache types are measured; give --cache-types too")
         return []
-    pairs = [pair for named in asked.types for pair in _pairs(named)]
-    found = [PLAIN, Cache(flash=False), *(Cache(k=k, v=v) for k, v in pairs)]
+    found = [PLAIN, Cache(flash=False), *(cache for named in asked.types for cache in _caches(named))]
     if asked.no_rotation:
         found += [c.model_copy(update={"rotation": False}) for c in found if c.is_quantized]
     return list(dict.fromkeys(found))
 
 
-def _pairs(named: str) -> list[tuple[str, str]]:
+def _caches(named: str) -> list[Cache]:
     if named == "grid":
-        return list(product(GRID, GRID))
-    k, _, v = named.lower().partition("/")
-    for part in (k, v or k):
-        if part not in CACHE_TYPES:
-            raise BenchError(f"--cache-types {named}: llama.cpp has no cache type {part!r}{nearest(part, CACHE_TYPES)}")
-    return [(k, v or k)]
+        return [Cache(k=k, v=v) for k, v in product(GRID, GRID)]
+    return [Cache.parse(named, "--cache-types")]

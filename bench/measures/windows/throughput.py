@@ -20,7 +20,7 @@ from bench.core.formats import MISSING, joules_text, size
 from bench.core.machine import Machine, this_machine
 from bench.core.progress import Steps
 from bench.engine.memory import machine_memory
-from bench.engine.settings import Settings
+from bench.engine.settings import PLAIN, Cache, Settings
 from bench.gguf_files.info import ModelInfo, inspect
 from bench.measures.windows.groups import groups, memory_beside
 from bench.measures.windows.joules import Joules, enough, typical
@@ -86,10 +86,11 @@ class Timings:
         return max(r.peak_memory_bytes for r in self.rounds)
 
 
-def tests_of(prompts: str, generated: str) -> tuple[Test, ...]:
-    """What lists of lengths ask for: prompts first, then generation, each once; 0 asks for none.
+def tests_of(prompts: str, generated: str, depths: str = "0", cache_types: str = "") -> tuple[Test, ...]:
+    """What lists of lengths, depths and cache types ask for, each once: depth by depth, cache by cache, prompts first; a length of 0 asks for
+    none. With cache types f16 comes first, which others are compared with.
 
-    Raises BenchError for what is no length, and when nothing is left.
+    Raises BenchError for what is no length or type, and when nothing is left.
     """
     found = [
         *(Test(n_prompt=n) for n in _lengths(prompts, "--prompt") if n),
@@ -97,7 +98,15 @@ def tests_of(prompts: str, generated: str) -> tuple[Test, ...]:
     ]
     if not found:
         raise BenchError("nothing is to be timed: give --prompt or --generate a length above 0")
-    return tuple(dict.fromkeys(found))
+    caches = [PLAIN, *(Cache.parse(named, "--cache-types") for named in cache_types.split(",") if named.strip())]
+    return tuple(
+        dict.fromkeys(
+            test.model_copy(update={"depth": depth, "cache": cache})
+            for depth in sorted(_lengths(depths, "--depths"))
+            for cache in caches
+            for test in found
+        )
+    )
 
 
 def _lengths(listed: str, option: str) -> list[int]:
@@ -113,7 +122,7 @@ def time_together(work: Work, names: Sequence[str], tests: tuple[Test, ...], rou
         _ = work.library
     opened = [_opened(work, name, tests) for name in names]
     results: list[list[RoundResult]] = [[] for _ in opened]
-    longest = max(test.n_tokens for test in tests)
+    longest = max(test.depth + test.n_tokens for test in tests)
     settings = Settings(window=longest, batch=BATCH, ubatch=UBATCH, threads=work.threads)
     needed = {str(i): memory_beside(path, settings) for i, (path, _) in enumerate(opened)}
     together = [[int(i) for i in group] for group in groups(list(needed), [], needed, machine_memory().available)]
@@ -151,39 +160,46 @@ def _opened(work: Work, named: str, tests: tuple[Test, ...]) -> tuple[Path, Time
 
 def _check_lengths(info: ModelInfo, tests: tuple[Test, ...]) -> None:
     for test in tests:
-        if info.context_length and test.n_tokens > info.context_length:
+        if info.context_length and test.depth + test.n_tokens > info.context_length:
             option = "--prompt" if test.n_prompt else "--generate"
+            behind = f" behind --depths {test.depth}" if test.depth else ""
             raise BenchError(
-                f"{option} {test.n_tokens}: {info.name} was trained for a context of {info.context_length} tokens; give at most that"
+                f"{option} {test.n_tokens}{behind}: {info.name} was trained for a context of {info.context_length} tokens; give at most that"
             )
 
 
-def time_ratio(base: Timings, other: Timings, test: Test) -> Estimate:
-    """other's seconds / base's. Of prompts that were timed in pieces it is that of undisturbed times; of generated tokens the fastest quarter
+def time_ratio(base: Timings, other: Timings, test: Test, base_test: Test | None = None) -> Estimate:
+    """other's seconds / base's, of the same test unless base_test names another. Of prompts that were timed in pieces it is that of undisturbed times; of generated tokens the fastest quarter
     of each round counts, and the ratio is that of a typical round."""
-    a, b = base.pieces(test), other.pieces(test)
+    before = base_test or test
+    a, b = base.pieces(before), other.pieces(test)
     if a is not None and b is not None:
         if test.n_gen:
             return trimmed_mean_of(fastest_quarter(b.T) / fastest_quarter(a.T))
-        return undisturbed_ratio(a, b)
-    return trimmed_mean_of(np.array(other.seconds(test)) / np.array(base.seconds(test)))
+        if a.shape == b.shape:  # another cache makes other operations
+            return undisturbed_ratio(a, b)
+    return trimmed_mean_of(np.array(other.seconds(test)) / np.array(base.seconds(before)))
 
 
 def timed_table(timed: Sequence[Timings], tests: Sequence[Test]) -> pd.DataFrame:
-    """Every test of every file as text; of several, with how it compares with the first file's."""
+    """Every test of every file as text; of several files or caches, with how it compares with the first file with a cache in f16."""
     import pandas as pd
 
     base, names, energy = timed[0], told_apart([t.model for t in timed]), _has_energy(timed, tests)
     rows = []
-    others = [(test, t) for test in tests for t in timed[1:]]
-    words = dict(zip(others, time_verdicts([time_ratio(base, t, test) for test, t in others]), strict=True))
+    caches = len({test.cache for test in tests})
+    others = [(test, t) for test in tests for t in timed if _is_compared(base, t, test)]
+    ratios = {(test, t): time_ratio(base, t, test, test.plain) for test, t in others}
+    words = dict(zip(others, time_verdicts(list(ratios.values())), strict=True))
     for test in tests:
         for name, t in zip(names, timed, strict=True):
             rates = t.tokens_per_second(test)
-            row = {"File": name, "Size": size(t.model.stat().st_size), "Test": test.name}
+            row = {"File": name, "Size": size(t.model.stat().st_size), "Test": test.label}
+            if caches > 1:
+                row["Cache"] = test.cache.name
             row["Tokens/s"] = f"{np.mean(rates):.2f} ± {_deviation(rates):.2f}"
-            if len(timed) > 1:
-                ratio = None if t is base else time_ratio(base, t, test)
+            if others:
+                ratio = ratios.get((test, t))
                 row["Time ratio [95 %]"] = MISSING if ratio is None else with_interval(ratio, "{:.3f}".format)
                 row["Verdict"] = words.get((test, t), MISSING)
             if energy:
@@ -191,6 +207,11 @@ def timed_table(timed: Sequence[Timings], tests: Sequence[Test]) -> pd.DataFrame
             row |= {"Memory": size(t.peak_memory_bytes), "Load": f"{t.load_seconds:.2f} s"}
             rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _is_compared(base: Timings, timings: Timings, test: Test) -> bool:
+    """Whether it is not what others are compared with."""
+    return timings is not base or not test.cache.is_plain
 
 
 def _has_energy(timed: Sequence[Timings], tests: Sequence[Test]) -> bool:
@@ -207,13 +228,15 @@ def timed_key(timed: Sequence[Timings], tests: Sequence[Test]) -> str:
     base = timed[0]
     n = len(base.rounds)
     said = [
-        "Test: pp, a prompt of so many tokens; tg, so many tokens generated one by one; each from an empty context",
+        "Test: pp, a prompt of so many tokens; tg, so many tokens generated one by one; each from an empty context"
+        + (", or behind so many tokens (@ d)" if any(t.depth for t in tests) else ""),
         f"Tokens/s: mean ± standard deviation of {n} {'rounds' if n > 1 else 'round'}; {base.threads} threads, "
         f"{base.rounds[0].library.isa}, {base.machine.cpu}",
     ]
-    if len(timed) > 1:
+    several_caches = any(not test.cache.is_plain for test in tests)
+    if len(timed) > 1 or several_caches:
         said.append(
-            f"Time ratio: time relative to {told_apart([t.model for t in timed])[0]}, of times that nothing disturbed, by rounds side by side; above 1 is slower"
+            f"Time ratio: time relative to {told_apart([t.model for t in timed])[0]}{' with a cache in f16' if several_caches else ''}, at the same depth, of times that nothing disturbed, by rounds side by side; above 1 is slower"
         )
     gauge = base.rounds[0].gauge
     if gauge is not None and _has_energy(timed, tests):
@@ -240,7 +263,7 @@ def timed_rows(timed: Sequence[Timings], tests: Sequence[Test]) -> list[dict[str
         for test in tests:
             seconds, rates, first = t.seconds(test), t.tokens_per_second(test), t.rounds[0]
             nanoseconds = [round(1e9 * s) for s in seconds]
-            ratio = Estimate(math.nan) if t is base else time_ratio(base, t, test)
+            ratio = time_ratio(base, t, test, test.plain) if _is_compared(base, t, test) else Estimate(math.nan)
             joules = typical(t.joules(test), test.n_tokens)
             counted: dict[str, object] = {
                 "joules_per_token": None if math.isnan(joules.value) else joules.value,
@@ -260,12 +283,12 @@ def timed_rows(timed: Sequence[Timings], tests: Sequence[Test]) -> list[dict[str
                     "n_batch": BATCH,
                     "n_ubatch": UBATCH,
                     "n_threads": t.threads,
-                    "type_k": "f16",
-                    "type_v": "f16",
+                    "type_k": test.cache.k,
+                    "type_v": test.cache.v,
                     "n_gpu_layers": 0,
                     "n_prompt": test.n_prompt,
                     "n_gen": test.n_gen,
-                    "n_depth": 0,
+                    "n_depth": test.depth,
                     "test_time": t.samples(test)[0].started,
                     "avg_ns": int(np.mean(nanoseconds)),
                     "stddev_ns": int(_deviation(nanoseconds)),

@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from bench.core.machine import Activity
 from bench.core.values import Amount
-from bench.engine.settings import LibraryInfo
+from bench.engine.settings import PLAIN, Cache, LibraryInfo
 from bench.execute.content import Content
 from bench.execute.job import Frozen, Job
 from bench.measures.windows.jobs import Gauge
 
 
 class Test(Frozen):
-    """What is timed: a prompt of `n_prompt` tokens, or `n_gen` tokens generated one by one; the other is 0. As llama-bench has it,
-    either from an empty context."""
+    """What is timed: a prompt of `n_prompt` tokens, or `n_gen` tokens generated one by one; the other is 0. As llama-bench has it, either behind
+    `depth` tokens that the context holds already. cache: how it holds them."""
 
     __test__: ClassVar[bool] = False  # no test of pytest's
 
     n_prompt: int = 0
     n_gen: int = 0
+    depth: int = 0
+    cache: Cache = PLAIN
+
+    @property
+    def label(self) -> str:
+        """`pp512`, `tg128 @ d4096`, as llama-bench has them."""
+        what = f"pp{self.n_prompt}" if self.n_prompt else f"tg{self.n_gen}"
+        return f"{what} @ d{self.depth}" if self.depth else what
 
     @property
     def name(self) -> str:
-        """`pp512`, `tg128`."""
-        return f"pp{self.n_prompt}" if self.n_prompt else f"tg{self.n_gen}"
+        """The same with the cache, where that is another than f16."""
+        return self.label if self.cache.is_plain else f"{self.label} {self.cache.name}"
+
+    @property
+    def plain(self) -> Self:
+        """The same with a cache in f16."""
+        return self.model_copy(update={"cache": PLAIN})
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether it is more than a test in an empty context, as a model is run unless told."""
+        return self.depth > 0 or not self.cache.is_plain
 
     @property
     def n_tokens(self) -> int:

@@ -1,14 +1,15 @@
 """Timing of prompts and generation as llama-bench defines them, in a worker process.
 
-A prompt is decoded in batches from an empty context, with logits for its last token only; generation decodes token by token from
-an empty context, with logits for each. Each test has a context that is just large enough, and a few tokens are decoded in it
-before anything is timed.
+A prompt is decoded in batches, with logits for its last token only; generation decodes token by token, with logits for each. From an empty
+context each test has one that is just large enough, and a few tokens are decoded in it before anything is timed; behind tokens that the context
+holds already, tests share one (walk.py).
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
@@ -20,6 +21,7 @@ from bench.core.energy import Counter, energy_counter
 from bench.core.errors import MeasurementError
 from bench.core.machine import peak_memory
 from bench.engine.llama import Context, Model, library
+from bench.engine.settings import Cache
 from bench.execute.content import Site
 from bench.execute.job import Share
 from bench.execute.siblings import FORKS, Alone, Sibling, Turns, go_round
@@ -27,6 +29,7 @@ from bench.measures.windows.jobs import Gauge
 from bench.measures.windows.pieces import Pieces
 from bench.measures.windows.throughput_jobs import RoundJob, RoundResult, RoundsResult, Sample, Test, Timed
 from bench.measures.windows.timing import time_rounds
+from bench.measures.windows.walk import Walk
 from bench.texts.stream import TokenStream
 
 #: Tokens decoded before anything is timed: enough to touch every weight and to start the threads.
@@ -34,46 +37,31 @@ _WARM_UP_TOKENS = 32
 
 
 class _Subject:
-    """One round of a test, in which the process gives way to others. tokens: (test.n_tokens,)."""
+    """One round of a test, in which the process gives way to others. tokens: (test.n_tokens,); opened: gives the context, which holds as many
+    tokens as the test is deep; pieces: of what is timed."""
 
     rounds = 1
 
     def __init__(
         self,
         test: Test,
-        model: Model,
-        job: RoundJob,
         tokens: NDArray[np.int32],
+        step: int,
         turns: Turns,
-        counter: Counter | None,
+        pieces: Pieces,
+        opened: Callable[[ExitStack], Context],
     ) -> None:
-        self.test, self._model, self._job, self._turns = test, model, job, turns
-        self._pieces, self._opened = Pieces(turns, job.threads, counter), ExitStack()
-        step = job.batch if test.n_prompt else 1
+        self.test, self._turns, self._pieces, self._context_of = test, turns, pieces, opened
+        self._opened = ExitStack()
         self._batches = [tokens[i : i + step] for i in range(0, len(tokens), step)]
-        self._warm_up = tokens[:_WARM_UP_TOKENS]
 
     @property
     def name(self) -> str:
         return self.test.name
 
     def setup(self) -> None:
-        n, batch = self.test.n_tokens, self._job.batch
         self._opened.enter_context(self._turns.turn())
-        self._context = self._opened.enter_context(
-            Context(
-                self._model,
-                n_ctx=n,
-                n_batch=batch,
-                n_ubatch=min(self._job.ubatch, batch),
-                threads=self._job.threads,
-                # what is called for each operation would slow single tokens down
-                callback=self._pieces.callback if self.test.n_prompt else None,
-            )
-        )
-        self._prepare(self._warm_up)
-        self._context.decode()
-        self._context.clear()
+        self._context = self._context_of(self._opened)
         self._prepare(self._batches[0])
         self.started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         self._pieces.begin()
@@ -91,11 +79,61 @@ class _Subject:
     def teardown(self) -> None:
         self.pieces = tuple(self._pieces.end())
         self.activity, self.joules = self._pieces.meter.stop(), self._pieces.meter.joules
-        done = self._context.n_past
+        done, wanted = self._context.n_past, self.test.depth + self.test.n_tokens
         self.peak_memory = peak_memory()
         self._opened.close()
-        if done != self.test.n_tokens:
-            raise MeasurementError(f"only {done} of {self.test.n_tokens} tokens of {self.name} were processed")
+        if done != wanted:
+            raise MeasurementError(f"only {done} of {wanted} tokens of {self.name} were processed")
+
+
+def _from_empty(
+    test: Test, model: Model, job: RoundJob, tokens: NDArray[np.int32], turns: Turns, counter: Counter | None
+) -> _Subject:
+    """A test from an empty context of its own, just large enough, as llama-bench has it."""
+    pieces = Pieces(turns, job.threads, counter)
+
+    def opened(stack: ExitStack) -> Context:
+        context = stack.enter_context(
+            Context(
+                model,
+                n_ctx=test.n_tokens,
+                n_batch=job.batch,
+                n_ubatch=min(job.ubatch, job.batch),
+                threads=job.threads,
+                # what is called for each operation would slow single tokens down
+                callback=pieces.callback if test.n_prompt else None,
+            )
+        )
+        warm_up = tokens[:_WARM_UP_TOKENS]
+        context.prepare(warm_up, len(warm_up) - 1)
+        context.decode()
+        context.clear()
+        return context
+
+    return _Subject(test, tokens, job.batch if test.n_prompt else 1, turns, pieces, opened)
+
+
+def _walking(
+    job: RoundJob, model: Model, stream: TokenStream, turns: Turns, counter: Counter | None, stack: ExitStack
+) -> list[_Subject]:
+    """Tests at several depths or with several caches: those of one kind of cache share a context that deepens."""
+    n = max(t.depth + t.n_tokens for t in job.tests)
+    tokens = _tokens(stream, n)
+    walks: dict[Cache, tuple[Walk, Pieces]] = {}
+    for cache in dict.fromkeys(t.cache for t in job.tests):
+        pieces = Pieces(turns, job.threads, counter)
+        walk = Walk(
+            model, cache, tokens, batch=job.batch, ubatch=job.ubatch, threads=job.threads, callback=pieces.callback
+        )
+        walks[cache] = stack.enter_context(walk), pieces
+
+    def subject(test: Test) -> _Subject:
+        walk, pieces = walks[test.cache]
+        own = tokens[test.depth : test.depth + test.n_tokens]
+        step = job.batch if test.n_prompt else 1
+        return _Subject(test, own, step, turns, pieces, lambda _: walk.at(test.depth, pausing=bool(test.n_prompt)))
+
+    return [subject(test) for test in job.tests]
 
 
 def round_job(job: RoundJob, site: Site, progress: Share) -> RoundsResult:
@@ -127,7 +165,12 @@ def _round(job: RoundJob, file: Timed, site: Site, turns: Turns) -> RoundResult:
             load_seconds = time.perf_counter() - started
             if counter is not None and (idle := counter.idle_watts()) > 0:
                 gauge = Gauge(source=counter.source, memory=counter.memory, idle_watts=idle)
-        subjects = [_Subject(test, model, job, _tokens(stream, test.n_tokens), turns, counter) for test in job.tests]
+        if any(t.is_deep for t in job.tests):
+            subjects = _walking(job, model, stream, turns, counter, opened)
+        else:
+            subjects = [
+                _from_empty(test, model, job, _tokens(stream, test.n_tokens), turns, counter) for test in job.tests
+            ]
         seconds = time_rounds([*subjects])
         return RoundResult(
             library=library(),

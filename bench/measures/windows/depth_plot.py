@@ -1,0 +1,85 @@
+"""The plot of speeds over depth that `time --plot` draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bench.core.errors import BenchError
+from bench.core.files import told_apart
+from bench.measures.plotting import RC, describe_figure, legend_above, new_figure, save
+from bench.measures.windows.throughput import Timings
+from bench.measures.windows.throughput_jobs import Test
+from bench.statistics.undisturbed import undisturbed
+
+#: Colours of files and marks of caches, distinguishable with any kind of colour vision (Okabe and Ito's).
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
+_MARKS = "osD^vP"
+
+
+def check_plot(path: Path, tests: Sequence[Test]) -> None:
+    """Raise BenchError, before anything is timed, for a plot that cannot be."""
+    if path.suffix not in (".png", ".svg"):
+        raise BenchError(f"--plot {path}: give a file that ends in .png or .svg; both are written")
+    if len({t.depth for t in tests}) < 2:
+        raise BenchError("--plot shows speed over depth; give --depths at least two, for instance 0,2048,8192")
+
+
+def plot_depths(timed: Sequence[Timings], tests: Sequence[Test], path: Path) -> None:
+    """Draw tokens a second over depth, a panel for each length of prompt and of generation. path: with .png or .svg, of which both are
+    written."""
+    labels = list(dict.fromkeys(t.model_copy(update={"depth": 0}).plain.label for t in tests))
+    with plt.rc_context(RC):
+        figure, panels = new_figure(1.2 + 2.6 * len(labels), len(labels))
+        base = timed[0]
+        describe_figure(
+            figure,
+            "Speed over depth",
+            f"Tokens a second of {len(base.rounds)} rounds, where nothing disturbs them, behind so many tokens in the context\n"
+            f"{base.machine.cpu}, {base.threads} threads, {base.rounds[0].library.isa} kernels",
+        )
+        for axes, label in zip(panels, labels, strict=True):
+            _panel(axes, timed, [t for t in tests if t.model_copy(update={"depth": 0}).plain.label == label], label)
+        legend_above(panels[0])
+        panels[-1].set_xlabel("Tokens in the context")
+        _save(figure, path)
+
+
+def _panel(axes: Axes, timed: Sequence[Timings], tests: Sequence[Test], label: str) -> None:
+    names = told_apart([t.model for t in timed])
+    caches = list(dict.fromkeys(t.cache for t in tests))
+    for (name, timings), colour in zip(zip(names, timed, strict=True), cycle(_COLOURS)):
+        for cache, mark in zip(caches, cycle(_MARKS)):
+            own = [t for t in tests if t.cache == cache]
+            rates = [_rate(timings, t) for t in own]
+            said = f"{name}, {cache.name}" if len(caches) > 1 else name
+            look: dict[str, Any] = {
+                "color": colour,
+                "marker": mark,
+                "ms": 4.5,
+                "lw": 1.2,
+                "ls": "-" if cache.is_plain else "--",
+            }
+            axes.plot([t.depth for t in own], rates, label=said, **look)
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel(f"{label} (tokens/s)")
+
+
+def _rate(timings: Timings, test: Test) -> float:
+    """Tokens a second of typical rounds, disturbances left out."""
+    seconds = np.array(timings.seconds(test))
+    return test.n_tokens / undisturbed(seconds[:, None]).value
+
+
+def _save(figure: Figure, path: Path) -> None:
+    try:
+        save(figure, path.with_suffix(""))
+    except OSError as e:
+        raise BenchError(f"--plot {path}: cannot be written ({e.strerror})") from e
