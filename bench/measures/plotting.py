@@ -265,11 +265,17 @@ def legend(axes: Axes, place: Literal["upper right", "lower right", "best"] = "u
     axes.legend(markers, labels, loc=place, frameon=False, fontsize=8, ncols=columns, handletextpad=0.3)
 
 
-def legend_above(axes: Axes) -> None:
-    """Above the plot, in a row: where lines fill all of it."""
+def legend_above(axes: Axes, columns: int = 4) -> None:
+    """Above the plot, where lines fill all of it: so many names in a row."""
     named = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))  # each name once
     axes.legend(
-        list(named.values()), list(named), loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False, fontsize=8
+        list(named.values()),
+        list(named),
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=columns,
+        frameon=False,
+        fontsize=8,
     )
 
 

@@ -22,6 +22,8 @@ from bench.statistics.undisturbed import undisturbed
 #: Colours of files and marks of caches, distinguishable with any kind of colour vision (Okabe and Ito's).
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
 _MARKS = "osD^vP"
+#: Names of so many characters have a line of the legend each.
+_LONG = 36
 
 
 def check_plot(path: Path, tests: Sequence[Test]) -> None:
@@ -47,7 +49,8 @@ def plot_depths(timed: Sequence[Timings], tests: Sequence[Test], path: Path) -> 
         )
         for axes, label in zip(panels, labels, strict=True):
             _panel(axes, timed, [t for t in tests if t.model_copy(update={"depth": 0}).plain.label == label], label)
-        legend_above(panels[0])
+        longest = max(len(name) for name in panels[0].get_legend_handles_labels()[1])
+        legend_above(panels[0], 1 if longest > _LONG else 2)
         panels[-1].set_xlabel("Tokens in the context")
         _save(figure, path)
 
