@@ -52,7 +52,11 @@ def test_nan_and_inf_are_refused(bad: float) -> None:
 
 
 def test_sums_by_kind() -> None:
-    sums = _sums_by_kind(np.array([1.0, 2.0, 4.0]), None, np.array([1, 0, 1]), ("code", "prose"))
+    sums = _sums_by_kind(
+        np.array([1.0, 2.0, 4.0]), None, np.array([1, 0, 1]), ("code", "prose"), [b"a ", b"x = 1", "é b".encode()]
+    )
+    assert (sums["code"].n_bytes, sums["code"].n_words) == (5, 3)
+    assert (sums["prose"].n_bytes, sums["prose"].n_words) == (6, 3)
     assert (sums["code"].tokens, sums["code"].nll, sums["code"].squares) == (1, 2.0, 4.0)
     assert (sums["prose"].tokens, sums["prose"].nll, sums["prose"].squares) == (2, 5.0, 17.0)
 

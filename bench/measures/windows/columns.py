@@ -160,6 +160,26 @@ TOKENS = Columns(
 )
 
 
+BITS = Columns(
+    "bits",
+    "`load_run(...).bits`",
+    "One row a file with all its windows, in runs of this version.",
+    (
+        RECIPE,
+        Column(
+            "bits_per_byte",
+            "-log2 of the probability of the scored text, for each of its bytes (UTF-8)",
+            "bits",
+            interval=True,
+        ),
+        Column("bits_per_word", "the same for each word between white space", "bits", interval=True),
+        Column("n_bytes", "bytes that the scored tokens spell", "bytes"),
+        Column("n_words", "words that they spell"),
+    ),
+    index=("recipe",),
+)
+
+
 DISTANCES = Columns(
     "distances",
     "`load_run(...).distances`",

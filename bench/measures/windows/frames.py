@@ -12,6 +12,7 @@ from bench.measures.frames import Frame, frame, interval
 from bench.measures.windows import columns, equal_size, tables
 from bench.measures.windows import statistics as stats
 from bench.measures.windows.agreement import kl_by_kind, kl_change, mean_kl
+from bench.measures.windows.bits import bits_frame, bits_table
 from bench.measures.windows.distances import distances_frame, distances_table
 from bench.measures.windows.jobs import (
     REFERENCE_TOP_IS_CORRECT,
@@ -206,6 +207,7 @@ FRAMES = (
     ),
     Frame("kinds", _kinds, tables.kinds_table, "several kinds of prompts", columns.KINDS, "kinds"),
     Frame("kl-kinds", _kinds, tables.kl_kinds_table, "several kinds of prompts"),
+    Frame("bits", bits_frame, bits_table, "windows of this version", columns.BITS, "bits"),
     Frame("distances", distances_frame, distances_table, "distances of this version", columns.DISTANCES, "distances"),
     Frame(
         "positions",

@@ -19,13 +19,16 @@ from bench.execute.job import Frozen, Job
 
 class KindSums(Frozen):
     """Sums over the scored tokens of one kind of prompt: their number, NLL in nats, squares of the NLL. Against the reference, as engine/scoring.py has
-    them, None for the reference itself and in records of an early version: reverse_kl, nats; overlap."""
+    them, None for the reference itself and in records of an early version: reverse_kl, nats; overlap. n_bytes, n_words: of the text that these tokens spell; None in
+    records of an early version."""
 
     tokens: Some
     nll: Number
     squares: Amount
     reverse_kl: Number | None = None
     overlap: Amount | None = None
+    n_bytes: Count | None = None
+    n_words: Count | None = None
 
 
 #: Ranges of the reference's largest probability, as exllamav3's qbench has them.

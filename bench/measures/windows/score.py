@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 import numpy as np
@@ -57,14 +57,25 @@ def _token_data(
 
 
 def _sums_by_kind(
-    nll: NDArray[np.float64], further: Further | None, kinds: NDArray[np.int64], kind_names: tuple[str, ...]
+    nll: NDArray[np.float64],
+    further: Further | None,
+    kinds: NDArray[np.int64],
+    kind_names: tuple[str, ...],
+    pieces: Sequence[bytes],
 ) -> dict[str, KindSums]:
-    """Sums for every kind of prompt that occurs, in float64. kinds: (tokens,) indices into kind_names."""
+    """Sums for every kind of prompt that occurs, in float64. kinds: (tokens,) indices into kind_names; pieces: what each token spells."""
 
     def sums(of: NDArray[np.bool_]) -> KindSums:
-        more = {n: float(getattr(further, n)[of].sum()) for n in ("reverse_kl", "overlap")} if further else {}
-        v = nll[of]
-        return KindSums(tokens=len(v), nll=float(v.sum()), squares=float((v**2).sum()), **more)
+        v, text = nll[of], b"".join(pieces[int(i)] for i in np.flatnonzero(of))
+        return KindSums(
+            tokens=len(v),
+            nll=float(v.sum()),
+            squares=float((v**2).sum()),
+            reverse_kl=float(further.reverse_kl[of].sum()) if further else None,
+            overlap=float(further.overlap[of].sum()) if further else None,
+            n_bytes=len(text),
+            n_words=len(text.decode("utf-8", "replace").split()),
+        )
 
     return {kind_names[index]: sums(kinds == index) for index in np.unique(kinds)}
 
@@ -174,12 +185,14 @@ def _result(
     settings, found, n = job.settings, windows.found[i], len(windows.steps)
     scores, divergence = found.together()
     begin = job.windows[i] * settings.window
-    kinds = stream.kinds[begin + settings.first_scored + 1 : begin + settings.window]
+    targets = slice(begin + settings.first_scored + 1, begin + settings.window)
+    kinds, model = stream.kinds[targets], windows.context.model
+    pieces = [model.piece(int(t)) for t in stream.tokens[targets]]
     own = tuple(steps[i * n : (i + 1) * n])
     tokens = tuple(generated[i * settings.generate : (i + 1) * settings.generate])
     return WindowResult(
         window=job.windows[i],
-        by_kind=_sums_by_kind(scores.nll, divergence.further if divergence else None, kinds, stream.kind_names),
+        by_kind=_sums_by_kind(scores.nll, divergence.further if divergence else None, kinds, stream.kind_names, pieces),
         tokens=_token_data(scores, divergence, kinds, stream.kind_names),
         by_surety=_sums_by_surety(divergence),
         seconds=sum(own),

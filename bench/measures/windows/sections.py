@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from bench.measures.sections import FileColumn, Section, Table
-from bench.measures.windows import by_cpu, distances, tables
+from bench.measures.windows import bits, by_cpu, distances, tables
 from bench.measures.windows import statistics as stats
 from bench.measures.windows.equal_size import equal_size_key, equal_size_summary, equal_size_table
 from bench.measures.windows.positions import KEY as POSITIONS_KEY
@@ -92,6 +92,9 @@ def sections(run: Run) -> list[Section]:
     ]
     if kinds:
         found.append(Section("By kind of prompt", "kinds", tuple(kinds), place=2))
+    if len(found_bits := bits.bits_table(run)):
+        table = Table("bits-table", "Bits for each byte and word of the text", found_bits, key=bits.KEY)
+        found.append(Section("Bits per byte", "bits", (table,), place=3))
     if len(more := distances.distances_table(run)):
         made = (
             Table("distances-table", "More distances from the reference", more, key=distances.KEY),

@@ -17,6 +17,7 @@ from bench.engine.steps import longest_step, steps_of
 from bench.measures.caches.options import Asked as Caches
 from bench.measures.caches.runs import results
 from bench.measures.registry import load_run
+from bench.measures.windows.bits import bits_frame
 from bench.measures.windows.positions import positions_frame
 from bench.measures.windows.runs import windows_of
 from bench.present.output import summarize
@@ -87,6 +88,17 @@ def test_other_measures_follow(run: Run) -> None:
     ]
     parts = positions_frame(run)
     assert parts["first"].iloc[0] == 1 and parts["last"].max() == WINDOW - 1
+
+
+def test_bits_are_of_the_text(options: Options, run: Run) -> None:
+    found = bits_frame(run).set_index("recipe").loc["F16"]
+    windows = windows_of(run).results("F16")
+    assert windows is not None
+    nll = sum(s.nll for w in windows for s in w.by_kind.values())
+    assert found["bits_per_byte"] == pytest.approx(nll / np.log(2) / found["n_bytes"])
+    assert found["bits_per_word"] == pytest.approx(nll / np.log(2) / found["n_words"])
+    # each token of this vocabulary spells a byte or a letter
+    assert found["n_bytes"] >= 6 * (WINDOW - 1) and "## Bits per byte" in summarize(run).markdown
 
 
 def test_an_ordinary_run_keeps_its_id(run: Run) -> None:
