@@ -28,8 +28,7 @@ Key
 
 SURETY_KEY = """\
 Key
-- Columns: the largest probability that the reference gives any token; figures: mean KL over the scored tokens where it lies there, in nats [95 %]
-- Tokens: share of the scored tokens, which is the same for all files"""
+- Columns: the largest probability that the reference gives any token, and the share of the scored tokens where it lies there; figures: mean KL over these, in nats [95 %]"""
 
 
 def _mean(windows: Sequence[WindowResult], pick: Callable[[KindSums], float | None], scale: Scale) -> Estimate | None:
@@ -114,15 +113,13 @@ def distances_table(run: Run) -> pd.DataFrame:
 
 def surety_table(run: Run) -> pd.DataFrame:
     """KL by how sure the reference was; empty for runs of an early version."""
-    rows: list[dict[str, str]] = []
+    rows = []
     for name, windows in _measured(run).items():
         by_surety = kl_by_surety(windows)
-        if not rows:
-            rows.append({"Recipe": "Tokens"} | {_range(i): share(of) for i, (of, _) in enumerate(by_surety)})
-        figures = {_range(i): with_interval(kl, divergence_text) for i, (_, kl) in enumerate(by_surety)}
+        figures = {_range(i, of): with_interval(kl, divergence_text) for i, (of, kl) in enumerate(by_surety)}
         rows.append({"Recipe": name} | figures)
     return pd.DataFrame(rows)
 
 
-def _range(i: int) -> str:
-    return f"{100 * i // SURETIES}-{100 * (i + 1) // SURETIES} %"
+def _range(i: int, of_tokens: float) -> str:
+    return f"{100 * i // SURETIES}-{100 * (i + 1) // SURETIES} % ({share(of_tokens)} of tokens)"
