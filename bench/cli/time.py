@@ -65,7 +65,9 @@ def time_command(
     ] = 6,
     plot: Annotated[
         Path | None,
-        typer.Option("--plot", metavar="FILE.png", help="Draw the speeds over --depths, as PNG and SVG."),
+        typer.Option(
+            "--plot", metavar="FILE", help="Draw the speeds over --depths, as PNG and SVG: a name with .png or .svg."
+        ),
     ] = None,
     output: Annotated[
         Format, typer.Option("--output", "-o", help="Form of the output; all but md have llama-bench's column names.")

@@ -42,7 +42,7 @@ def test_a_model_of_eight_billion_weights_by_hand() -> None:
     assert seconds(found, BUILDING) == pytest.approx(2 * 8e9 / (4 * 5.5e6) / 7)  # the choice quantized most
     # two files and their tensors, 2.0625 bits and a tenth
     assert found.built == pytest.approx(2 * 2 * 8e9 * 1.1 * 2.0625 / 8, rel=0.01)
-    assert found.memory == pytest.approx(16e9 + 4 * 1024 * 128_000)
+    assert found.memory == pytest.approx(16e9 + 4 * 512 * 128_000)
     files = 2 * 8e9 * 1.1 * 2.0625 / 8
     assert found.side_by_side == pytest.approx(16e9 + files + 3 * 4 * 512 * 128_000)
 

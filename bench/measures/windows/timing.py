@@ -49,7 +49,7 @@ def time_rounds(subjects: list[Timed]) -> dict[str, list[float]]:
     suite = Path(__file__).with_name("timed_suite.py")
     # A session of its own: no settings, conftest or plugins of the directory it happens to run in.
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    for variable in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS"):
+    for variable in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT"):
         os.environ.pop(variable, None)
     status = pytest.main(
         [
