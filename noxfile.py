@@ -161,11 +161,15 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "bench", *arguments, *required, env={"BENCH_PROGRAM": "nox -s bench --"})
 
 
+#: Files of tests go to a process for each core; what a file has made for its tests is made once.
+SPREAD = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadfile")
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests. Arguments after -- go to pytest."""
+    """Run the tests, in several processes. Arguments after -- go to pytest; -n 0 runs them in one."""
     prepare(session, "tests")
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run("python", "-m", "pytest", *SPREAD, *session.posargs)
 
 
 @nox.session

@@ -32,6 +32,12 @@ def run(seconds: float = 2.0, windows: int = 6) -> Run:
     return run_of(records, windows=windows)  # type: ignore[arg-type]
 
 
+#: Tables that the published run lacks: it was not asked for them, or is of an early version.
+_OF_SOME_RUNS = (
+    "problems", "samples", "propagation", "others", "caches", "cache_positions", "recall", "bits", "distances",
+)  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def published() -> Run:
     return load_run(RESULTS / "smollm2-135m-instruct-sizes")
@@ -44,7 +50,7 @@ def test_every_table_comes_in_every_format(published: Run, tmp_path: Path) -> No
             forms = FORMATS if name != "tokens" else ("parquet", "csv")
             rows = {form: _rows(published, name, form, tmp_path / f"{name}.{form}") for form in forms}
         except BenchError as e:
-            assert name in ("problems", "samples", "propagation", "others") and "this run has none; it takes" in str(e)
+            assert name in _OF_SOME_RUNS and "this run has none; it takes" in str(e)
             continue
         assert rows["parquet"] == rows["csv"] > 0, name
         assert rows.get("md", 1) == rows.get("latex", 1) > 0, name
