@@ -186,13 +186,14 @@ def _result(
     scores, divergence = found.together()
     begin = job.windows[i] * settings.window
     targets = slice(begin + settings.first_scored + 1, begin + settings.window)
-    kinds, model = stream.kinds[targets], windows.context.model
-    pieces = [model.piece(int(t)) for t in stream.tokens[targets]]
+    kinds = stream.kinds[targets]
     own = tuple(steps[i * n : (i + 1) * n])
     tokens = tuple(generated[i * settings.generate : (i + 1) * settings.generate])
     return WindowResult(
         window=job.windows[i],
-        by_kind=_sums_by_kind(scores.nll, divergence.further if divergence else None, kinds, stream.kind_names, pieces),
+        by_kind=_sums_by_kind(
+            scores.nll, divergence.further if divergence else None, kinds, stream.kind_names, found.text
+        ),
         tokens=_token_data(scores, divergence, kinds, stream.kind_names),
         by_surety=_sums_by_surety(divergence),
         seconds=sum(own),

@@ -46,9 +46,10 @@ def turns_of(job: MeasureJob) -> Iterator[str]:
 
 @dataclass
 class ScoredWindow:
-    """A window, as far as its steps have been scored. joules: see ActivityMeter; seconds: of scoring."""
+    """A window, as far as its steps have been scored. text: what each scored token spells; joules: see ActivityMeter; seconds: of scoring."""
 
     tokens: list[tuple[TokenScores, Divergence | None]] = field(default_factory=list)
+    text: list[bytes] = field(default_factory=list)
     activity: Activity = field(default_factory=lambda: Activity(wall=0, own=0, others=0))
     still: float = 0.0
     joules: float = 0.0
@@ -171,6 +172,7 @@ class Windows:
         found.tokens.append(
             score(logits, targets, threads=job.settings.threads, reference=reference, first=first, further=True)
         )
+        found.text += [self.context.model.piece(int(t)) for t in targets]
         found.seconds += time.perf_counter() - started
         found.peak_memory = peak_memory()
 
