@@ -230,7 +230,7 @@ def test_no_card_is_larger_than_12_kb(name: str, card_of: Callable[[str], str]) 
     rows = re.findall(r"^\| \[.+gguf\)", text.partition("## Files")[2], re.MULTILINE)
     left_out = re.search(r"^- More files in the repository, which the report has: (\d+)", text, re.MULTILINE)
     assert len(rows) + (int(left_out[1]) if left_out else 0) == len(file_names(run))
-    assert len(rows) > 8
+    assert len(rows) > 8 or left_out is None
 
 
 def test_files_that_the_reference_cannot_judge_are_marked_and_not_recommended(card_of: Callable[[str], str]) -> None:
@@ -346,7 +346,8 @@ def test_the_header_of_a_model_tells_what_an_early_run_did_not_record(tmp_path: 
 
 
 def test_what_nothing_tells_is_named_with_its_remedy(tmp_path: Path) -> None:
-    written = write_card(load_run(PUBLISHED), PUBLISHED, tmp_path, Given())
+    early = RESULTS / "smollm2-135m-instruct-sizes"  # whose records do not tell what the header of the model says
+    written = write_card(load_run(early), early, tmp_path, Given())
     assert written.base_model is None
     remedies = [re.search(r"give (--[\w-]+)", lacking) for lacking in written.lacks]
     options = [found[1] for found in remedies if found]
