@@ -38,6 +38,8 @@ STYLE = {
     "Published": {"color": "#000000", "marker": "*"},
     "Reference": {"color": "#000000", "marker": "s"},
 }
+#: Colours of lines that are of no family.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
 GREY = "#666666"
 WIDTH = 6.4
 

@@ -16,7 +16,7 @@ from bench.engine.settings import CACHE_TYPES
 from bench.measures.caches import statistics as stats
 from bench.measures.caches.statistics import CONTROL, Measured
 from bench.measures.named_points import draw_line
-from bench.measures.plotting import GREY, RC, caption, describe_figure, logarithmic, name_ends, new_figure
+from bench.measures.plotting import COLOURS, GREY, RC, caption, describe_figure, logarithmic, name_ends, new_figure
 from bench.records.run import Run
 
 #: A grid has a panel for so many files at most, the first of the run.
@@ -25,8 +25,6 @@ _PANELS = 2
 _MOST = 0.6
 #: Room for names of lines, as a share of their length.
 _FOR_NAMES = 0.3
-#: Colours of lines, distinguishable with any kind of colour vision (Okabe and Ito's).
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
 
 
 def draw(run: Run) -> dict[str, Figure]:
@@ -113,7 +111,7 @@ def _positions(run: Run, name: str, found: list[Measured]) -> Figure:
     middles = run.identity.settings.first_scored + np.cumsum(lengths) - lengths / 2
     ends = list[tuple[str, float, str]]()
     known = list[float]()
-    for m, colour in zip(shown, cycle(_COLOURS)):
+    for m, colour in zip(shown, cycle(COLOURS)):
         values = np.array([e.value for e in m.kl_by_position(stats.own)])
         if values.min() <= 0:  # has no place on a logarithmic axis
             continue

@@ -9,12 +9,10 @@ from matplotlib.figure import Figure
 
 from bench.core.formats import MISSING
 from bench.measures.named_points import draw_line
-from bench.measures.plotting import RC, caption, describe_figure, legend_above, new_figure
+from bench.measures.plotting import COLOURS, RC, caption, describe_figure, legend_above, new_figure
 from bench.measures.recall.tables import recall_frame
 from bench.records.run import Run
 
-#: Colours of lines, distinguishable with any kind of colour vision (Okabe and Ito's).
-_COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9")
 #: A plot of more lines cannot be read.
 _LINES = 14
 
@@ -31,7 +29,7 @@ def draw(run: Run) -> dict[str, Figure]:
         figure, [axes] = new_figure()
         said = caption(run, "What a passage gains by having stood in the context so many tokens before; 0: nothing")
         describe_figure(figure, "Recall at a distance", said)
-        for (line, rows), colour in zip(lines, cycle(_COLOURS)):
+        for (line, rows), colour in zip(lines, cycle(COLOURS)):
             name, k, v = line
             label = name if k == v == "f16" else f"{name}, cache {k if k == v else f'{k}/{v}'}"
             dashes = "-" if k == v == "f16" else "--"

@@ -14,13 +14,12 @@ from matplotlib.figure import Figure
 
 from bench.core.errors import BenchError
 from bench.core.files import told_apart
-from bench.measures.plotting import RC, describe_figure, legend_above, new_figure, save
+from bench.measures.plotting import COLOURS, RC, describe_figure, legend_above, new_figure, save
 from bench.measures.windows.throughput import Timings
 from bench.measures.windows.throughput_jobs import Test
 from bench.statistics.undisturbed import undisturbed
 
-#: Colours of files and marks of caches, distinguishable with any kind of colour vision (Okabe and Ito's).
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
+#: Of caches.
 _MARKS = "osD^vP"
 #: Names of so many characters have a line of the legend each.
 _LONG = 36
@@ -58,7 +57,7 @@ def plot_depths(timed: Sequence[Timings], tests: Sequence[Test], path: Path) -> 
 def _panel(axes: Axes, timed: Sequence[Timings], tests: Sequence[Test], label: str) -> None:
     names = told_apart([t.model for t in timed])
     caches = list(dict.fromkeys(t.cache for t in tests))
-    for (name, timings), colour in zip(zip(names, timed, strict=True), cycle(_COLOURS)):
+    for (name, timings), colour in zip(zip(names, timed, strict=True), cycle(COLOURS)):
         for cache, mark in zip(caches, cycle(_MARKS)):
             own = [t for t in tests if t.cache == cache]
             rates = [_rate(timings, t) for t in own]
