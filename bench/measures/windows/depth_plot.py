@@ -17,6 +17,8 @@ from bench.core.files import told_apart
 from bench.measures.plotting import COLOURS, RC, describe_figure, legend_above, new_figure, save
 from bench.measures.windows.throughput import Timings
 from bench.measures.windows.throughput_jobs import Test
+from bench.statistics.estimates import Estimate
+from bench.statistics.layout import MIN_FOR_INTERVAL
 from bench.statistics.undisturbed import undisturbed
 
 #: Of caches.
@@ -40,10 +42,11 @@ def plot_depths(timed: Sequence[Timings], tests: Sequence[Test], path: Path) -> 
     with plt.rc_context(RC):
         figure, panels = new_figure(1.2 + 2.6 * len(labels), len(labels))
         base = timed[0]
+        enough = len(base.rounds) >= MIN_FOR_INTERVAL
         describe_figure(
             figure,
             "Speed over depth",
-            f"Tokens a second of {len(base.rounds)} rounds, where nothing disturbs them, behind so many tokens in the context\n"
+            f"Tokens a second of {len(base.rounds)} rounds, where nothing disturbs them{', with 95 % intervals' if enough else ''}\n"
             f"{base.machine.cpu}, {base.threads} threads, {base.rounds[0].library.isa} kernels",
         )
         for axes, label in zip(panels, labels, strict=True):
@@ -69,15 +72,19 @@ def _panel(axes: Axes, timed: Sequence[Timings], tests: Sequence[Test], label: s
                 "lw": 1.2,
                 "ls": "-" if cache.is_plain else "--",
             }
-            axes.plot([t.depth for t in own], rates, label=said, **look)
+            errors = None
+            if all(r.low is not None and r.high is not None for r in rates):
+                errors = [[r.value - (r.low or 0) for r in rates], [(r.high or 0) - r.value for r in rates]]
+            axes.errorbar([t.depth for t in own], [r.value for r in rates], yerr=errors, capsize=2, label=said, **look)
     axes.set_ylim(bottom=0)
     axes.set_ylabel(f"{label} (tokens/s)")
 
 
-def _rate(timings: Timings, test: Test) -> float:
-    """Tokens a second of typical rounds, disturbances left out."""
-    seconds = np.array(timings.seconds(test))
-    return test.n_tokens / undisturbed(seconds[:, None]).value
+def _rate(timings: Timings, test: Test) -> Estimate:
+    """Tokens a second of typical rounds, disturbances left out; with an interval where there are rounds enough."""
+    seconds = undisturbed(np.array(timings.seconds(test))[:, None])
+    low, high = (None if x is None else test.n_tokens / x for x in (seconds.high, seconds.low))
+    return Estimate(test.n_tokens / seconds.value, low, high)
 
 
 def _save(figure: Figure, path: Path) -> None:
