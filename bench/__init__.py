@@ -1,12 +1,13 @@
 """Measure the costs and benefits of GGUF quantizations: perplexity, size and CPU speed.
 
 As a library (docs/library.md): run makes a run, load_run reads one, compare_runs compares two, score scores a file, resolve_recipe
-gives the types of a recipe. Each is imported when it is first used, so that `import bench` costs nothing.
+gives the types of a recipe, imatrix_statistics tells what an importance matrix holds. Each is imported when it is first used, so that `import bench` costs nothing.
 """
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from bench.api.importance import imatrix_statistics
     from bench.api.make import resolve_recipe, run, score
     from bench.api.runs import RunFrames, compare_runs, load_run
     from bench.api.scores import Score
@@ -22,6 +23,7 @@ __all__ = [
     "Score",
     "__version__",
     "compare_runs",
+    "imatrix_statistics",
     "load_run",
     "resolve_recipe",
     "run",
@@ -34,6 +36,7 @@ _MODULES = {
     "RunFrames": "bench.api.runs",
     "Score": "bench.api.scores",
     "compare_runs": "bench.api.runs",
+    "imatrix_statistics": "bench.api.importance",
     "load_run": "bench.api.runs",
     "resolve_recipe": "bench.api.make",
     "run": "bench.api.make",

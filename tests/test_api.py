@@ -24,6 +24,8 @@ from bench.measures.windows.equal_size import equal_size_table
 from bench.measures.windows.jobs import REFERENCE_TOP_IS_CORRECT, SAME_TOP, TOP_IS_CORRECT, KindSums, TokenData, pack
 from bench.present import columns
 from bench.present.plots import plot_titles
+from bench.quantize.imatrix import Entry, ImportanceMatrix
+from bench.quantize.imatrix_file import write
 from bench.records.record import FailureRecord
 from bench.records.run import FILE_NAME, Record
 from tests.support.records import file_record, identity, run_of, window_record
@@ -383,6 +385,27 @@ def test_resolving_a_recipe(tiny: Path, cache: Path) -> None:
     assert frame.attrs["recipe"] == "Q4_K_M" and frame.attrs["bytes"] < tiny.stat().st_size
     with pytest.raises(bench.BenchError, match="Q4_K_N"):
         bench.resolve_recipe("Q4_K_N", tiny, cache=cache)
+
+
+def test_what_an_importance_matrix_holds(tmp_path: Path) -> None:
+    entries = {
+        "blk.0.ffn_up_exps.weight": Entry(np.array([[4, 12], [0, 0]], np.float32), np.array([4, 0], np.float32)),
+        "output.weight": Entry(np.ones((1, 2), np.float32), np.ones(1, np.float32)),
+    }
+    write(ImportanceMatrix(entries, ("a.txt",), 1, 512), tmp_path / "m.gguf")
+    frame = bench.imatrix_statistics(tmp_path / "m.gguf")
+    assert (*frame.index.names, *frame.columns) == columns.table("importance").names
+    experts = frame.loc["blk.0.ffn_up_exps.weight"]
+    assert (experts["layer"], experts["mean"], experts["matrices"], experts["unseen"], experts["rows"]) == (
+        0,
+        2,
+        2,
+        1,
+        0,
+    )
+    assert frame.attrs == {"datasets": ("a.txt",), "chunks": 1, "chunk_tokens": 512, "prior_weight": 0.0}
+    with pytest.raises(bench.BenchError, match="no such importance matrix"):
+        bench.imatrix_statistics(tmp_path / "none.gguf")
 
 
 def test_scoring_a_file(tiny: Path, text: Path, cache: Path) -> None:

@@ -16,9 +16,10 @@ import pytest
 
 from bench.core.files import file_sha256
 from bench.engine.llama import Model
-from bench.quantize import imatrix
+from bench.quantize import imatrix_file
 from bench.quantize.build import build
 from bench.quantize.collect import collect
+from bench.quantize.imatrix import ImportanceMatrix
 from bench.quantize.jobs import QuantizeJob
 from bench.recipes.recipe import find_recipe
 from tests.conftest import Outcome
@@ -66,7 +67,7 @@ def test_importance_matrix(model: Path, calibration: Path, tmp_path: Path) -> No
     with Model(model, vocab_only=True) as vocabulary:
         tokens = vocabulary.tokenize(calibration.read_text(encoding="utf-8"))
     entries = collect(model, tokens, threads=1, progress=quiet)
-    imatrix.write(imatrix.ImportanceMatrix(entries, ("calibration.txt",), 2, 512), tmp_path / "ours.gguf")
+    imatrix_file.write(ImportanceMatrix(entries, ("calibration.txt",), 2, 512), tmp_path / "ours.gguf")
     ours, theirs = (
         {t.name: np.atleast_2d(t.data) for t in gguf.GGUFReader(p).tensors}
         for p in (tmp_path / "ours.gguf", tool_imatrix(model))

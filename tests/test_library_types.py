@@ -54,3 +54,4 @@ def use(run: bench.RunFrames, score: bench.Score) -> None:
     assert_type(score.windows, pd.DataFrame)
     assert_type(score.change(score), bench.Estimate)
     assert_type(bench.resolve_recipe("IQ1_S"), pd.DataFrame)
+    assert_type(bench.imatrix_statistics("imatrix.gguf"), pd.DataFrame)

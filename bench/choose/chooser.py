@@ -29,7 +29,7 @@ from bench.core.files import short_hash
 from bench.execute.content import Content
 from bench.gguf_files.header import align, read_header
 from bench.gguf_files.info import UNQUANTIZED, TensorInfo
-from bench.quantize import imatrix
+from bench.quantize import imatrix_file
 from bench.quantize.jobs import PlanJob, PlanResult
 from bench.recipes.kinds import kind_of
 from bench.recipes.recipe import AUTOMATIC, Recipe, Rule, choices, find_recipe, standard_formats
@@ -193,7 +193,7 @@ class Chooser:
         matrix = self.work.importance
         if matrix is None:
             return set()
-        return set(imatrix.read(matrix.path).fitted(self.work.reference.info, matrix.path).entries)
+        return set(imatrix_file.read(matrix.path).fitted(self.work.reference.info, matrix.path).entries)
 
     def _bytes(self, tensor: str, kind: str) -> int:
         """What a tensor takes in the file, with what it is padded by."""

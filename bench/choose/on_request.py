@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 from bench.choose.chooser import Chooser
@@ -10,6 +11,9 @@ from bench.choose.prober import PROBE_WINDOW
 from bench.choose.sensitivity import Sensitivities, measure, types_to_probe
 from bench.core.errors import BenchError
 from bench.core.files import complete_or_absent, file_sha256
+from bench.quantize.imatrix import check_prior
+from bench.quantize.imatrix_file import read
+from bench.quantize.imatrix_statistics import coverage
 from bench.quantize.jobs import PlanJob
 from bench.recipes.labels import file_label, plain
 from bench.recipes.recipe import find_recipe, find_recipes
@@ -116,14 +120,17 @@ def measure_sensitivity(work: Work, types: tuple[str, ...]) -> Sensitivities:
 
 
 def imatrix_to(work: Work, target: Path, *, force: bool) -> dict[str, object]:
-    """Compute an importance matrix in the cache and copy it to `target`. force: as in quantize_to."""
+    """Compute an importance matrix in the cache and copy it to `target`; tells how much of the model saw data. force: as in quantize_to."""
     _refuse_to_overwrite(target, work.options, force=force)
     _ = work.threads, work.library
+    check_prior(work.options.prior_weight)
     matrix = work.importance
     assert matrix is not None  # options has neither a matrix nor no_imatrix
     with complete_or_absent(target) as partial:
         shutil.copyfile(matrix.path, partial)
-    return {"path": str(target), "bytes": target.stat().st_size, "sha256": file_sha256(target)}
+    found = coverage(read(target), work.reference.info)
+    told = {"path": str(target), "bytes": target.stat().st_size, "sha256": file_sha256(target)}
+    return {**told, "coverage": asdict(found)}
 
 
 def _refuse_to_overwrite(target: Path, options: Options, *, force: bool) -> None:

@@ -47,7 +47,7 @@ WindowOption = Annotated[int, typer.Option("--window", min=4, help="Tokens in a 
 MEASURES = "..."
 #: What files of recipes are made with.
 MAKING = (
-    "model", "imatrix", "no_imatrix", "calibration", "calibration_chunks", "threads", "allow_quantized", "widen", "cache",
+    "model", "imatrix", "no_imatrix", "calibration", "calibration_chunks", "prior_weight", "threads", "allow_quantized", "widen", "cache",
 )  # fmt: skip
 
 

@@ -15,7 +15,9 @@ app = typer.Typer()
 
 
 @app.command(short_help="The effect of each tensor's type on the output.")
-@with_options("model", "imatrix", "no_imatrix", "calibration", "calibration_chunks", "threads", "widen", "cache")
+@with_options(
+    "model", "imatrix", "no_imatrix", "calibration", "calibration_chunks", "prior_weight", "threads", "widen", "cache"
+)
 def sensitivity(
     options: Options,
     types: Annotated[

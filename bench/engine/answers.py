@@ -30,7 +30,7 @@ def library_job(job: LibraryJob, site: Site, progress: Share) -> LibraryInfo:
 def tokenize_job(job: TokenizeJob, site: Site, progress: Share) -> TokenizeResult:
     """Write a token stream."""
     source = site.path(job.source) if isinstance(job.source, Content) else job.source
-    return TokenizeResult(tokens=tokenize(site.path(job.model), source, site.path(job.out)))
+    return TokenizeResult(tokens=tokenize(site.path(job.model), source, site.path(job.out), job.template))
 
 
 def pieces_job(job: PiecesJob, site: Site, progress: Share) -> PiecesResult:

@@ -21,13 +21,15 @@ class TokenizeResult(Frozen):
 
 
 class TokenizeJob(Job[TokenizeResult]):
-    """Tokenize a part of the prompt set, or a text file, with a model's vocabulary. out: a TokenStream (texts/stream.py)."""
+    """Tokenize a part of the prompt set, or a text file, with a model's vocabulary. out: a TokenStream (texts/stream.py); template: of conversations, for a file that
+    holds some."""
 
     done_by: ClassVar[str] = "bench.engine.answers:tokenize_job"
 
     model: Content
     source: Content | Part
     out: Content
+    template: str | None = None
 
 
 class PiecesResult(Frozen):

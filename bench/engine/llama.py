@@ -52,6 +52,10 @@ lib.llama_log_set(_log_callback, ctypes.c_void_p(0))
 lib.llama_backend_init()
 
 
+#: Tokens decoded before anything is timed: enough to touch every weight and to start the threads.
+_WARM_UP_TOKENS = 32
+
+
 def start_listening_for_errors() -> None:
     """Forget the errors that were logged so far, before a call whose failure is to be explained."""
     _errors.clear()
@@ -329,6 +333,13 @@ class Context:
         if status != 0:
             raise MeasurementError(f"{self.model.path.name}: llama_decode failed with {status} ({what_went_wrong()})")
         lib.llama_synchronize(self._ctx)
+
+    def warm_up(self, tokens: NDArray[np.int32]) -> None:
+        """Decode the first of some tokens and forget them: every weight was touched and the threads have started before anything is timed."""
+        first = tokens[:_WARM_UP_TOKENS]
+        self.prepare(first, len(first) - 1)
+        self.decode()
+        self.clear()
 
     def logits(self) -> NDArray[np.float32]:
         """(outputs, vocabulary) view of the last decode's logits; overwritten by the next decode."""

@@ -9,12 +9,19 @@ import numpy as np
 
 from bench.core.files import complete_or_absent
 from bench.engine.llama import Model
+from bench.texts.chat import ChatTemplate
+from bench.texts.conversations import read_conversations
 from bench.texts.prompts import Part, fixed_set, from_file
 from bench.texts.stream import TokenStream
 
 
-def tokenize(path: Path, source: Path | Part, out: Path) -> int:
-    """Write the token stream of a text file, or of a part of the prompt set, to `out`; returns its number of tokens."""
+def tokenize(path: Path, source: Path | Part, out: Path, template: str | None = None) -> int:
+    """Write the token stream of a text file, or of a part of the prompt set, to `out`; returns its number of tokens.
+
+    template: of the model's conversations, for a file of JSON lines that holds some; None for a text.
+    """
+    if template is not None and isinstance(source, Path):
+        return _tokenize_conversations(path, source, out, template)
     prompts = from_file(source) if isinstance(source, Path) else fixed_set(source)
     with Model(path, vocab_only=True) as model:
         tokens = model.tokenize(prompts.text)
@@ -30,6 +37,23 @@ def tokenize(path: Path, source: Path | Part, out: Path) -> int:
     with complete_or_absent(out) as partial, partial.open("wb") as f:
         stream.save(f)
     return len(tokens)
+
+
+def _tokenize_conversations(path: Path, source: Path, out: Path, template: str) -> int:
+    """Each as the model reads it, with its special tokens, one behind the other."""
+    with Model(path, vocab_only=True) as model:
+        chat = ChatTemplate(template, model.special_texts())
+        rendered = [without_bos(model, chat.render(c.messages)) for c in read_conversations(source)]
+        tokens = np.concatenate([model.tokenize(text, special=True) for text in rendered])
+        stream = TokenStream(tokens, np.zeros(len(tokens), np.int64), ("chat",), model.bos)
+    with complete_or_absent(out) as partial, partial.open("wb") as f:
+        stream.save(f)
+    return len(tokens)
+
+
+def without_bos(model: Model, text: str) -> str:
+    """A rendered conversation without the token that starts a text, where tokenizing puts it there itself."""
+    return text if model.bos is None else text.removeprefix(model.special_texts()["bos_token"])
 
 
 def pieces(path: Path, stream: Path, first: int, count: int) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from bench.measures.frames import Frame
-    from bench.measures.plan import Plan, Stage
+    from bench.measures.plan import Foreseen, Plan, Stage
 
 
 class Measure:
@@ -43,6 +43,13 @@ class Measure:
         """What is to be done in a sweep; None for nothing. asked: an instance of `options`, None without any.
 
         Raises BenchError for what cannot be as it is asked for.
+        """
+        return None
+
+    def foreseen(self, asked: Any, window: int, windows: int) -> Foreseen | None:
+        """What its stage takes for each file, as far as that follows from what is asked for; None where nothing is known, or nothing asked.
+
+        asked: as in `stage`. Raises BenchError for what cannot be as it is asked for.
         """
         return None
 

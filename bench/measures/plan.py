@@ -59,6 +59,15 @@ class Plan:
         return replace(self, part=part)
 
 
+@dataclass(frozen=True)
+class Foreseen:
+    """What a stage takes for each file. title: of the stage; tokens: that are decoded and scored, more where decoding is slower than usual; steps: that it counts."""
+
+    title: str
+    tokens: float
+    steps: int
+
+
 class Stage(Protocol):
     """What a measure does in a sweep, for one plan."""
 

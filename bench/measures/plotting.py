@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
+from bench.core.errors import BenchError
 from bench.core.files import complete_or_absent
 from bench.measures.named_points import name_points
 from bench.records.describe import windows_text
@@ -66,6 +67,12 @@ _ALL_LABELLED = 16
 _NAME_HEIGHT = 9.0
 #: A legend of more families than these has two columns.
 _ONE_COLUMN = 5
+
+
+def check_plot_name(path: Path) -> None:
+    """Raise BenchError for the name of a plot that says of no picture."""
+    if path.suffix not in (".png", ".svg"):
+        raise BenchError(f"--plot {path}: give a file that ends in .png or .svg; both are written")
 
 
 def save(figure: Figure, path: Path) -> None:

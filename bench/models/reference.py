@@ -15,9 +15,11 @@ from bench.core.checked import made_file, read_checked, write_checked
 from bench.core.errors import BenchError
 from bench.core.files import file_sha256, folder_for_now
 from bench.core.progress import Reporter
+from bench.gguf_files.header import read_header
 from bench.gguf_files.info import ModelInfo, inspect, open_gguf
 from bench.gguf_files.widen import WIDENING, needs_widening, widen
 from bench.models.sources import checkpoint_repository, local_model
+from bench.texts.chat import template_for
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,12 @@ class Reference(BaseModel):
     @property
     def path(self) -> Path:
         return self.info.path
+
+    @property
+    def chat_template(self) -> str | None:
+        """What conversations are rendered with; None for a model without one."""
+        embedded = read_header(self.path).metadata.get("tokenizer.chat_template")
+        return template_for(str(embedded) if embedded else None, self.info.architecture)
 
 
 def reference(

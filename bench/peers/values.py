@@ -21,7 +21,7 @@ from bench.measures.caches.statistics import measured
 from bench.measures.registry import load_run
 from bench.measures.windows.runs import windows_of
 from bench.peers.side_by_side import Ran
-from bench.quantize import imatrix
+from bench.quantize import imatrix_file
 
 _ESTIMATE = re.compile(r"Final estimate: PPL = ([\d.]+) \+/- ([\d.]+)")
 #: A line may begin with the log's time and level.
@@ -43,15 +43,14 @@ class Value(BaseModel):
         return {"Value": self.name, "Tools": self.tools, "Ours": self.ours}
 
 
-def perplexity(tools: Ran, ours: Ran) -> list[Value]:
-    printed = _ESTIMATE.search(tools.printed[-1])
+def perplexity(tools: str, ours: str) -> list[Value]:
+    """tools, ours: what each printed."""
+    printed = _ESTIMATE.search(tools)
     if printed is None:
         raise BenchError("llama-perplexity printed no final estimate; its output is not the one this program knows")
-    answer = re.search(
-        r"^\{.*", ours.printed[-1], re.MULTILINE | re.DOTALL
-    )  # behind progress, which a slow machine tells
+    answer = re.search(r"^\{.*", ours, re.MULTILINE | re.DOTALL)  # behind progress, which a slow machine tells
     if answer is None:
-        raise BenchError(f"this program printed no perplexity: {ours.printed[-1].strip()[-200:]}")
+        raise BenchError(f"this program printed no perplexity: {ours.strip()[-200:]}")
     found = json.loads(answer[0])
     return [
         Value(name="PPL", tools=printed[1], ours=f"{found['ppl']:.4f}"),
@@ -139,13 +138,14 @@ def _told_speeds(printed: Sequence[str]) -> dict[tuple[str, str], list[float]]:
             raise BenchError(f"no list of speeds in what was printed: {text.strip()[-200:]}")
         for row in json.loads(rows[0]):
             test = f"pp{row['n_prompt']}" if row["n_prompt"] else f"tg{row['n_gen']}"
+            test += f" @ d{row['n_depth']}" if row["n_depth"] else ""
             found.setdefault((Path(row["model_filename"]).stem, test), []).append(row["avg_ts"])
     return found
 
 
 def importance(tools: Path, ours: Path) -> list[Value]:
     """Entries by name, counts of rows, and the largest relative difference of a mean square."""
-    a, b = (imatrix.read(path).entries for path in (tools, ours))
+    a, b = (imatrix_file.read(path).entries for path in (tools, ours))
     shared = a.keys() & b.keys()
     means = {name: (a[name].means().astype(np.float64), b[name].means().astype(np.float64)) for name in shared}
     scale = {name: np.maximum(np.abs(x), 1e-12) for name, (x, _) in means.items()}

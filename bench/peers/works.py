@@ -100,7 +100,7 @@ def _perplexity(s: Setting, scratch: Path, model: Path, name: str) -> Comparison
         Targets(wall=1.0, memory=1.0),
         [s.tool("llama-perplexity", "-m", model, *common)],
         [s.ours("ppl", model, "--text", s.evaluation, "--windows", s.windows, "--cache", scratch / "cache", "--json")],
-        values.perplexity,
+        lambda tools, ours: values.perplexity(tools.printed[-1], ours.printed[-1]),
     )
 
 
@@ -188,23 +188,57 @@ def sweep(s: Setting, scratch: Path) -> Comparison:
     )
 
 
-#: How often each side tells a file's speed.
-_TURNS = 8
+#: How often each side tells a file's speed; and behind so many tokens, which both have to compute each time.
+_TURNS, _TURNS_AT_DEPTH, _DEPTH = 8, 4, 2048
 
 
 def speeds(s: Setting, scratch: Path) -> Comparison:
-    """The speeds that llama-bench and `time` tell. No time of the commands is compared: each loads and warms up as it must."""
+    """The speeds that llama-bench and `time` tell."""
+    return _speeds(s, scratch, "tokens a second, as both tell them", _TURNS, ("-p", 512, "-n", 32))
+
+
+def speeds_at_depth(s: Setting, scratch: Path) -> Comparison:
+    """The same behind tokens that the context holds already."""
+    name = f"tokens a second behind {_DEPTH} tokens, as both tell them"
+    return _speeds(s, scratch, name, _TURNS_AT_DEPTH, ("-p", 128, "-n", 16, "-d", _DEPTH))
+
+
+def _speeds(s: Setting, scratch: Path, name: str, turns: int, asked: tuple[str | int, ...]) -> Comparison:
+    """No time of the commands is compared: each loads and warms up as it must."""
     models = [scratch / "F16.gguf", scratch / "IQ2_XXS.gguf"]
     for link, file in zip(models, (s.reference.path, s.built["IQ2_XXS"].path), strict=True):
         link.symlink_to(file)
-    tests = ("-p", 512, "-n", 32, "-r", 1, "-o", "json")
+    tests = (*asked, "-r", 1, "-o", "json")
     return Comparison(
-        "tokens a second, as both tell them",
+        name,
         Targets(),
-        [s.tool("llama-bench", "-m", model, *tests) for _ in range(_TURNS) for model in models],
-        [s.ours("time", model, *tests, "--cache", scratch / "cache") for _ in range(_TURNS) for model in models],
+        [s.tool("llama-bench", "-m", model, *tests) for _ in range(turns) for model in models],
+        [s.ours("time", model, *tests, "--cache", scratch / "cache") for _ in range(turns) for model in models],
         values.speeds,
         by_command=True,
+    )
+
+
+#: Tokens of the longer windows; the last is the context of the default model.
+_LONGER = (4096, 8192)
+
+
+def longer_windows(s: Setting, scratch: Path) -> Comparison:
+    """Perplexity of one window of each length: the second half of the longest is behind 4096 tokens and more."""
+    common = (s.reference.path, "--text", s.evaluation, "--windows", 1, "--cache", scratch / "cache", "--json")
+    return Comparison(
+        f"perplexity of a window of {' and of '.join(map(str, _LONGER))} tokens, F16",
+        Targets(wall=1.0, memory=1.0),
+        [
+            s.tool("llama-perplexity", "-m", s.reference.path, "-f", s.evaluation, "-c", n, "--chunks", 1)
+            for n in _LONGER
+        ],
+        [s.ours("ppl", *common, "--window", n) for n in _LONGER],
+        lambda tools, ours: [
+            value.model_copy(update={"name": f"{value.name}, window of {n}"})
+            for n, theirs, mine in zip(_LONGER, tools.printed, ours.printed, strict=True)
+            for value in values.perplexity(theirs, mine)
+        ],
     )
 
 
@@ -239,6 +273,8 @@ WORKS = {
     "sweep": sweep,
     "speeds": speeds,
     "caches": caches,
+    "longer-windows": longer_windows,
+    "speeds-at-depth": speeds_at_depth,
 }
 
 

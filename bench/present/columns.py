@@ -31,11 +31,37 @@ SENSITIVITY = Columns(
     ),
 )
 
+IMPORTANCE = Columns(
+    "importance",
+    "`imatrix_statistics(...)`",
+    "One row a tensor of an importance matrix, by layer: statistics of the mean squared activations that enter its columns.",
+    (
+        Column("tensor", "name of the weight"),
+        Column("layer", "number of its layer, none outside"),
+        Column("kind", "its name without layer"),
+        Column("total", "sum over the columns"),
+        Column("least", "smallest"),
+        Column("most", "largest"),
+        Column("mean", "mean over the columns"),
+        Column("deviation", "standard deviation over the columns"),
+        Column("active", "share of columns above 1e-5", "ratio"),
+        Column("columns", "number of columns, of all experts that saw data"),
+        Column("entropy", "of the columns as shares of their sum", "bits"),
+        Column("z_density", "share of columns more than a standard deviation above the mean", "ratio"),
+        Column("cosine", "cosine with the same tensor of the layer before"),
+        Column("matrices", "number of experts, 1 for other tensors"),
+        Column("unseen", "experts without any data"),
+        Column("few", "experts with 1 to 199 rows"),
+        Column("rows", "rows of the expert with the fewest"),
+    ),
+    index=("tensor",),
+)
+
 
 def tables() -> tuple[Columns, ...]:
     """Every table that is described."""
     frames = [f for m in all_measures() for f in m.frames()] + list(FRAMES)
-    return (*(f.columns for f in frames if f.columns), RECIPE_TABLE, COMPARED, SENSITIVITY)
+    return (*(f.columns for f in frames if f.columns), RECIPE_TABLE, COMPARED, SENSITIVITY, IMPORTANCE)
 
 
 def table(name: str) -> Columns:

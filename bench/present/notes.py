@@ -8,6 +8,7 @@ import gguf
 
 from bench.gguf_files.info import type_bits
 from bench.measures.registry import all_measures
+from bench.present.importance import thin_words
 from bench.records.record import FileRecord
 from bench.records.resolution import resolution
 from bench.records.run import Run
@@ -25,6 +26,7 @@ def notes(run: Run) -> list[str]:
     return [
         *filter(None, [lost, resolution(run).sentence]),
         *_files(run),
+        *_importance(run),
         *_choices(run),
         *(n for m in all_measures() for n in m.notes(run)),
     ]
@@ -49,6 +51,19 @@ def _files(run: Run) -> list[str]:
         listed = ", ".join(f"{recipe} {bits:.2f} (its main type has {nominal:.2f})" for recipe, bits, nominal in far)
         said.append(f"Bits per weight far from what the name says: {listed}")
     return said
+
+
+def _importance(run: Run) -> list[str]:
+    """Experts and tensors that the calibration text did not reach, or hardly."""
+    found = run.importance
+    if found is None or not found.thin:
+        return []
+    thin = thin_words(found.thin)
+    experts = f" ({found.seen:,} of {found.experts:,} matrices of experts saw data)" if found.experts else ""
+    return [
+        f"Importance matrix: {100 * found.rows:.4g} % of the rows of the layers' weights saw data{experts}. {thin}. A longer calibration text "
+        "reaches more of them, and --prior-weight steadies the means of few rows"
+    ]
 
 
 def _choices(run: Run) -> list[str]:

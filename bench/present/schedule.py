@@ -18,7 +18,8 @@ import pandas as pd
 from bench.cluster.probes import AT_ONCE
 from bench.core.formats import markdown, rough_duration
 from bench.measures.plotting import RC, describe_figure, new_figure, save
-from bench.quantize.sums import CHUNK_TOKENS, parts_of
+from bench.quantize.imatrix import CHUNK_TOKENS
+from bench.quantize.sums import parts_of
 from bench.recipes.recipe import find_recipes
 from bench.sweep.forecast import (
     BUILDING,

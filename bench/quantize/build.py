@@ -18,7 +18,7 @@ from bench.execute.content import Site
 from bench.execute.job import Share
 from bench.gguf_files.header import read_header
 from bench.gguf_files.info import ModelInfo, inspect
-from bench.quantize import imatrix
+from bench.quantize import imatrix_file
 from bench.quantize.assemble import assemble, assembled_bytes
 from bench.quantize.block_cache import BlockCache
 from bench.quantize.jobs import PlanJob, PlanResult, QuantizeJob, QuantizeResult
@@ -77,7 +77,7 @@ def fitted_importance(model: Path, importance: Path | None) -> dict[str, NDArray
     """Mean squared activations by tensor name out of a matrix file; empty without one. Raises BenchError for another model's."""
     if importance is None:
         return {}
-    return imatrix.read(importance).fitted(inspect(model), importance).means()
+    return imatrix_file.read(importance).fitted(inspect(model), importance).means()
 
 
 def _planned(model: Path, header: ModelInfo, recipe: Recipe, importance: dict[str, NDArray[np.float32]]) -> Plan:

@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from bench.core.errors import BenchError
 from bench.execute.content import Site
 from bench.execute.job import Share
-from bench.quantize.imatrix import Entry, ImportanceMatrix, write
+from bench.quantize.imatrix import CHUNK_TOKENS, Entry, ImportanceMatrix
+from bench.quantize.imatrix_file import write
 from bench.quantize.jobs import ImportanceJob, ImportancePartJob, ImportanceResult
-from bench.quantize.sums import CHUNK_TOKENS, PART_CHUNKS, Sums, parts_of
+from bench.quantize.sums import PART_CHUNKS, Sums, parts_of
 from bench.texts.stream import TokenStream
 
 if TYPE_CHECKING:

@@ -1,40 +1,27 @@
-"""Importance matrices: the mean of squared activations of every input column, by weight tensor, and the files that hold them.
+"""Importance matrices: the mean of squared activations of every input column, by weight tensor.
 
-Two file formats hold one: the current GGUF format of llama-imatrix (raw sums `NAME.in_sum2` and numbers of rows `NAME.counts`)
-and its older binary one. Both are read; the GGUF format is written. The quantizer gets sum / number of rows. A file may come
-from anywhere, and llama.cpp's quantizer aborts on values that no calibration gives: such values are refused when they are read.
+They are kept as raw sums and numbers of rows, as llama-imatrix's GGUF files have them (imatrix_file.py); the quantizer gets
+sum / number of rows. So matrices of several texts are merged by adding, and a prior is some rows more.
 """
 
 from __future__ import annotations
 
 import re
-import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
 
-import gguf
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
-from bench.core.files import complete_or_absent
-from bench.core.formats import in_one_line
-from bench.gguf_files.header import ArrayLength, read_header, read_strings
 from bench.gguf_files.info import ModelInfo
-from bench.gguf_files.limits import check_tensor
 
 _LAYER = re.compile(r"blk\.(\d+)\.")
-_SUMS, _COUNTS = ".in_sum2", ".counts"
-#: Mean squares of activations beyond this are none: those of models are below 10^12, and products of larger ones overflow in the
-#: quantizer, which then aborts.
-_MAX_MEAN = 1e15
-#: Numbers of rows, of chunks and of tokens in one.
-_MAX_COUNT = 2**40
-_MAX_ENTRIES = 1_000_000
-#: Names of calibration texts that are kept, and characters of one.
-_MAX_DATASETS, _MAX_NAME = 100, 500
+#: Tokens of a chunk where a file tells none: what llama-imatrix takes the calls of the binary format for.
+CHUNK_TOKENS = 512
+#: Prior weights beyond this drown any calibration text.
+_MAX_PRIOR = 1e6
 
 
 @dataclass(frozen=True)
@@ -54,19 +41,53 @@ class Entry:
         means[seen] = self.sums[seen] / self.counts[seen, None]
         return means.ravel()
 
+    def plus(self, sums: NDArray[np.float64] | float, counts: NDArray[np.float64] | float) -> Entry:
+        """With sums and rows added, in float64 before they are rounded; what is too large then becomes infinite."""
+        with np.errstate(over="ignore"):
+            return Entry(
+                (self.sums.astype(np.float64) + sums).astype(np.float32),
+                (self.counts.astype(np.float64) + counts).astype(np.float32),
+            )
+
 
 @dataclass(frozen=True)
 class ImportanceMatrix:
-    """Entries by weight tensor name, with where they came from."""
+    """Entries by weight tensor name, with where they came from. chunk_tokens: 0 for a file of the binary format, whose counts are calls
+    and no rows; prior: rows of ones that were added to each."""
 
     entries: dict[str, Entry]
     datasets: tuple[str, ...]
     chunks: int
     chunk_tokens: int
+    prior: float = 0.0
 
     def means(self) -> dict[str, NDArray[np.float32]]:
         """What the quantizer takes."""
         return {name: entry.means() for name, entry in self.entries.items()}
+
+    @property
+    def knows_rows(self) -> bool:
+        """Whether its counts are rows, expert by expert."""
+        return self.chunk_tokens > 0
+
+    def with_prior(self, weight: float, path: Path) -> ImportanceMatrix:
+        """With `weight` rows of ones added: the mean becomes (sum + weight) / (rows + weight), a weighted average with the weight that
+        the quantizer takes where there are no data (llama.cpp, pull request 15060). path: the file, to name it.
+
+        Raises BenchError for a file that does not know its rows, one that has a prior already, and a weight out of range.
+        """
+        check_prior(weight)
+        if not self.knows_rows:
+            raise BenchError(
+                f"{path}: is of llama-imatrix's binary format, which does not tell how many rows each expert saw, so --prior-weight cannot "
+                "be weighed against them; give a matrix in GGUF format"
+            )
+        if self.prior:
+            raise BenchError(
+                f"{path}: has a prior of {self.prior:g} rows already; leave --prior-weight out, or give the matrix without it"
+            )
+        entries = {name: entry.plus(weight, weight) for name, entry in self.entries.items()}
+        return replace(self, entries=entries, prior=float(weight))
 
     def fitted(self, model: ModelInfo, path: Path) -> ImportanceMatrix:
         """The same for a model: entries of stacked matrices split as the model has them (the binary format has them flat).
@@ -93,147 +114,78 @@ class ImportanceMatrix:
         return replace(self, entries=entries)
 
 
-def check_fits(path: Path, model: ModelInfo) -> None:
-    """Raise BenchError when a file is no importance matrix, or that of another model: by tensor names, widths and layers.
-
-    Layers that predict further tokens (`nextn`) are never run over a text, so a matrix need not have them.
-    """
-    matrix = read(path)
-    matrix.fitted(model, path)
-    of_model = _layers(t.name for t in model.tensors if len(t.shape) > 1)
-    covered = _layers(matrix.entries)
-    spared = _layers(t.name for t in model.tensors if ".nextn." in t.name)
-    if not of_model - spared <= covered <= of_model:
+def check_prior(weight: float) -> None:
+    """Raise BenchError for a number of rows that no prior has."""
+    if not 0 <= weight <= _MAX_PRIOR:
         raise BenchError(
-            f"{path}: is of {len(covered)} layers and {model.path.name} has {len(of_model)}; it belongs to another model, leave "
-            "--imatrix out to compute one"
+            f"--prior-weight {weight:g}: is out of range; give a number of rows from 0 to {_MAX_PRIOR:,.0f}"
         )
 
 
-def _layers(names: Iterable[str]) -> set[int]:
-    return {int(found[1]) for name in names if (found := _LAYER.match(name))}
+def merged(matrices: Sequence[tuple[Path, ImportanceMatrix]]) -> ImportanceMatrix:
+    """The matrix of several texts together: sums and rows added, so that each row counts the same, as llama-imatrix merges.
 
-
-def write(matrix: ImportanceMatrix, path: Path) -> None:
-    """Write the GGUF format of llama-imatrix."""
-    writer = gguf.GGUFWriter(None, "imatrix")
-    writer.add_type("imatrix")
-    writer.add_array("imatrix.datasets", list(matrix.datasets))
-    writer.add_uint32("imatrix.chunk_count", matrix.chunks)
-    writer.add_uint32("imatrix.chunk_size", matrix.chunk_tokens)
-    for name, entry in matrix.entries.items():
-        writer.add_tensor(f"{name}{_SUMS}", entry.sums)
-        writer.add_tensor(f"{name}{_COUNTS}", entry.counts.reshape(-1, 1))
-    with complete_or_absent(path) as partial:
-        writer.write_header_to_file(partial)
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
-
-
-def read(path: Path) -> ImportanceMatrix:
-    """Read either format. Raises BenchError for a file that is neither, is damaged, or holds what is no mean of squares."""
-    if not path.is_file():
-        raise BenchError(f"{path}: no such importance matrix; leave --imatrix out to compute one")
-    with path.open("rb") as f:
-        is_gguf = f.read(4) == b"GGUF"
-    try:
-        matrix = _read_gguf(path) if is_gguf else _read_legacy(path)
-        if not matrix.entries:
-            raise BenchError(f"{path}: holds no importance data; leave --imatrix out to compute one")
+    Calls of the binary format are taken for chunks of 512 tokens, as llama-imatrix takes them. Raises BenchError for fewer than two,
+    for one of another model than the first (by names and widths of tensors), and for one with a prior, which would be counted twice.
+    """
+    if len(matrices) < 2:
+        raise BenchError("there is one importance matrix only, and nothing to merge it with; name two or more")
+    (first_path, first), *others = [(path, _in_rows(path, m)) for path, m in matrices]
+    entries, datasets = dict(first.entries), [*first.datasets]
+    for path, matrix in others:
+        _check_alike(first_path, first, path, matrix)
         for name, entry in matrix.entries.items():
-            _check(name, entry)
-    except ValueError as e:
-        raise BenchError(f"{path}: is no usable importance matrix ({e}); compute the importance matrix again") from e
-    return matrix
-
-
-def _check(name: str, entry: Entry) -> None:
-    """Raise ValueError for values that no calibration gives."""
-    check_tensor(name, entry.sums.shape[::-1], 1)
-    sums, counts = entry.sums, entry.counts
-    if not (np.isfinite(sums).all() and np.isfinite(counts).all()):
-        raise ValueError(f"{name} holds values that are not finite")
-    if sums.min() < 0:
-        raise ValueError(f"{name} holds negative means of squares")
-    if (wrong := counts[(counts != 0) & ~((counts >= 1) & (counts <= _MAX_COUNT))]).size:
-        raise ValueError(f"{name} is of {wrong[0]:.3g} rows")
-    if sums[counts == 0].any():
-        raise ValueError(f"{name} holds sums of no rows")
-    if (means := entry.means()).max() > _MAX_MEAN:
-        raise ValueError(f"{name} holds a mean square of {means.max():.3g}")
-
-
-def _read_gguf(path: Path) -> ImportanceMatrix:
-    """Raises ValueError for a complete GGUF file whose tensors are no importance data."""
-    header = read_header(path)
-    data = {}
-    for t in header.tensors:
-        if t.name.endswith((_SUMS, _COUNTS)):
-            if t.type != gguf.GGMLQuantizationType.F32:
-                raise ValueError(f"{t.name} has the type {t.type.name}")
-            data[t.name] = np.fromfile(path, "<f4", t.n_bytes // 4, offset=t.start).reshape(-1, t.shape[0])
-    entries = {}
-    for stem in dict.fromkeys(name.removesuffix(_SUMS).removesuffix(_COUNTS) for name in data):
-        sums, counts = (data.get(stem + suffix, np.empty((0, 1), np.float32)) for suffix in (_SUMS, _COUNTS))
-        if not len(sums) or counts.size not in (1, len(sums)):
-            raise ValueError(f"{stem} has {len(sums)} rows of sums and {counts.size} counts")
-        entries[stem] = Entry(sums, np.resize(counts, len(sums)))  # one count may stand for all
-    datasets = header.metadata.get("imatrix.datasets", [])
-    names = read_strings(path, "imatrix.datasets") if isinstance(datasets, ArrayLength) else []
-    return ImportanceMatrix(
-        entries,
-        tuple(map(_dataset, names[:_MAX_DATASETS])),
-        _count("imatrix.chunk_count", header.metadata.get("imatrix.chunk_count", 0)),
-        _count("imatrix.chunk_size", header.metadata.get("imatrix.chunk_size", 0)),
-    )
-
-
-def _read_legacy(path: Path) -> ImportanceMatrix:
-    """The binary format: entries of (name, calls, values), the values being means times calls."""
-    with path.open("rb") as f:
-        found = _Binary(f, path.stat().st_size)
-        n_entries = found.count()
-        if not 0 < n_entries < _MAX_ENTRIES:
-            raise ValueError(f"it would hold {n_entries:,} tensors")
-        entries: dict[str, Entry] = {}
-        for _ in range(n_entries):
-            name = found.take(found.count()).decode("utf-8", "replace")
-            calls, values = found.count(), np.frombuffer(found.take(4 * found.count()), "<f4")
-            check_tensor(name, values.shape, 1)
             if name in entries:
-                raise ValueError(f"{name} comes twice")
-            entries[name] = Entry(values.reshape(1, -1), np.array([max(calls, 1)], np.float32))
-        chunks = found.count() if found.left else 0
-        dataset = found.take(found.count()) if found.left else b""
-    return ImportanceMatrix(entries, (_dataset(dataset),) if dataset else (), chunks, 0)
+                entries[name] = _added(entries[name], entry)
+            else:  # experts of a layer that the other texts never reached
+                entries[name] = entry
+        datasets += matrix.datasets
+    size = next((m.chunk_tokens for _, m in matrices if m.chunk_tokens), CHUNK_TOKENS)
+    most = max(float(e.counts.max()) for e in entries.values())
+    return ImportanceMatrix(dict(sorted(entries.items())), tuple(dict.fromkeys(datasets)), int(most) // size, size)
 
 
-class _Binary:
-    """Reads the binary format. left: bytes that have not been read."""
-
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        self._file, self.left = file, size
-
-    def take(self, n: int) -> bytes:
-        """Raises ValueError where there are fewer."""
-        if n > self.left:
-            raise ValueError(f"{n:,} bytes should follow where {self.left:,} do")
-        self.left -= n
-        return self._file.read(n)
-
-    def count(self) -> int:
-        (n,) = struct.unpack("<i", self.take(4))
-        if n < 0:
-            raise ValueError(f"there are {n} of something")
-        return int(n)
+def _in_rows(path: Path, matrix: ImportanceMatrix) -> ImportanceMatrix:
+    if matrix.prior:
+        raise BenchError(
+            f"{path}: has a prior of {matrix.prior:g} rows, which would be counted with its data; merge matrices without it, and give "
+            "--prior-weight for the merged one"
+        )
+    if matrix.knows_rows:
+        return matrix
+    entries = {n: Entry(e.sums * CHUNK_TOKENS, e.counts * CHUNK_TOKENS) for n, e in matrix.entries.items()}
+    return replace(matrix, entries=entries)
 
 
-def _count(key: str, value: object) -> int:
-    if not isinstance(value, int) or not 0 <= value < 2**32:
-        raise ValueError(f"{key} is {value!r:.80}")
-    return value
+def _added(a: Entry, b: Entry) -> Entry:
+    """Entries of one tensor; one of them may have a single count for all of its matrices."""
+    if len(a.counts) < len(b.counts):
+        a, b = b, a
+    many = len(a.counts)
+    return a.plus(b.sums.reshape(a.sums.shape).astype(np.float64), np.resize(b.counts, many).astype(np.float64))
 
 
-def _dataset(name: bytes) -> str:
-    return in_one_line(name.decode("utf-8", "replace"))[:_MAX_NAME]
+def _check_alike(first_path: Path, first: ImportanceMatrix, path: Path, matrix: ImportanceMatrix) -> None:
+    shared = first.entries.keys() & matrix.entries.keys()
+    wrong = next((n for n in sorted(shared) if first.entries[n].sums.size != matrix.entries[n].sums.size), None)
+    if wrong is not None:
+        raise BenchError(
+            f"{path}: {wrong} has {matrix.entries[wrong].sums.size:,} columns here and {first.entries[wrong].sums.size:,} in {first_path}; "
+            "it belongs to another model, merge matrices of one model"
+        )
+    if layers(matrix.entries) != layers(first.entries):
+        raise BenchError(
+            f"{path}: is of {len(layers(matrix.entries))} layers and {first_path} of {len(layers(first.entries))}; it belongs to another model, "
+            "merge matrices of one model"
+        )
+    alone = matrix.entries.keys() ^ first.entries.keys()
+    if stranger := next((n for n in sorted(alone) if "_exps." not in n), None):
+        here, there = (path, first_path) if stranger in matrix.entries else (first_path, path)
+        raise BenchError(
+            f"{here}: has {stranger}, which {there} has not; it belongs to another model, merge matrices of one model"
+        )
+
+
+def layers(names: Iterable[str]) -> set[int]:
+    """Numbers of the layers that tensors belong to."""
+    return {int(found[1]) for name in names if (found := _LAYER.match(name))}

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from bench.core.errors import BenchError
 from bench.quantize.imatrix import Entry
 
-CHUNK_TOKENS = 512
 #: Chunks of a part. Another number may change the last bit of a matrix of a mixture of experts.
 PART_CHUNKS = 4
 

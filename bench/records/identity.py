@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bench.core.errors import BenchError
 from bench.core.machine import Machine
-from bench.core.values import Count, Name, Some, Time, Words
+from bench.core.values import Amount, Count, Name, Some, Time, Words
 from bench.engine.settings import LibraryInfo, Settings
 from bench.statistics.sequential import looks
 
@@ -41,12 +41,13 @@ class TextIdentity(Kept):
 
 
 class ImportanceIdentity(Kept):
-    """The source of importance data: a calibration text or a user's file, both by hash."""
+    """The source of importance data: a calibration text or a user's file, both by hash. prior_weight: rows of ones that were added to it."""
 
     source: Literal["collected", "file"]
     name: Name
     sha256: Name
     chunks: Count | None
+    prior_weight: Amount = 0.0
 
 
 _FORM = re.compile(r"\s*(kl|ppl)\s*(?:±|\+/?-)?\s*(\d{1,3}(?:\.\d{1,6})?)\s*%\s*", re.IGNORECASE)
@@ -104,6 +105,8 @@ class Identity(Kept):
         aside: dict[str, Any] = dict.fromkeys((name for name, is_usual in usual.items() if is_usual), True)
         if self.settings.scored == "half":
             aside["settings"] = {"scored"}
+        if self.importance is not None and not self.importance.prior_weight:
+            aside["importance"] = {"prior_weight"}
         told = self.model_dump_json(exclude=aside)
         return hashlib.sha256(told.encode()).hexdigest()[:12]
 

@@ -41,4 +41,6 @@ def importance_options(run: Run) -> list[str]:
         asked += ["--calibration", importance.name]
     if importance.chunks:
         asked += ["--calibration-chunks", str(importance.chunks)]
+    if importance.prior_weight:
+        asked += ["--prior-weight", f"{importance.prior_weight:g}"]
     return asked

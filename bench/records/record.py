@@ -136,6 +136,30 @@ class LookRecord(Record):
     recipe: Name | None
 
 
+class ThinData(Kept):
+    """A tensor (name) of which an importance matrix has too few data. matrices: its experts, 1 for others; unseen: of them, without any; few: with
+    less than 200 rows; rows: that the one with fewest saw."""
+
+    name: Name
+    matrices: Some
+    unseen: Count
+    few: Count
+    rows: Count
+
+
+class ImportanceRecord(Record):
+    """How much of the model saw data in an importance matrix (quantize/imatrix_statistics.py). sha256: of its file; rows: share of the rows of
+    the layers' weights; experts, seen: matrices of experts, and those that saw any; None where its file does not know."""
+
+    kind: Literal["importance"] = "importance"
+    sha256: Name
+    tensors: Some
+    rows: Annotated[Amount, Field(le=1)]
+    experts: Count | None
+    seen: Count | None
+    thin: tuple[ThinData, ...]
+
+
 class SiteRecord(Record):
     """A machine of a cluster that measures parts of the run. site: its name, as in the records that it measured."""
 

@@ -18,7 +18,16 @@ from pydantic import ValidationError
 
 from bench.core.errors import BenchError
 from bench.records.identity import FORMAT, Header, Identity
-from bench.records.record import FailureRecord, FileRecord, LookRecord, OfFile, Record, SiteRecord, StageRecord
+from bench.records.record import (
+    FailureRecord,
+    FileRecord,
+    ImportanceRecord,
+    LookRecord,
+    OfFile,
+    Record,
+    SiteRecord,
+    StageRecord,
+)
 
 FILE_NAME = "records.jsonl"
 
@@ -82,6 +91,12 @@ class Run:
                 asked.update(dict.fromkeys(r.names))
         ordered = [found[name] for name in asked if name in found]
         return {f.recipe: f for f in sorted(ordered, key=lambda f: f.family != "Reference")}
+
+    @cached_property
+    def importance(self) -> ImportanceRecord | None:
+        """Of the importance matrix that files were made with; None where there is none, and in runs of early versions."""
+        made_with = {f.importance_sha256 for f in self.files.values()}
+        return next((r for r in reversed(self.of(ImportanceRecord)) if r.sha256 in made_with), None)
 
     @cached_property
     def reference(self) -> str | None:
@@ -189,6 +204,7 @@ _COMMON: dict[str, type[Header | Record]] = {
     "stage": StageRecord,
     "look": LookRecord,
     "site": SiteRecord,
+    "importance": ImportanceRecord,
 }
 
 

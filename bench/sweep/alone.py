@@ -22,7 +22,9 @@ def without_recipes(options: Options, reporter: Reporter) -> Options:
     if find_recipes(options.recipes):
         return options
     if not options.compare:
-        raise BenchError("--recipes none leaves nothing to measure; name files with --compare, or recipes")
+        raise BenchError(
+            "--recipes none leaves nothing to measure; name files with --compare, or recipes (F16 for the reference alone)"
+        )
     if not (options.imatrix or options.calibration or options.calibration_chunks):
         options = replace(options, no_imatrix=True)
     if options.model is not None:

@@ -19,6 +19,7 @@ from bench.choose.sensitivity import STAGE
 from bench.core.pace import Expected
 from bench.engine.memory import UBATCH
 from bench.gguf_files.info import ModelInfo
+from bench.measures.registry import all_measures
 from bench.models.reference import DEFAULT_BYTES, DEFAULT_DOWNLOAD, default_path
 from bench.models.sources import Remote, model_names, remote_models
 from bench.quantize.block_cache import cache_limit
@@ -104,10 +105,11 @@ def forecast(
     *,
     to_build: Sequence[Recipe] | None = None,
     share: float = 1.0,
+    shares: Mapping[str, float] | None = None,
     compared: int | None = None,
 ) -> Forecast:
     """What the run takes. to_build: the recipes whose files are still wanted, None for all; share: what of the windows is still
-    to be scored; compared: how many third-party files there are, once all models are here, and then no hub is asked anything."""
+    to be scored; shares: what of other stages is still to be done, by title, all where it is not told; compared: how many third-party files there are, once all models are here, and then no hub is asked anything."""
     every, recipes = recipes, recipes if to_build is None else to_build
     fetched, n_compared = _models(options) if compared is None else ([], compared)
     windows = options.most_windows
@@ -130,6 +132,11 @@ def forecast(
         BUILDING: Expected(building, len(recipes)),
         scoring: Expected(measured * decode(options.window + _GENERATED * generated), measured),
     }
+    for m in all_measures():
+        foreseen = m.foreseen(options.measures[m.name], options.window, windows) if m.name in options.measures else None
+        if foreseen is not None:
+            left = files * (shares or {}).get(foreseen.title, 1.0)
+            stages[foreseen.title] = Expected(decode(left * foreseen.tokens), round(left * foreseen.steps))
     # the files, and as much again for the tensors that are kept, up to the limit of their cache
     files_bytes = sum(shape.weights * _bits(r) / 8 for r in recipes)
     every_bytes = sum(shape.weights * _bits(r) / 8 for r in every) + n_compared * shape.n_bytes / 2

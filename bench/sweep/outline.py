@@ -17,6 +17,7 @@ from bench.core.progress import Reporter
 from bench.engine.memory import machine_memory
 from bench.gguf_files.info import inspect
 from bench.gguf_files.shards import is_split, whole_bytes
+from bench.measures.measure import Measure
 from bench.measures.registry import all_measures
 from bench.models.convert import is_checkpoint
 from bench.models.hub import hub_cache
@@ -145,7 +146,6 @@ class Outline:
 def outline(options: Options, recipes: Sequence[Recipe], text: str, threads: int) -> Outline:
     """The plan, from options alone. text: what is scored. Raises BenchError for a name that stands for no model."""
     name, shape = _reference(options)
-    asked = options.measures
     stem = Path(options.model or DEFAULT.name).stem.lower()
     return Outline(
         model=name,
@@ -159,13 +159,21 @@ def outline(options: Options, recipes: Sequence[Recipe], text: str, threads: int
         threads=threads,
         forecast=forecast(options, recipes, threads, shape),
         # what only some runs ask for takes as long as it is asked for
-        unforeseen=tuple(m.name for m in all_measures() if m.options and asked.get(m.name, m.options()) != m.options()),
+        unforeseen=tuple(m.name for m in all_measures() if _is_unforeseen(m, options)),
         cache=options.cache,
         free=shutil.disk_usage(_existing(options.cache)).free,
         machine_memory=machine_memory().total,
         directory=str(options.out or f"results/local/{stem}-…"),
         is_known=options.out is not None,
     )
+
+
+def _is_unforeseen(measure: Measure, options: Options) -> bool:
+    """Whether a measure is asked for whose time does not follow from that."""
+    asked = options.measures.get(measure.name)
+    if measure.options is None or asked is None or asked == measure.options():
+        return False
+    return measure.foreseen(asked, options.window, options.most_windows) is None
 
 
 def is_here(options: Options) -> bool:

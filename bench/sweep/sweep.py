@@ -23,6 +23,7 @@ from bench.cluster.probes import ProbesElsewhere
 from bench.cluster.setup import marked, required, setup
 from bench.cluster.sites import Sites
 from bench.core.errors import BenchError, RecordsError
+from bench.core.files import file_sha256
 from bench.core.health import timing_readings
 from bench.core.machine import this_machine
 from bench.core.pace import Expected
@@ -39,6 +40,7 @@ from bench.sweep.alone import without_recipes
 from bench.sweep.build import build_files, resolve_recipes
 from bench.sweep.forecast import BUILDING, CHOICES, IMPORTANCE, MAKING, Shape, forecast
 from bench.sweep.identity import compared_record, default_directory, model_identity, reference_record, versions
+from bench.sweep.importance import record_importance
 from bench.sweep.outline import Outline, directories, is_here, outline, refuse, warn_of_memory
 from bench.texts import prompts
 from bench.workbench.checks import check_importance, check_texts, check_until, check_window, check_windows
@@ -47,6 +49,11 @@ from bench.workbench.work import Work
 
 #: Seconds for which other load is watched before a run.
 _WATCHED = 0.2
+
+
+def _left(done: int, total: int) -> float:
+    """What of a stage is still to be done, as a share."""
+    return 1 - done / max(total, 1)
 
 
 class Sweep:
@@ -147,6 +154,7 @@ class Sweep:
                 Shape.of_file(info),
                 to_build=to_build,
                 share=left if self._essential else 0.0,
+                shares={s.title: _left(*s.progress(run)) for s in self.stages} if run else None,
                 compared=len(self.compared),
             ),
             directory=str(self.directory),
@@ -165,11 +173,15 @@ class Sweep:
         if o.no_imatrix:
             return None
         if o.imatrix is not None:
-            matrix = self.work.importance  # refused here, before anything is computed, if it is of another model
-            assert matrix is not None
-            return ImportanceIdentity(source="file", name=o.imatrix.name, sha256=matrix.sha256, chunks=None)
+            _ = self.work.importance  # refused here, before anything is computed, if it is of another model
+            digest = file_sha256(o.imatrix)
+            return ImportanceIdentity(
+                source="file", name=o.imatrix.name, sha256=digest, chunks=None, prior_weight=o.prior_weight
+            )
         name, digest = prompts.identify(o.calibration or prompts.CALIBRATION)
-        return ImportanceIdentity(source="collected", name=name, sha256=digest, chunks=o.calibration_chunks)
+        return ImportanceIdentity(
+            source="collected", name=name, sha256=digest, chunks=o.calibration_chunks, prior_weight=o.prior_weight
+        )
 
     @cached_property
     def reference_label(self) -> str:
@@ -315,7 +327,7 @@ class Sweep:
         with self._on_record(store, IMPORTANCE):
             if sites is not None:
                 collect_elsewhere(sites, work)
-            _ = work.importance
+            record_importance(work, recipes, store)
         with self._on_record(store, CHOICES):
             elsewhere = None
             if sites is not None and any(r.size is not None for r in recipes):

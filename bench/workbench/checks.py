@@ -8,7 +8,8 @@ from bench.core.errors import BenchError
 from bench.core.machine import allowed_cpus, cpus_for, default_threads
 from bench.engine.settings import LibraryInfo
 from bench.gguf_files.info import ModelInfo
-from bench.quantize.imatrix import read
+from bench.quantize.imatrix import check_prior
+from bench.quantize.imatrix_file import read
 from bench.recipes.needs import format_needs_importance
 from bench.recipes.recipe import Recipe
 from bench.records.identity import Until
@@ -28,6 +29,11 @@ def check_importance(options: Options, recipes: list[Recipe]) -> None:
         raise BenchError("--imatrix is used as it is, so --calibration would do nothing; leave one of them out")
     if options.calibration_chunks and (options.imatrix or options.no_imatrix):
         raise BenchError("--calibration-chunks cuts the calibration text short, which is not used here; leave it out")
+    check_prior(options.prior_weight)
+    if options.no_imatrix and options.prior_weight:
+        raise BenchError(
+            "--prior-weight belongs to an importance matrix, and --no-imatrix declines it; leave one of them out"
+        )
     needing = [r.name for r in recipes if format_needs_importance(r.base)]
     if options.no_imatrix and needing:
         raise BenchError(

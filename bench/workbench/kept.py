@@ -15,7 +15,7 @@ from bench.core.files import file_sha256, short_hash
 from bench.execute.content import Content
 from bench.execute.job import Executor
 from bench.gguf_files.info import ModelInfo
-from bench.quantize.imatrix import check_fits
+from bench.quantize.imatrix_file import check_fits
 from bench.quantize.jobs import QuantizeResult
 
 #: Part of every key: raise it when the code that makes what is cached changes what it makes.

@@ -136,7 +136,7 @@ class Options:
     calibration: Path | None = option(
         None,
         "--calibration",
-        "Compute the importance matrix from this text [default: the fixed calibration part].",
+        "Compute the importance matrix from this text, or from conversations: JSON lines with messages, which are rendered with the model's chat template [default: the fixed calibration part].",
         panel=QUANTIZING,
         metavar="FILE",
     )
@@ -147,6 +147,14 @@ class Options:
         min=0,
         panel=QUANTIZING,
         metavar="N",
+    )
+    prior_weight: float = option(
+        0.0,
+        "--prior-weight",
+        "Add this many rows of ones to the data of every expert and tensor in the importance matrix, which steadies those that saw few; 0 for none.",
+        min=0,
+        panel=QUANTIZING,
+        metavar="ROWS",
     )
     isa: str | None = option(
         None,

@@ -28,11 +28,13 @@ from bench.execute.job import Answer, Executor, Job, Share
 from bench.execute.local import LocalExecutor
 from bench.gguf_files.info import ModelInfo, inspect
 from bench.models.reference import Reference, reference
-from bench.quantize.imatrix import ImportanceMatrix, write
+from bench.quantize.imatrix import CHUNK_TOKENS, ImportanceMatrix
+from bench.quantize.imatrix_file import read, write
 from bench.quantize.jobs import ImportanceJob, QuantizeJob
-from bench.quantize.sums import CHUNK_TOKENS, Sums
+from bench.quantize.sums import Sums
 from bench.recipes.recipe import Recipe
 from bench.texts import prompts
+from bench.texts.conversations import holds_conversations
 from bench.workbench.cache import remove_unfinished
 from bench.workbench.checks import check_library, check_threads
 from bench.workbench.kept import FILES, Built, Matrix, Stream, key, read_count, write_count
@@ -120,16 +122,24 @@ class Work:
         return scored_text(o.text, o.dataset, o.window, windows, o.cache, self.reporter)
 
     def stream(
-        self, source: Path | prompts.Part, model: ModelInfo | None = None, content: Content | None = None
+        self,
+        source: Path | prompts.Part,
+        model: ModelInfo | None = None,
+        content: Content | None = None,
+        template: str | None = None,
     ) -> Stream:
-        """Tokens of a part of the prompt set or a text file, under the vocabulary of a model: the reference unless told."""
+        """Tokens of a part of the prompt set or a text file, under the vocabulary of a model: the reference unless told.
+
+        template: of a chat, for a file of conversations.
+        """
         info, model_content = model or self.reference.info, content or self.model
         name, digest = prompts.identify(source)
-        stream = Stream(name, key(info.vocabulary_sha256, digest, version("llama-cpp-python")))
+        asked = [info.vocabulary_sha256, digest, version("llama-cpp-python")]
+        stream = Stream(name, key(*asked, template) if template else key(*asked))
         path = self.executor.site.path(stream.content)
         count = read_count(path, self.reporter.warn)
         if count is None:
-            job = TokenizeJob(model=model_content, source=self._source(source), out=stream.content)
+            job = TokenizeJob(model=model_content, source=self._source(source), out=stream.content, template=template)
             count = self.executor.do(job).tokens
             write_count(path, count)
         return Stream(stream.name, stream.key, count)
@@ -139,8 +149,19 @@ class Work:
 
     @cached_property
     def calibration(self) -> Stream:
-        """Tokens of the text that importance and sensitivities are measured on."""
-        return self.stream(self.options.calibration or prompts.CALIBRATION)
+        """Tokens of the text that importance and sensitivities are measured on; conversations stand in it as the model reads them.
+
+        Raises BenchError for conversations that the model has no template for.
+        """
+        path = self.options.calibration
+        if path is None or not path.is_file() or not holds_conversations(path):
+            return self.stream(path or prompts.CALIBRATION)
+        template = self.reference.chat_template
+        if template is None:
+            raise BenchError(
+                f"{path}: holds conversations, and {self.reference.info.name} has no chat template to render them with; give a text"
+            )
+        return self.stream(path, template=template)
 
     # --- what lies in the cache for the time being ---------------------------------------------------------------------
 
@@ -178,15 +199,28 @@ class Work:
 
     @cached_property
     def importance(self) -> Matrix | None:
-        """The importance matrix to quantize with: the user's, one computed from the calibration text, or none.
+        """The importance matrix to quantize with: the user's, one computed from the calibration text, or none; with a prior, if one is asked for.
 
         Raises BenchError for a file that is no matrix of this model.
         """
         o = self.options
         if o.no_imatrix:
             return None
-        if o.imatrix:
-            return Matrix.of_file(o.imatrix, self.reference.info, self.executor)
+        data = Matrix.of_file(o.imatrix, self.reference.info, self.executor) if o.imatrix else self._collected
+        if not o.prior_weight:
+            return data
+        content = Content(name=f"imatrix/{self.reference.path.stem}-{key(data.sha256, o.prior_weight)}.gguf")
+        path = self.executor.site.path(content)
+        note = kept_file(path, FileNote, self.reporter.warn)
+        if note is None:
+            write(read(data.path).with_prior(o.prior_weight, data.path), path)
+            note = keep_file(path)
+        return Matrix(path, content, note.sha256)
+
+    @cached_property
+    def _collected(self) -> Matrix:
+        """The importance matrix of the calibration text, out of the cache or computed."""
+        o = self.options
         content = self._importance_content
         path = self.executor.site.path(content)
         with self.reporter.steps("Importance matrix", 1) as steps:

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import pandas as pd
 import pytest
 
+from bench.api.importance import imatrix_statistics
 from bench.api.runs import RunFrames, compare_runs, load_run
 from bench.cli import docs
 from bench.measures.problems.jobs import ProblemResult
@@ -97,6 +98,7 @@ def actual_columns(name: str) -> list[str]:
     if name == "recipe":  # test_api.py has the frame itself
         return [c for c in run.types.reset_index() if c not in ("recipe", "family")]
     frames = {
+        "importance": lambda: imatrix_statistics(ROOT / "tests" / "data" / "llama-imatrix-tiny.gguf"),
         "tokens": lambda: run.tokens("IQ1_S"),
         "paired": run.paired,
         "equal-size": load_run(PUBLISHED[1]).equal_size,

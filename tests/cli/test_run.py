@@ -20,7 +20,7 @@ import pytest
 from bench.cli import app as cli
 from bench.core.version import this_version
 from bench.engine.llama import Context, Model
-from bench.quantize import imatrix
+from bench.quantize import imatrix_file
 from bench.quantize.imatrix import Entry, ImportanceMatrix
 from tests.conftest import Outcome
 from tests.support.tiny import Shape, write_model
@@ -204,7 +204,7 @@ def wrong_matrix(request: pytest.FixtureRequest, tiny: Path, tmp_path: Path) -> 
     def of(layers: int, columns: int = 256, name: str = "attn_q") -> bytes:
         entry = Entry(np.ones((1, columns), np.float32), np.ones(1, np.float32))
         entries = {f"blk.{i}.{name}.weight": entry for i in range(layers)}
-        imatrix.write(ImportanceMatrix(entries, (), 1, 512), tmp_path / "m.gguf")
+        imatrix_file.write(ImportanceMatrix(entries, (), 1, 512), tmp_path / "m.gguf")
         return (tmp_path / "m.gguf").read_bytes()
 
     contents = {
@@ -533,7 +533,7 @@ def test_imatrix_writes_what_the_sweep_uses(
 ) -> None:
     done = bench("imatrix", tmp_path / "m.gguf", "--model", tiny, "--calibration", calibration, "--cache", cache)
     assert done.code == 0, done.err
-    matrix = imatrix.read(tmp_path / "m.gguf")
+    matrix = imatrix_file.read(tmp_path / "m.gguf")
     assert matrix.chunks == 2 and "blk.0.attn_q.weight" in matrix.entries
 
 

@@ -11,7 +11,7 @@ from bench.core.errors import BenchError
 from bench.peers import values as peers_values
 from bench.peers.measured import Measured, Round, Targets, report, times
 from bench.peers.side_by_side import Ran
-from bench.quantize import imatrix
+from bench.quantize import imatrix_file
 from bench.quantize.imatrix import Entry, ImportanceMatrix
 
 DATA = Path(__file__).parents[1] / "data"
@@ -22,14 +22,14 @@ def ran(*printed: str) -> Ran:
 
 
 def test_perplexity_is_read_from_both() -> None:
-    tool = ran("[1]5.0\n0.09.529 I Final estimate: PPL = 220.2626 +/- 17.18842\n")
-    ours = ran('04:00:12 Scoring, 2 of 8\n{"ppl": 220.26257, "se": 17.1884201}')
+    tool = "[1]5.0\n0.09.529 I Final estimate: PPL = 220.2626 +/- 17.18842\n"
+    ours = '04:00:12 Scoring, 2 of 8\n{"ppl": 220.26257, "se": 17.1884201}'
     assert [(v.tools, v.ours) for v in peers_values.perplexity(tool, ours)] == [
         ("220.2626", "220.2626"),
         ("17.18842", "17.18842"),
     ]
     with pytest.raises(BenchError, match="printed no final estimate"):
-        peers_values.perplexity(ran("something else"), ours)
+        peers_values.perplexity("something else", ours)
 
 
 def test_divergence_is_read_from_both(tmp_path: Path) -> None:
@@ -46,9 +46,9 @@ def test_divergence_is_read_from_both(tmp_path: Path) -> None:
 
 
 def test_speeds_are_read_from_both_and_paired_by_turn() -> None:
-    def told(speed: float, test: str) -> str:
+    def told(speed: float, test: str, depth: int = 0) -> str:
         n_prompt, n_gen = (512, 0) if test == "pp512" else (0, 32)
-        return f'{{"model_filename": "/x/A.gguf", "n_prompt": {n_prompt}, "n_gen": {n_gen}, "avg_ts": {speed}}}'
+        return f'{{"model_filename": "/x/A.gguf", "n_prompt": {n_prompt}, "n_gen": {n_gen}, "n_depth": {depth}, "avg_ts": {speed}}}'
 
     tool = ran(
         *(f"load_backend: CPU\n[\n{told(a, 'pp512')},\n{told(b, 'tg32')}\n]\n" for a, b in ((100, 50), (80, 40)))
@@ -61,6 +61,8 @@ def test_speeds_are_read_from_both_and_paired_by_turn() -> None:
         "A: tg32, best tokens a second of 2": ("50.0", "50.0"),
         "A: tg32, ours / tools of 2 turns": ("–", "1.000 [1.000, 1.000]"),
     }
+    deep = ran(f"[\n{told(9, 'pp512', 2048)}\n]\n")
+    assert [v.name.partition(",")[0] for v in peers_values.speeds(deep, deep)] == ["A: pp512 @ d2048"] * 2
     with pytest.raises(BenchError, match="no list of speeds in what was printed: error: no such file"):
         peers_values.speeds(ran("error: no such file"), ours)
 
@@ -69,7 +71,7 @@ def test_importance_matrices_are_compared_by_their_means(tmp_path: Path) -> None
     for name, factor in (("a", 1.0), ("b", 1.001)):
         sums = np.array([[2.0, 4.0 * factor]], np.float32)
         entries = {"blk.0.attn_q.weight": Entry(sums, np.array([2], np.float32))}
-        imatrix.write(ImportanceMatrix(entries, (), 1, 512), tmp_path / f"{name}.gguf")
+        imatrix_file.write(ImportanceMatrix(entries, (), 1, 512), tmp_path / f"{name}.gguf")
     found = {v.name: v.ours for v in peers_values.importance(tmp_path / "a.gguf", tmp_path / "b.gguf")}
     assert found["largest relative difference of a column's mean square"] == "1.0e-03"
     assert found["entries with the same counts of rows"] == "1"

@@ -14,7 +14,7 @@ from bench.engine.kernels import dequantize
 from bench.engine.quantizer import QuantizeRequest, run_quantizer
 from bench.gguf_files.header import read_header
 from bench.gguf_files.info import inspect
-from bench.quantize import imatrix
+from bench.quantize import imatrix_file
 from bench.quantize.block_cache import BlockCache, Pair, cache_limit
 from bench.quantize.blocks import quantize_pairs
 from bench.quantize.build import build
@@ -38,7 +38,7 @@ def matrix(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         if t.name.startswith("blk.") and len(t.shape) > 1
     }
     path = tmp_path_factory.mktemp("imatrix") / "m.gguf"
-    imatrix.write(ImportanceMatrix(entries, (), 1, 512), path)
+    imatrix_file.write(ImportanceMatrix(entries, (), 1, 512), path)
     return path
 
 
@@ -67,7 +67,7 @@ def test_every_type_is_byte_for_byte_what_llama_cpp_writes(
     tiny: Path, matrix: Path, tmp_path: Path, source: str, with_importance: bool
 ) -> None:
     model = write_model(tmp_path / "source.gguf", weight_type=source)
-    means = imatrix.read(matrix).means() if with_importance else {}
+    means = imatrix_file.read(matrix).means() if with_importance else {}
     header = read_header(model)
     tensor = next(t for t in header.tensors if t.name == "blk.1.ffn_up.weight")
     for name in TYPES:

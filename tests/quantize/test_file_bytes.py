@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.core.files import file_sha256
 from bench.core.progress import Reporter
-from bench.quantize import imatrix
+from bench.quantize import imatrix_file
 from bench.recipes.recipe import Recipe, find_recipe
 from bench.workbench import kept
 from bench.workbench.kept import Built, key
@@ -38,7 +38,7 @@ def test_names_places_threads_and_the_matrix_files_own_words_are_not_in_a_file(t
     first = built(tiny, recipe, tmp_path / "one")
     renamed = replace(recipe, name="MINE", family="Mine", description="mine")
     reworded = tmp_path / "a matrix.gguf"
-    imatrix.write(replace(imatrix.read(MATRIX), datasets=("of another name",)), reworded)
+    imatrix_file.write(replace(imatrix_file.read(MATRIX), datasets=("of another name",)), reworded)
     for other in (
         built(tiny, recipe, tmp_path / "one thread", threads=1),
         built(tiny, renamed, tmp_path / "renamed"),

@@ -12,7 +12,7 @@ import pytest
 
 from bench.core.errors import BenchError
 from bench.gguf_files.info import TensorInfo, inspect
-from bench.quantize import imatrix
+from bench.quantize import imatrix_file
 from bench.quantize.collect import collect
 from bench.quantize.imatrix import Entry, ImportanceMatrix
 
@@ -48,8 +48,8 @@ def test_less_than_a_chunk_is_refused(tiny: Path) -> None:
 def test_gguf_round_trip(tmp_path: Path) -> None:
     experts = Entry(np.array([[2, 4], [0, 0]], np.float32), np.array([2, 0], np.float32))
     matrix = ImportanceMatrix({"blk.0.x.weight": experts}, ("a.txt", "b.txt"), 3, 512)
-    imatrix.write(matrix, tmp_path / "m.gguf")
-    read = imatrix.read(tmp_path / "m.gguf")
+    imatrix_file.write(matrix, tmp_path / "m.gguf")
+    read = imatrix_file.read(tmp_path / "m.gguf")
     assert (read.datasets, read.chunks, read.chunk_tokens) == (("a.txt", "b.txt"), 3, 512)
     np.testing.assert_array_equal(read.entries["blk.0.x.weight"].sums, experts.sums)
     # an expert that no token reached gets ones
@@ -64,7 +64,7 @@ def legacy(name: bytes, calls: int, values: list[float]) -> bytes:
 def test_older_binary_format(tmp_path: Path) -> None:
     path = tmp_path / "old.dat"
     path.write_bytes(legacy(b"blk.0.x.weight", 4, [8, 2]))
-    read = imatrix.read(path)
+    read = imatrix_file.read(path)
     assert read.means()["blk.0.x.weight"].tolist() == [2, 0.5]
     assert (read.datasets, read.chunks) == (("x.txt",), 7)
 
@@ -74,7 +74,7 @@ def test_a_flat_entry_of_stacked_experts_is_split_as_the_model_has_it(tiny: Path
     info = inspect(tiny)
     experts = TensorInfo(name="blk.0.ffn_up_exps.weight", shape=(2, 8, 2), type="F16", n_bytes=64)
     model = info.model_copy(update={"tensors": (*info.tensors, experts)})
-    entry = imatrix.read(tmp_path / "moe.dat").fitted(model, tmp_path).entries["blk.0.ffn_up_exps.weight"]
+    entry = imatrix_file.read(tmp_path / "moe.dat").fitted(model, tmp_path).entries["blk.0.ffn_up_exps.weight"]
     assert entry.sums.tolist() == [[2, 4], [6, 8]] and entry.means().tolist() == [1, 2, 3, 4]
 
 
@@ -99,7 +99,7 @@ ONE = legacy(b"blk.0.x.weight", 4, [8, 2])
 def test_damaged_files_are_refused(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "bad.dat").write_bytes(content)
     with pytest.raises(BenchError, match=rf"bad\.dat: .*{said}") as refused:
-        imatrix.read(tmp_path / "bad.dat")
+        imatrix_file.read(tmp_path / "bad.dat")
     assert str(refused.value).isprintable()
 
 
@@ -117,11 +117,11 @@ def test_values_that_no_calibration_gives_are_refused(
 ) -> None:
     entry = Entry(np.array([sums], np.float32), np.array(counts, np.float32))
     path = tmp_path / "m.gguf"
-    imatrix.write(ImportanceMatrix({"blk.0.x.weight": entry}, (), 1, 512), path)
+    imatrix_file.write(ImportanceMatrix({"blk.0.x.weight": entry}, (), 1, 512), path)
     with pytest.raises(
         BenchError, match=rf"m\.gguf: .*blk\.0\.x\.weight {said}.*; compute the importance matrix again"
     ):
-        imatrix.read(path)
+        imatrix_file.read(path)
 
 
 def test_sums_of_another_type_and_counts_that_are_missing_are_refused(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_sums_of_another_type_and_counts_that_are_missing_are_refused(tmp_path: 
         writer.write_tensors_to_file()
         writer.close()
         with pytest.raises(BenchError, match=said):
-            imatrix.read(tmp_path / "m.gguf")
+            imatrix_file.read(tmp_path / "m.gguf")
 
 
 @pytest.mark.parametrize(

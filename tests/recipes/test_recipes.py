@@ -10,9 +10,10 @@ import pytest
 from bench.core.errors import BenchError
 from bench.engine.quantizer import QuantizeRequest, plan
 from bench.gguf_files.info import inspect
-from bench.quantize import imatrix
+from bench.quantize import imatrix_file
 from bench.quantize.build import build, planned_file
 from bench.quantize.collect import collect
+from bench.quantize.imatrix import ImportanceMatrix
 from bench.quantize.jobs import QuantizeJob
 from bench.recipes.kinds import kinds_of
 from bench.recipes.recipe import apply_rules, find_recipe, find_recipes, layer_boundary
@@ -239,7 +240,7 @@ def matrix(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     entries = collect(tiny, np.arange(3, 515, dtype=np.int32) % 250 + 3, threads=2, progress=lambda share: None)
     path = tmp_path_factory.mktemp("imatrix") / "m.gguf"
-    imatrix.write(imatrix.ImportanceMatrix(entries, (), 1, 512), path)
+    imatrix_file.write(ImportanceMatrix(entries, (), 1, 512), path)
     return path
 
 

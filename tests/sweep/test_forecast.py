@@ -16,7 +16,17 @@ from bench.core.errors import BenchError
 from bench.measures.registry import load_run
 from bench.recipes.recipe import find_recipes
 from bench.records.record import StageRecord
-from bench.sweep.forecast import BUILDING, CHOICES, IMPORTANCE, SCORING, SENSITIVITIES, Forecast, Shape, forecast
+from bench.sweep.forecast import (
+    BUILDING,
+    CHOICES,
+    IMPORTANCE,
+    ONLY_SCORING,
+    SCORING,
+    SENSITIVITIES,
+    Forecast,
+    Shape,
+    forecast,
+)
 from bench.sweep.outline import outline, refuse
 from bench.workbench.options import Options
 from tests.conftest import Outcome
@@ -181,6 +191,37 @@ def test_a_dry_run_tells_the_plan_and_leaves_nothing_in_results(
     assert plan["recipes"] == ["Q4_0"] and plan["seconds_by_stage"].keys() == {BUILDING, SCORING}
     assert plan["directory"].startswith("results/local/") and plan["on_record"] == {"done": 0, "of": 0}
     assert not (tmp_path / "results").exists() and not (tmp_path / "cache" / "quantized").exists()
+
+
+def test_a_plan_counts_the_decodes_of_cache_types_and_recall(
+    bench: Callable[..., Outcome], tiny: Path, text: Path, tmp_path: Path
+) -> None:
+    """Each cache is a decode of each file and window; what is on record costs nothing."""
+    arguments = [
+        "run",
+        "--model",
+        tiny,
+        "--text",
+        text,
+        "--window",
+        256,
+        "--windows",
+        2,
+        "--recipes",
+        "Q4_0",
+        "--no-speed",
+    ]
+    arguments += ["--no-imatrix", "--cache", tmp_path / "cache", "--out", tmp_path / "run"]
+    plain = json.loads(bench(*arguments, "--dry-run", "--json").out)["seconds_by_stage"]
+    more = ["--cache-types", "f16,q8_0", "--recall", 64]
+    plan = json.loads(bench(*arguments, *more, "--dry-run", "--json").out)
+    # f16, f16 without flash attention, and q8_0, which counts 1.7 decodes
+    assert plan["seconds_by_stage"]["Cache types"] == pytest.approx(3.7 * plain[ONLY_SCORING])
+    assert plan["seconds_by_stage"]["Recall"] == pytest.approx((64 + 128) / 256 * plain[ONLY_SCORING])
+    assert not plan["not_forecast"]
+    done = bench(*arguments, *more)
+    assert done.code == 0, done.err
+    assert json.loads(bench(*arguments, *more, "--dry-run", "--json").out)["seconds"] == 0
 
 
 def test_a_dry_run_counts_what_is_on_record(

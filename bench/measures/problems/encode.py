@@ -8,11 +8,13 @@ from numpy.typing import NDArray
 from bench.core.errors import BenchError
 from bench.core.files import complete_or_absent
 from bench.engine.llama import Model
+from bench.engine.tokenize import without_bos
 from bench.execute.content import Site
 from bench.execute.job import Share
 from bench.measures.problems.jobs import EncodedProblem, EncodedSet, EncodedStop, EncodeJob, EncodeResult
-from bench.measures.problems.sets import FIM, Conversation, Infill, Stop, problem_set
+from bench.measures.problems.sets import FIM, Infill, Stop, problem_set
 from bench.texts.chat import ChatTemplate
+from bench.texts.conversations import Conversation
 
 #: Scored tokens of a batch, unless one problem alone has more: as many as of a window of 2048.
 _BATCH = 1024
@@ -124,9 +126,9 @@ class _Conversations:
             if self.assistant_only
             else (self.template.render(conversation.messages), [])
         )
-        bos = self.special["bos_token"]
-        if self.model.bos is not None and bos and text.startswith(bos):  # which tokenizing puts there itself
-            text, spans = text[len(bos) :], [(a - len(bos), b - len(bos)) for a, b in spans]
+        whole, text = text, without_bos(self.model, text)
+        cut = len(whole) - len(text)
+        spans = [(a - cut, b - cut) for a, b in spans]
         tokens = self.model.tokenize(text, special=True)
         scored = self._ranges(text, tokens, spans) if self.assistant_only else ((1, len(tokens)),)
         return EncodedProblem(

@@ -16,6 +16,7 @@ from bench.core.errors import BenchError
 from bench.core.formats import in_one_line
 from bench.core.parsed import json_value
 from bench.texts import prompts
+from bench.texts.conversations import Conversation, conversation
 
 FIM: Literal["fim"] = "fim"
 CHAT: Literal["chat"] = "chat"
@@ -23,7 +24,6 @@ KINDS = (FIM, CHAT)
 _OPEN, _CLOSE = "⟪", "⟫"
 #: Characters of a group's name, which stands in tables.
 _MAX_GROUP = 100
-_ROLES = ("system", "user", "assistant", "tool")
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,6 @@ class Infill:
     prefix: str
     middle: str
     suffix: str
-
-
-@dataclass(frozen=True)
-class Conversation:
-    """messages: (role, content) in order; the model's are those of the role `assistant`."""
-
-    name: str
-    group: str
-    messages: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -81,7 +72,7 @@ def _infill_file(path: Path, language: str) -> Infill:
 
 def _conversation_file(path: Path, group: str) -> Conversation:
     data = tomllib.loads(path.read_text(encoding="utf-8"))
-    return _conversation(path.stem, group, data.get("message"), str(path))
+    return conversation(path.stem, group, data.get("message"), str(path))
 
 
 def _json_lines(path: Path) -> ProblemSet:
@@ -108,7 +99,7 @@ def _json_lines(path: Path) -> ProblemSet:
 
 def _from_json(data: Any, name: str, where: str) -> Infill | Conversation:
     if isinstance(data, dict) and "messages" in data:
-        return _conversation(name, _group(data.get("group")), data["messages"], where)
+        return conversation(name, _group(data.get("group")), data["messages"], where)
     parts = [data.get(key) for key in ("prefix", "middle", "suffix")] if isinstance(data, dict) else [None]
     if not all(isinstance(p, str) for p in parts) or not parts[1]:
         raise BenchError(
@@ -120,16 +111,6 @@ def _from_json(data: Any, name: str, where: str) -> Infill | Conversation:
 def _group(told: object) -> str:
     """The group that a file tells, in words; one name for all that tell none."""
     return in_one_line(str(told or ""))[:_MAX_GROUP].strip() or "other"
-
-
-def _conversation(name: str, group: str, messages: Any, where: str) -> Conversation:
-    if not isinstance(messages, list) or not messages:
-        raise BenchError(f"{where}: has no messages; each has a `role` and a `content`")
-    for message in messages:
-        role, content = (message.get("role"), message.get("content")) if isinstance(message, dict) else (None, None)
-        if role not in _ROLES or not isinstance(content, str):
-            raise BenchError(f"{where}: a message needs a `role` ({', '.join(_ROLES)}) and a `content` that is text")
-    return Conversation(name, group, tuple((m["role"], m["content"]) for m in messages))
 
 
 @dataclass(frozen=True)

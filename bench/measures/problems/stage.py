@@ -13,7 +13,6 @@ from bench.core.files import file_sha256, short_hash
 from bench.engine.memory import machine_memory
 from bench.engine.reference_logits import ReferenceLogits
 from bench.execute.content import Content
-from bench.gguf_files.header import read_header
 from bench.measures.plan import File, Part, Plan
 from bench.measures.problems.jobs import EncodeJob, EncodeResult, SolveJob, SolveResult
 from bench.measures.problems.records import ProblemRecord, ProblemSetIdentity
@@ -21,7 +20,6 @@ from bench.measures.problems.runs import problems_of
 from bench.measures.problems.sets import CHAT, FIM, KINDS, problem_set
 from bench.records.run import Run
 from bench.records.store import RunStore
-from bench.texts.chat import template_for
 from bench.workbench.work import Work
 
 #: Part of every key: raise it when problems are turned into other tokens.
@@ -53,8 +51,7 @@ def encoded_sets(named: Sequence[str], work: Work, *, assistant_only: bool) -> l
     if assistant_only and not any(problem_set(n).kind == CHAT for n in named):
         raise BenchError("--assistant-only says how conversations are scored; ask for them with --kinds chat")
     reference = work.reference
-    embedded = read_header(reference.path).metadata.get("tokenizer.chat_template")
-    template = template_for(str(embedded) if embedded else None, reference.info.architecture)
+    template = reference.chat_template
     found = []
     for name in named:
         wanted = problem_set(name)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from bench.measures.frames import Frame
 from bench.measures.measure import Measure
-from bench.measures.plan import Plan, Stage
+from bench.measures.plan import Foreseen, Plan, Stage
 from bench.measures.recall.columns import RECALL
-from bench.measures.recall.options import Asked, caches_of, distances_of
+from bench.measures.recall.options import PASSAGE, Asked, caches_of, distances_of
 from bench.measures.recall.records import RecallRecord
 from bench.measures.recall.runs import recall_of
 from bench.measures.recall.stage import Recall
@@ -34,6 +34,11 @@ class RecallMeasure(Measure):
     def stage(self, plan: Plan, asked: Asked) -> Stage | None:
         distances, caches = distances_of(asked, plan.work.settings.window), caches_of(asked)
         return Recall(plan, tuple(distances), tuple(caches)) if distances else None
+
+    def foreseen(self, asked: Asked, window: int, windows: int) -> Foreseen | None:
+        distances, caches = distances_of(asked, window), caches_of(asked)
+        tokens = windows * len(caches) * sum(d + 2 * PASSAGE for d in distances)
+        return Foreseen(Recall.title, tokens, len(caches)) if distances else None
 
     def repeat(self, run: Run) -> Sequence[str]:
         found = recall_of(run)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from bench.core.errors import BenchError
 from bench.core.files import told_apart
-from bench.measures.plotting import COLOURS, RC, describe_figure, legend_above, new_figure, save
+from bench.measures.plotting import COLOURS, RC, check_plot_name, describe_figure, legend_above, new_figure, save
 from bench.measures.windows.throughput import Timings
 from bench.measures.windows.throughput_jobs import Test
 from bench.statistics.estimates import Estimate
@@ -29,8 +29,7 @@ _LONG = 36
 
 def check_plot(path: Path, tests: Sequence[Test]) -> None:
     """Raise BenchError, before anything is timed, for a plot that cannot be."""
-    if path.suffix not in (".png", ".svg"):
-        raise BenchError(f"--plot {path}: give a file that ends in .png or .svg; both are written")
+    check_plot_name(path)
     if len({t.depth for t in tests}) < 2:
         raise BenchError("--plot shows speed over depth; give --depths at least two, for instance 0,2048,8192")
 

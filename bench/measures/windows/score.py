@@ -36,9 +36,6 @@ from bench.measures.windows.subjects import Generation, Windows
 from bench.measures.windows.timed import Timed
 from bench.texts.stream import TokenStream
 
-#: Tokens decoded before anything is timed: enough to touch every weight and to start the threads.
-_WARM_UP_TOKENS = 32
-
 
 def _token_data(
     scores: TokenScores, divergence: Divergence | None, kinds: NDArray[np.int64], kind_names: tuple[str, ...]
@@ -137,7 +134,7 @@ def measure(job: MeasureJob, site: Site, progress: Share, turns: Turns) -> tuple
             opened.enter_context(windows.context)
             load_seconds = time.perf_counter() - started
             if job.timed:
-                windows.warm_up(stream.tokens[: min(_WARM_UP_TOKENS, settings.window)])
+                windows.context.warm_up(stream.tokens[: settings.window])
             # nobody else computes while it is this one's turn
             if counter is not None and (idle := counter.idle_watts()) > 0:
                 gauge = Gauge(source=counter.source, memory=counter.memory, idle_watts=idle)

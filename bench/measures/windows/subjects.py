@@ -111,10 +111,6 @@ class Windows:
             cache=Cache(flash=job.flash),
         )
 
-    def warm_up(self, tokens: NDArray[np.int32]) -> None:
-        self.context.prepare(tokens, len(tokens) - 1)
-        self.context.decode()
-
     @property
     def rounds(self) -> int:
         return len(self._job.windows) * len(self.steps)

@@ -32,9 +32,6 @@ from bench.measures.windows.timing import time_rounds
 from bench.measures.windows.walk import Walk
 from bench.texts.stream import TokenStream
 
-#: Tokens decoded before anything is timed: enough to touch every weight and to start the threads.
-_WARM_UP_TOKENS = 32
-
 
 class _Subject:
     """One round of a test, in which the process gives way to others. tokens: (test.n_tokens,); opened: gives the context, which holds as many
@@ -104,10 +101,7 @@ def _from_empty(
                 callback=pieces.callback if test.n_prompt else None,
             )
         )
-        warm_up = tokens[:_WARM_UP_TOKENS]
-        context.prepare(warm_up, len(warm_up) - 1)
-        context.decode()
-        context.clear()
+        context.warm_up(tokens)
         return context
 
     return _Subject(test, tokens, job.batch if test.n_prompt else 1, turns, pieces, opened)

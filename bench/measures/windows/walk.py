@@ -90,12 +90,5 @@ class Walk:
                 cache=self._cache,
             )
         )
-        warm_up = self.tokens[: min(_WARM_UP_TOKENS, self._batch)]
-        context.prepare(warm_up, len(warm_up) - 1)
-        context.decode()
-        context.clear()
+        context.warm_up(self.tokens[: self._batch])
         return context
-
-
-#: Tokens decoded before anything is timed: enough to touch every weight and to start the threads.
-_WARM_UP_TOKENS = 32

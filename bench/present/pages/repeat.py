@@ -11,6 +11,7 @@ from bench.core.formats import MISSING
 from bench.engine.settings import Settings
 from bench.measures.registry import all_measures
 from bench.models.compared import FAMILY as COMPARED
+from bench.present.importance import thin_words
 from bench.present.pages.tables import Table, table
 from bench.records.options import importance_options, model_options
 from bench.records.run import Run
@@ -46,6 +47,7 @@ def repeat(run: Run) -> Repeat:
             "name": i.importance.name,
             "SHA-256": i.importance.sha256,
             "chunks": i.importance.chunks or "all",
+            **_coverage(run),
         },
         "Problems": {k: v for m in all_measures() for k, v in m.identities(run).items()},
         "Settings": settings.model_dump(),
@@ -74,6 +76,21 @@ def repeat(run: Run) -> Repeat:
         tuple((what, tuple((k, str(v)) for k, v in listed.items())) for what, listed in facts.items() if listed),
         table("files", "Files and their hashes", files),
     )
+
+
+def _coverage(run: Run) -> dict[str, object]:
+    """How much of the model saw data, and a prior; nothing of runs that did not record it."""
+    importance, found = run.identity.importance, run.importance
+    said: dict[str, object] = {}
+    if importance is not None and importance.prior_weight:
+        said["prior"] = f"{importance.prior_weight:g} rows of ones"
+    if found is not None:
+        said["rows of weights that saw data"] = f"{100 * found.rows:.4g} %"
+        if found.experts:
+            said["experts that saw data"] = f"{found.seen:,} of {found.experts:,}"
+        if found.thin:
+            said["too few data"] = thin_words(found.thin, len(found.thin))
+    return said
 
 
 def _readable(fields: Mapping[str, object]) -> dict[str, object]:

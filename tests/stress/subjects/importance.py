@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.gguf_files.header import read_header
+from bench.quantize.imatrix import Entry, ImportanceMatrix
+from bench.quantize.imatrix_file import write
 from tests.stress.attack import Attack, Tried
 from tests.stress.commands import run
 from tests.stress.hostile import NAMES, NUMBERS
@@ -30,6 +32,10 @@ _READERS = (
     ("run", "--dry-run", "--model", "MODEL", "--imatrix", "MATRIX", "--recipes", "TYPE", "--text", "TEXT", "--window", 64, "--windows", 1,
      "--cache", "CACHE"),
     ("info", "MATRIX"),
+    ("imatrix", "show", "MATRIX", "--all"),
+    ("imatrix", "show", "MATRIX", "--json"),
+    ("imatrix", "show", "MATRIX", "--model", "MODEL", "--plot", "plot.png"),
+    ("imatrix", "merge", "merged.gguf", "MATRIX", "SOUND", "--force", "--prior-weight", 5),
 )  # fmt: skip
 _TYPES = ("Q4_K_M", "Q4_0", "IQ4_XS", "IQ3_S", "Q2_K")
 _VALUES = (math.nan, math.inf, -math.inf, -1.0, -0.0, 0.0, 1e-45, 1e-30, 1e14, 1e30, 3e38)
@@ -54,6 +60,10 @@ def prepare(folder: Path) -> Attack:
         for t in read_header(model).tensors
         if t.name.startswith("blk.") and len(t.shape) > 1
     ]  # fmt: skip
+
+    sound = folder / "sound.gguf"
+    write(ImportanceMatrix({e.name: Entry(e.sums, e.counts) for e in entries}, ("words.txt",), 1, 512), sound)
+    places["SOUND"] = sound
 
     def attack(rng: random.Random, scratch: Path) -> Tried:
         binary, damaged = rng.random() < 0.5, list(entries)
