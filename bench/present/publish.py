@@ -3,7 +3,7 @@ llama.cpp's tools from its own, the index of results/, and the figures that READ
 
 A page quotes between two comments, <!-- run NAME: start --> and <!-- run NAME: end -->. NAME is a directory of results/. Instead of
 `run` (the headline of a run) the comments may say `minutes` (how long it took), `side-by-side` or `times` (the comparison with the
-tools, and its wall times alone), or a quote of a measure: `equal-size` (comparisons at equal size), `claim` (the claim about error
+tools, and its wall times alone), or a quote of a measure (`Measure.quotes`): `equal-size` (comparisons at equal size), `claim` (the claim about error
 propagation, and the measurement). Only this module writes the text between the comments; a test fails when it differs from the records.
 """
 

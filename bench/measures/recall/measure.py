@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from bench.core.formats import markdown
 from bench.measures.frames import Frame
 from bench.measures.measure import Measure
 from bench.measures.plan import Foreseen, Plan, Stage
@@ -63,6 +64,10 @@ class RecallMeasure(Measure):
 
     def frames(self) -> Sequence[Frame]:
         return [Frame("recall", recall_frame, recall_table, "recall: run with --recall", RECALL, "recall")]
+
+    def quotes(self, run: Run) -> Mapping[str, str]:
+        found = recall_table(run)
+        return {"recall": f"{markdown(found)}\n\n{KEY}"} if len(found) else {}
 
     def json(self, run: Run) -> Mapping[str, object]:
         return {"recall": recall_table(run).to_dict("records")}

@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from bench.core.formats import markdown
 from bench.measures.frames import Frame
 from bench.measures.measure import Measure
 from bench.measures.plan import Plan, Stage
 from bench.measures.sections import Evaluation, FileColumn, Section, Table
-from bench.measures.windows import equal_size, notes, sections, statistics, tables
+from bench.measures.windows import equal_size, notes, positions, sections, statistics, tables
 from bench.measures.windows.agreement import kl_statistics
 from bench.measures.windows.apart import pack_tokens
 from bench.measures.windows.frames import FRAMES
@@ -112,7 +113,10 @@ class Windows(Measure):
         }
 
     def quotes(self, run: Run) -> Mapping[str, str]:
-        return {"equal-size": equal_size.equal_size_text(run, against="Standard")}
+        told = {"equal-size": equal_size.equal_size_text(run, against="Standard")}
+        if len(found := positions.positions_table(run)):
+            told["positions"] = f"{markdown(found)}\n\n{positions.KEY}"
+        return told
 
     def evaluations(self, run: Run) -> Mapping[str, Evaluation]:
         measured = {name: windows for name in run.files if (windows := windows_of(run).results(name))}
