@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 
 from bench.choose.chooser import Chooser
@@ -13,7 +12,7 @@ from bench.core.errors import BenchError
 from bench.core.files import complete_or_absent, file_sha256
 from bench.quantize.imatrix import check_prior
 from bench.quantize.imatrix_file import read
-from bench.quantize.imatrix_statistics import coverage
+from bench.quantize.imatrix_statistics import Coverage, coverage
 from bench.quantize.jobs import PlanJob
 from bench.recipes.labels import file_label, plain
 from bench.recipes.recipe import find_recipe, find_recipes
@@ -119,8 +118,8 @@ def measure_sensitivity(work: Work, types: tuple[str, ...]) -> Sensitivities:
     )
 
 
-def imatrix_to(work: Work, target: Path, *, force: bool) -> dict[str, object]:
-    """Compute an importance matrix in the cache and copy it to `target`; tells how much of the model saw data. force: as in quantize_to."""
+def imatrix_to(work: Work, target: Path, *, force: bool) -> tuple[dict[str, object], Coverage]:
+    """Compute an importance matrix in the cache and copy it to `target`; returns what was written, and how much of the model saw data. force: as in quantize_to."""
     _refuse_to_overwrite(target, work.options, force=force)
     _ = work.threads, work.library
     check_prior(work.options.prior_weight)
@@ -129,8 +128,7 @@ def imatrix_to(work: Work, target: Path, *, force: bool) -> dict[str, object]:
     with complete_or_absent(target) as partial:
         shutil.copyfile(matrix.path, partial)
     found = coverage(read(target), work.reference.info)
-    told = {"path": str(target), "bytes": target.stat().st_size, "sha256": file_sha256(target)}
-    return {**told, "coverage": asdict(found)}
+    return {"path": str(target), "bytes": target.stat().st_size, "sha256": file_sha256(target)}, found
 
 
 def _refuse_to_overwrite(target: Path, options: Options, *, force: bool) -> None:

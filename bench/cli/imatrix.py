@@ -52,12 +52,14 @@ def make_command(
     from bench.core.progress import Reporter
     from bench.workbench.work import Work
 
-    written: Any = imatrix_to(Work(options, Reporter()), out, force=force)
+    written, found = imatrix_to(Work(options, Reporter()), out, force=force)
     if as_json:
-        print_json(written)
-    else:
-        print("\n".join(written["coverage"]))
-        print(f"{out}: {written['bytes']:,} bytes")
+        print_json({**written, "coverage": asdict(found)})
+        return
+    from bench.present.importance import coverage_words
+
+    print("\n".join(coverage_words(found)))
+    print(f"{out}: {written['bytes']:,} bytes")
 
 
 @app.command(short_help="Merge importance matrices of several texts.")

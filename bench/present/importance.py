@@ -130,7 +130,7 @@ def thin_words(thin: Sequence[Thin | ThinData], named: int = _NAMED) -> str | No
     worst = sorted(thin, key=lambda t: (-t.unseen / t.matrices, -t.few / t.matrices, t.rows))
     listed = "; ".join(map(_thin, worst[:named]))
     more = f"; and {len(worst) - named} more" if len(worst) > named else ""
-    return f"Too few data have {len(worst)} tensor{'s' if len(worst) > 1 else ''}: {listed}{more}"
+    return f"{len(worst)} tensor{'s have' if len(worst) > 1 else ' has'} too few data: {listed}{more}"
 
 
 def _thin(t: Thin | ThinData) -> str:
@@ -138,7 +138,7 @@ def _thin(t: Thin | ThinData) -> str:
         return f"{t.name} ({t.rows} rows)"
     parts = [f"{t.unseen} of {t.matrices} experts saw no token"] if t.unseen else []
     if t.few:
-        parts.append(f"{t.few} of {t.matrices} experts saw less than {FEW_ROWS}")
+        parts.append(f"{t.few} of {t.matrices} experts saw less than {FEW_ROWS} rows")
     return f"{t.name} ({', '.join(parts)})"
 
 

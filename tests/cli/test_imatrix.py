@@ -36,7 +36,8 @@ def test_show_tells_layers_tensors_and_experts(
     bench: Bench, experts: Path, calibration: Path, tmp_path: Path, cache: Path
 ) -> None:
     path = tmp_path / "m.gguf"
-    make(bench, path, experts, calibration, cache, "--calibration-chunks", 1)
+    said = make(bench, path, experts, calibration, cache, "--calibration-chunks", 1)
+    assert said.startswith("32 tensors; 100 % of the rows of the layers' weights saw data") and "m.gguf: " in said
     shown = bench("imatrix", "show", path, "--model", experts, "--all", "--plot", tmp_path / "p.png")
     assert shown.code == 0, shown.err
     assert "1 chunks of 512 tokens of calibration.txt" in shown.out and "of experts saw data" in shown.out
