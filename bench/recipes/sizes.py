@@ -93,7 +93,7 @@ def parse_terms(text: str) -> Terms:
     if len(sizes) > 1:
         raise ValueError(f"{sizes[0]} and {sizes[1]} are two sizes; give one")
     if budgets and REST not in budgets:
-        raise ValueError(f"the rest of the file has no budget; add one, for instance +{REST}=6GB")
+        raise ValueError(f"the rest of the file has no budget; add one, for instance {REST}=6GB")
     if len(budgets) == 1:
         raise ValueError(
             f"{REST} alone is the whole file; write {budgets[REST]}, or name another class, for instance experts"

@@ -42,7 +42,7 @@ class Options:
         "Bytes by class of tensors, for recipes that leave a choice, for instance experts=12GB,rest=6GB (experts in RAM, the rest on a GPU): as "
         "auto@experts=12GB+rest=6GB. Classes: experts, shared-experts, attention, feed-forward, embeddings, output; rest is all else.",
         panel=QUANTIZING,
-        metavar="CLASS=SIZE,...",
+        metavar="BUDGETS",
     )
     keep_together: bool = option(
         False,

@@ -76,7 +76,7 @@ def test_whose_size_it_has() -> None:
     ("name", "said"),
     [
         ("auto@expert=3MB+rest=1MB", "there is no class of tensors 'expert'; did you mean experts.*classes are experts,"),
-        ("auto@experts=3MB", r"the rest of the file has no budget; add one, for instance \+rest=6GB"),
+        ("auto@experts=3MB", r"the rest of the file has no budget; add one, for instance rest=6GB"),
         ("auto@rest=3MB", "rest alone is the whole file; write 3MB"),
         ("auto@experts=3MB+rest=1MB+experts=4MB", "experts has two budgets"),
         ("auto@experts=+rest=1MB", "the budget of experts: '' is no size"),
