@@ -209,8 +209,12 @@ def find_recipe(name: str) -> Recipe:
     if not recipe.leaves_choice:
         if not (size or seed):
             return recipe
-        of_file = core.endswith(".toml")
-        remedy = f"try auto@{core}" if not of_file else f"try auto@BYTES, with the bytes that `recipe show {core}` says"
+        if "=" in size:
+            remedy = f"try auto@{size}"
+        elif core.endswith(".toml"):
+            remedy = f"try auto@BYTES, with the bytes that `recipe show {core}` says"
+        else:
+            remedy = f"try auto@{core}"
         raise BenchError(f"{name}: {core} leaves nothing to choose, so it takes no size and no seed; {remedy}")
     wanted, of = _named(canonical_size(size, name, recipe.size), name)
     if wanted == recipe.size:

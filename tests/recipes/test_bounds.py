@@ -87,7 +87,7 @@ def test_whose_size_it_has() -> None:
         ("auto@80MB+experts=3MB+rest=1MB", r"a size of the whole file \(80MB\) and budgets of classes exclude each other"),
         ("auto@80MB+IQ2_S", "80MB and IQ2_S are two sizes"),
         ("auto@together", r"needs a size, for instance auto@2.5bpw\+together"),
-        (f"Q4_K_M@{SMALL[5:]}", "Q4_K_M leaves nothing to choose"),
+        (f"Q4_K_M@{SMALL[5:]}", r"Q4_K_M leaves nothing to choose.*; try auto@experts=3MB\+rest=1MB"),
         ("DG-FULL-IQ2_S@together", "DG-FULL-IQ2_S leaves nothing to choose"),
     ],
 )  # fmt: skip
