@@ -52,7 +52,8 @@ def described_memory(total: int) -> MachineMemory:
 def bytes_of(text: str, option: str) -> int:
     """Bytes of `80MB` or `8GB`. Raises BenchError, which names the option, for what is no number of bytes."""
     try:
-        n_bytes = parse_size(text).n_bytes
+        found = parse_size(text)
+        n_bytes = None if found.together else found.n_bytes
     except ValueError:
         n_bytes = None
     if n_bytes is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -29,6 +29,8 @@ def run(
     *,
     model: Named | None = None,
     windows: int | None = None,
+    budget: str | Mapping[str, str | int] | None = None,
+    keep_together: bool = False,
     out: Named | None = None,
     compare: Named | Iterable[Named] = (),
     text: Named | None = None,
@@ -57,7 +59,8 @@ def run(
     recipes: names or paths of recipe files, "IQ2_XXS,DG-IQ2_XXS" or a list; None for the suite `dynamicgate`. model: a GGUF file,
     hf:owner/repo:file, a checkpoint; None for the default model. windows: how many to score, None for 8. window: tokens in one.
     out: the run's directory, None for results/local/MODEL-ID. compare: third-party files to measure beside the recipes.
-    no_speed: measure quality only, which takes less time. quiet: report warnings only.
+    budget: bytes by class of tensors, {"experts": "12GB", "rest": "6GB"}, for recipes that leave a choice; keep_together: give up and gate of a
+    layer one type there. no_speed: measure quality only, which takes less time. quiet: report warnings only.
     measures: options of other measures by name: propagation=True, samples=40, kinds=["fim", "chat"].
     The other parameters are the command's options of the same names.
 
@@ -70,6 +73,8 @@ def run(
     options = _options(
         recipes=None if recipes is None else _several(recipes),
         model=_text(model),
+        budget=_budget(budget),
+        keep_together=keep_together,
         windows=windows,
         out=_path(out),
         compare=_several(compare),
@@ -102,6 +107,8 @@ def resolve_recipe(
     name: Named,
     model: Named | None = None,
     *,
+    budget: str | Mapping[str, str | int] | None = None,
+    keep_together: bool = False,
     imatrix: Named | None = None,
     no_imatrix: bool = False,
     calibration: Named | None = None,
@@ -117,8 +124,9 @@ def resolve_recipe(
 
     name: as on the command line, IQ2_XXS, DG-IQ2_XXS, or the path of a recipe file; model: None for the default one.
     Index: tensor; columns: layer, kind, type, bits (a weight), asked. The frame's `attrs` describe the whole file: recipe,
-    description, model, bytes (exact) and bits_per_weight. If a recipe leaves a choice (DG-..., auto@SIZE), its types are
-    chosen first, which takes minutes. Raises BenchError.
+    description, model, bytes (exact), bits_per_weight, and bytes_by_class and budgets, {class of tensors: bytes}, the first empty
+    for a recipe without budgets of a model without experts. If a recipe leaves a choice (DG-..., auto@SIZE), its types are chosen
+    first, which takes minutes. budget, keep_together: as in `run`. Raises BenchError.
     """
     from bench.choose.on_request import show_recipe
     from bench.workbench.work import Work
@@ -126,6 +134,8 @@ def resolve_recipe(
     options = _options(
         model=_text(model),
         recipes=(str(name),),
+        budget=_budget(budget),
+        keep_together=keep_together,
         imatrix=_path(imatrix),
         no_imatrix=no_imatrix,
         calibration=_path(calibration),
@@ -139,7 +149,8 @@ def resolve_recipe(
     found: dict[str, Any] = show_recipe(Work(options, _reporter(quiet)))
     rows = tensor_rows(found["types"], found["replaced"])
     made = frame(columns.RECIPE_TABLE, rows).astype({"layer": "Int64"}).set_index(list(columns.RECIPE_TABLE.index))
-    made.attrs = {key: found[key] for key in ("recipe", "description", "model", "bytes", "bits_per_weight")}
+    told = "recipe", "description", "model", "bytes", "bits_per_weight", "bytes_by_class", "budgets"
+    made.attrs = {key: found[key] for key in told}
     return made
 
 
@@ -214,6 +225,11 @@ def _several(given: Named | Iterable[Named]) -> tuple[str, ...]:
     if isinstance(given, str):
         return tuple(part.strip() for part in given.split(",") if part.strip())
     return (str(given),) if isinstance(given, Path) else tuple(map(str, given))
+
+
+def _budget(given: str | Mapping[str, str | int] | None) -> str | None:
+    """Budgets as `--budget` is typed."""
+    return ",".join(f"{c}={n}" for c, n in given.items()) if isinstance(given, Mapping) else given
 
 
 def _text(given: Named | None) -> str | None:

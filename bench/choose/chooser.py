@@ -11,29 +11,30 @@ text that recipes are judged by is never used here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-import gguf
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from bench.choose.bounds import Allowed, check_classes, kept_together, limits_within
 from bench.choose.jobs import Choice, SearchResult, Trial, TypeOption
 from bench.choose.prober import PROBE_WINDOW, TRIAL_WINDOW, Elsewhere, Prober
 from bench.choose.sensitivity import Sensitivity, measure, probe_types, usable
+from bench.choose.space import Space
 from bench.core.checked import read_checked, write_checked
 from bench.core.errors import BenchError, MeasurementError
 from bench.core.files import short_hash
 from bench.execute.content import Content
-from bench.gguf_files.header import align, read_header
 from bench.gguf_files.info import UNQUANTIZED, TensorInfo
 from bench.quantize import imatrix_file
 from bench.quantize.jobs import PlanJob, PlanResult
+from bench.recipes.classes import REST
 from bench.recipes.kinds import kind_of
 from bench.recipes.recipe import AUTOMATIC, Recipe, Rule, choices, find_recipe, standard_formats
-from bench.recipes.sizes import parse_size
+from bench.recipes.sizes import Size, parse_size
 from bench.records.record import ChoiceRecord
 from bench.workbench.work import Work
 
@@ -80,10 +81,13 @@ class Chooser:
         """
         if recipe.size is None:
             return Resolved(recipe, recipe.fingerprint, None)
-        chosen = self.choose(recipe)
-        best = chosen.best
+        chosen, size = self.choose(recipe), parse_size(recipe.size)
+        best, named = chosen.best, self.named(recipe, chosen)
         record = ChoiceRecord(
             limit=chosen.limit,
+            budgets=self.limits(recipe) if size.budgets else {},
+            class_bytes=self.space.by_class(self._plan(named), tuple(size.budgets)) if size.budgets else {},
+            together=size.together,
             against=_against(recipe),
             text=self.work.calibration.name,
             prediction=best.prediction,
@@ -94,7 +98,7 @@ class Chooser:
             trial_tokens=sum(t.windows for t in chosen.trials) * TRIAL_WINDOW,
             probe_tokens=len(self.quantized()) * len(self.prober.probe_windows) * PROBE_WINDOW,
         )
-        return Resolved(self.named(recipe, chosen), recipe.fingerprint, record)
+        return Resolved(named, recipe.fingerprint, record)
 
     def choose(self, recipe: Recipe) -> Chosen:
         """The choice for a recipe with a size; out of the cache when the same was chosen before."""
@@ -133,33 +137,50 @@ class Chooser:
 
     def _kept(self, recipe: Recipe) -> Path:
         """Where a choice is kept."""
-        limit = self.limit(recipe)
+        limit = sum(self.limits(recipe).values())
         key = short_hash(_VERSION, recipe.fingerprint, recipe.plain, limit, self.prober.key, self.refinements)
         stem = self.work.reference.path.stem
         return self.work.executor.site.path(Content(name=f"sensitivity/{stem}-{recipe.name}-{key}.choice.json"))
 
     def _keep(self, recipe: Recipe, found: SearchResult) -> Chosen:
-        chosen = Chosen(types=found.types, limit=self.limit(recipe), best=found.best, trials=found.trials)
+        chosen = Chosen(
+            types=found.types, limit=sum(self.limits(recipe).values()), best=found.best, trials=found.trials
+        )
         write_checked(self._kept(recipe), chosen)
         return chosen
 
     def named(self, recipe: Recipe, chosen: Chosen) -> Recipe:
         """The recipe with a rule for every tensor; an automatic one also with the base that its file is named by."""
-        base = _mostly(chosen.types, self._shapes) if recipe.family.startswith(AUTOMATIC) else recipe.base
+        base = _mostly(chosen.types, self.space.weights) if recipe.family.startswith(AUTOMATIC) else recipe.base
         rules = tuple(Rule(t, pattern=f"^{re.escape(name)}$") for name, t in chosen.types.items())
         return replace(recipe, base=base, rules=rules, size=None, seed=None)
 
-    def limit(self, recipe: Recipe) -> int:
-        """Bytes that the recipe's file may have."""
+    def limits(self, recipe: Recipe) -> dict[str, int]:
+        """Bytes that the recipe's file may have, by class of tensors; all of them are `rest` for a size of the file.
+
+        Raises MeasurementError for a budget of tensors that the model does not have.
+        """
         size = parse_size(recipe.size or "")
+        sizes = size.budgets or {REST: size}
+        check_classes(recipe, sizes, self.work.reference.info)
+        return {name: self._limit(recipe, name, of, tuple(sizes)) for name, of in sizes.items()}
+
+    def _limit(self, recipe: Recipe, name: str, size: Size, classes: tuple[str, ...]) -> int:
+        """Bytes that a class may have. classes: those that have budgets."""
         if size.n_bytes is not None:
             return size.n_bytes
         if size.bits is not None:
-            return int(size.bits * self.work.reference.info.n_weights / 8) + self._head(self._plan(recipe))
+            head = self.space.head(self._plan(recipe)) if name == REST else 0
+            return int(size.bits * self.space.weights_of(name, classes) / 8) + head
         if size.over is not None:
-            return int(self._plan(find_recipe(recipe.base)).n_bytes * (1 + size.over))
-        other = find_recipe(size.recipe or "")
-        return self._plan(self.resolve(other).recipe).n_bytes
+            return int(self.space.by_class(self._plan(find_recipe(recipe.base)), classes)[name] * (1 + size.over))
+        other = self.resolve(find_recipe(size.recipe or "")).recipe
+        return self.space.by_class(self._plan(other), classes)[name]
+
+    @cached_property
+    def space(self) -> Space:
+        """What the reference's tensors take in files."""
+        return Space.of(self.work.reference.info)
 
     @cached_property
     def prober(self) -> Prober:
@@ -177,16 +198,8 @@ class Chooser:
         return self._plans[key]
 
     @cached_property
-    def _alignment(self) -> int:
-        return read_header(self.work.reference.path).alignment
-
-    @cached_property
     def _tensors(self) -> dict[str, TensorInfo]:
         return {t.name: t for t in self.work.reference.info.tensors}
-
-    @cached_property
-    def _shapes(self) -> dict[str, int]:
-        return {name: t.n_weights for name, t in self._tensors.items()}
 
     @cached_property
     def with_importance(self) -> set[str]:
@@ -194,15 +207,6 @@ class Chooser:
         if matrix is None:
             return set()
         return set(imatrix_file.read(matrix.path).fitted(self.work.reference.info, matrix.path).entries)
-
-    def _bytes(self, tensor: str, kind: str) -> int:
-        """What a tensor takes in the file, with what it is padded by."""
-        block, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]]
-        return align(self._shapes[tensor] // block * size, self._alignment)
-
-    def _head(self, plan: PlanResult) -> int:
-        """Bytes of the file that are no tensors'."""
-        return plan.n_bytes - sum(self._bytes(name, t) for name, t in plan.types.items())
 
     def quantized(self) -> list[TensorInfo]:
         """The tensors that llama.cpp quantizes."""
@@ -218,48 +222,50 @@ class Chooser:
 
     def _choice(self, recipe: Recipe) -> Choice:
         """What a choice is made from. Raises MeasurementError for a size that no choice meets."""
-        plan, limit = self._plan(recipe), self.limit(recipe)
-        allowed = choices(recipe, plan.types, self.work.reference.info.n_layers)
+        plan, info = self._plan(recipe), self.work.reference.info
+        allowed = choices(recipe, plan.types, info.n_layers)
         allowed = {n: usable(self._tensors[n], t, n in self.with_importance) for n, t in allowed.items()}
         for name, types in allowed.items():
             if not types:
                 raise MeasurementError(
                     f"{recipe.name}: every type for {name} needs importance data, which it lacks; leave --imatrix and --no-imatrix out"
                 )
-        fixed = sum(self._bytes(n, t) for n, t in plan.types.items() if n not in allowed)
-        budget = limit - self._head(plan) - fixed
-        smallest = sum(min(self._bytes(n, t) for t in types) for n, types in allowed.items())
-        if smallest > budget:
-            raise MeasurementError(
-                f"{recipe.name}: {limit / 1e6:.1f} MB are allowed and the smallest choice of types takes {(limit + smallest - budget) / 1e6:.1f} MB; "
-                "give it a larger size"
-            )
+        together: tuple[tuple[str, ...], ...] = ()
+        if parse_size(recipe.size or "").together:
+            allowed, together = kept_together(recipe, allowed, info)
+        limits = limits_within(recipe, plan, self.limits(recipe), allowed, together, self.space)
         sensitivity = self.sensitivity()
         wanted = {n: tuple({*t, sensitivity.probes[n]}) for n, t in allowed.items()}
         errors = self.prober.errors(wanted)
         factors = {n: sensitivity.means[n] / max(errors[n][sensitivity.probes[n]], 1e-12) for n in allowed}
-        prediction, others = "measured", self._others(recipe, allowed)
+        prediction, others = "measured", self._others(recipe, allowed, together)
         if recipe.seed is not None:
-            factors, prediction = _shuffled(factors, self._shapes, recipe.seed), f"random {recipe.seed}"
+            factors, prediction = _shuffled(factors, self.space.weights, recipe.seed), f"random {recipe.seed}"
         return Choice(
             prediction=prediction,
             options={
-                n: tuple(TypeOption(type=t, cost=factors[n] * errors[n][t], n_bytes=self._bytes(n, t)) for t in types)
+                n: tuple(
+                    TypeOption(type=t, cost=factors[n] * errors[n][t], n_bytes=self.space.taken(n, t)) for t in types
+                )
                 for n, types in allowed.items()
             },
-            budget=budget,
+            limits=limits,
+            together=together,
             groups=self._groups(allowed),
             refinements=self.refinements,
             others=others,
         )
 
-    def _others(self, recipe: Recipe, allowed: dict[str, tuple[str, ...]]) -> dict[str, dict[str, str]]:
+    def _others(
+        self, recipe: Recipe, allowed: Allowed, together: tuple[tuple[str, ...], ...]
+    ) -> dict[str, dict[str, str]]:
         """The types of the recipe whose size this one has, where they are allowed: a choice is to be no worse."""
-        other = parse_size(recipe.size or "").recipe
+        other = parse_size(recipe.size or "").against
         if other is None or recipe.seed is not None:
             return {}
         theirs = {n: t for n, t in self._plan(self.resolve(find_recipe(other)).recipe).types.items() if n in allowed}
-        return {other: theirs} if all(t in allowed[n] for n, t in theirs.items()) else {}
+        fits = all(t in allowed[n] for n, t in theirs.items())
+        return {other: theirs} if fits and all(len({theirs[n] for n in g}) == 1 for g in together) else {}
 
     def _groups(self, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """Groups of tensors whose factors are tried, those first that have most to gain: what is unlike a layer's matrices
@@ -276,18 +282,17 @@ class Chooser:
 
 def _has_size_of_choice(recipe: Recipe) -> bool:
     """Whether its size is that of a recipe that leaves a choice itself."""
-    other = parse_size(recipe.size or "").recipe
-    return other is not None and find_recipe(other).size is not None
+    return any(find_recipe(other).size is not None for other in parse_size(recipe.size or "").recipes)
 
 
 def _against(recipe: Recipe) -> str | None:
     """The recipe that this one is to be held against: that of which it is a random control, or whose size it has."""
     if recipe.seed is not None:
         return recipe.name.rpartition("#")[0]
-    return parse_size(recipe.size or "").recipe
+    return parse_size(recipe.size or "").against
 
 
-def _shuffled(factors: dict[str, float], sizes: dict[str, int], seed: int) -> dict[str, float]:
+def _shuffled(factors: dict[str, float], sizes: Mapping[str, int], seed: int) -> dict[str, float]:
     """The sensitivities of single weights dealt to the layers' tensors at random, for the control of what knowing them is
     worth. Embeddings and output keep theirs: one of them outweighs everything else that a deal decides."""
     names = [n for n in factors if n.startswith("blk.")]
@@ -295,7 +300,7 @@ def _shuffled(factors: dict[str, float], sizes: dict[str, int], seed: int) -> di
     return factors | {n: float(f) * sizes[n] for n, f in zip(names, dealt, strict=True)}
 
 
-def _mostly(types: dict[str, str], sizes: dict[str, int]) -> str:
+def _mostly(types: dict[str, str], sizes: Mapping[str, int]) -> str:
     """llama.cpp's format of the type that most weights have, which a file states of itself."""
     weights: dict[str, int] = {}
     for name, kind in types.items():

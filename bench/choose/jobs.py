@@ -72,6 +72,17 @@ class TypeOption(Frozen):
     n_bytes: int
 
 
+#: What each tensor may take.
+Options = dict[str, tuple[TypeOption, ...]]
+
+
+class Limit(Frozen):
+    """Bytes that some tensors may take together."""
+
+    tensors: tuple[str, ...]
+    n_bytes: int
+
+
 class Allocation(Frozen):
     """types: by tensor; cost: predicted, nats; n_bytes: of all tensors; gap: relative distance from the optimum, at most."""
 
@@ -102,16 +113,18 @@ class SearchResult(Frozen):
 
 
 class Choice(Frozen):
-    """A choice that is to be made: the assignment of least divergence within `budget` bytes of tensors.
+    """A choice that is to be made: the assignment of least divergence within every limit.
 
-    options: the types that tensors may take, with what is predicted of them by `prediction`. groups: tensors whose
+    options: the types that tensors may take, with what is predicted of them by `prediction`. limits: every tensor is in one of
+    them; together: tensors that get one type, each group within one limit. groups: tensors whose
     predictions are scaled in turn; refinements: assignments to try beyond the predicted one. others: assignments to try
     besides, by name.
     """
 
     prediction: str
-    options: dict[str, tuple[TypeOption, ...]]
-    budget: int
+    options: Options
+    limits: tuple[Limit, ...]
+    together: tuple[tuple[str, ...], ...] = ()
     groups: dict[str, tuple[str, ...]]
     refinements: int
     others: dict[str, dict[str, str]] = Field(default_factory=dict)

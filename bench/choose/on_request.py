@@ -8,15 +8,18 @@ from pathlib import Path
 from bench.choose.chooser import Chooser
 from bench.choose.prober import PROBE_WINDOW
 from bench.choose.sensitivity import Sensitivities, measure, types_to_probe
+from bench.choose.space import Space
 from bench.core.errors import BenchError
 from bench.core.files import complete_or_absent, file_sha256
 from bench.quantize.imatrix import check_prior
 from bench.quantize.imatrix_file import read
 from bench.quantize.imatrix_statistics import Coverage, coverage
 from bench.quantize.jobs import PlanJob
-from bench.recipes.labels import file_label, plain
-from bench.recipes.recipe import find_recipe, find_recipes
+from bench.recipes.classes import classes_worth_telling
+from bench.recipes.labels import file_label, is_bound, plain
+from bench.recipes.recipe import Recipe
 from bench.recipes.sizes import parse_size
+from bench.workbench.asked import asked_recipe, asked_recipes
 from bench.workbench.checks import check_importance
 from bench.workbench.options import Options
 from bench.workbench.work import Work
@@ -27,7 +30,7 @@ def quantize_to(work: Work, target: Path, *, force: bool) -> list[dict[str, obje
 
     force: overwrite files that are there. Raises BenchError for one that is there otherwise, before anything is built.
     """
-    recipes = find_recipes(work.options.recipes)
+    recipes = asked_recipes(work.options)
     if not recipes:
         raise BenchError("no recipe is named; name one or several, for instance IQ2_XXS,DG-IQ2_XXS")
     _ = work.threads  # refused before anything is read
@@ -37,9 +40,7 @@ def quantize_to(work: Work, target: Path, *, force: bool) -> list[dict[str, obje
         raise BenchError(f"{target}: is a file; give a directory for several recipes")
     if not several and target.is_dir():
         raise BenchError(f"{target}: is a directory; give the name of the file to write")
-    names = {
-        r.name: f"{file_label(r.name, r.base, parse_size(r.size).recipe if r.size else None)}.gguf" for r in recipes
-    }
+    names = {r.name: f"{_label(r)}.gguf" for r in recipes}
     if len(set(names.values())) < len(names):
         names = {r.name: f"{plain(r.name)}.gguf" for r in recipes}
     paths = {name: target / file if several else target for name, file in names.items()}
@@ -73,20 +74,26 @@ def quantize_to(work: Work, target: Path, *, force: bool) -> list[dict[str, obje
 
 
 def show_recipe(work: Work) -> dict[str, object]:
-    """What a recipe would make of a model, before anything is built. One that leaves a choice is chosen first."""
-    [name] = work.options.recipes or ()
-    recipe = find_recipe(name)
+    """What a recipe would make of a model, before anything is built. One that leaves a choice is chosen first.
+
+    bytes_by_class: of the whole file, by the classes that have budgets; without any, of a mixture of experts by these and the rest.
+    """
+    recipe = asked_recipe(work.options)
     check_importance(work.options, [recipe])
     if work.options.imatrix:
         _ = work.importance  # refused if it is of another model
-    recipe = Chooser(work).resolve(recipe).recipe
+    resolved = Chooser(work).resolve(recipe)
+    recipe, budgets = resolved.recipe, resolved.choice.budgets if resolved.choice else {}
     found = work.executor.do(PlanJob(model=work.model, recipe=recipe, with_importance=not work.options.no_imatrix))
+    classes = tuple(budgets) or classes_worth_telling(found.types)
     return {
         "recipe": recipe.name,
         "description": recipe.description,
         "model": work.reference.info.name,
         "bytes": found.n_bytes,
         "bits_per_weight": found.bits_per_weight,
+        "bytes_by_class": Space.of(work.reference.info).by_class(found, classes) if classes else {},
+        "budgets": budgets,
         "types": found.types,
         "replaced": found.replaced,
     }
@@ -129,6 +136,15 @@ def imatrix_to(work: Work, target: Path, *, force: bool) -> tuple[dict[str, obje
         shutil.copyfile(matrix.path, partial)
     found = coverage(read(target), work.reference.info)
     return {"path": str(target), "bytes": target.stat().st_size, "sha256": file_sha256(target)}, found
+
+
+def _label(recipe: Recipe) -> str:
+    """What its file is called: as the hub would show it, unless that tells too little of what it is bound by."""
+    if recipe.size is None:
+        return file_label(recipe.name, recipe.base)
+    if is_bound(recipe.name):
+        return plain(recipe.name)
+    return file_label(recipe.name, recipe.base, parse_size(recipe.size).recipe)
 
 
 def _refuse_to_overwrite(target: Path, options: Options, *, force: bool) -> None:

@@ -13,13 +13,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bench.choose.allocate import allocate
-from bench.choose.jobs import Allocation, SearchJob, SearchResult, Trial, TypeOption
+from bench.choose.jobs import Allocation, Options, SearchJob, SearchResult, Trial
 from bench.choose.probe import ProbedModel
 from bench.execute.content import Site
 from bench.execute.job import Share
 from bench.gguf_files.header import read_header
-
-Options = dict[str, tuple[TypeOption, ...]]
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,10 @@ def search(job: SearchJob, site: Site, progress: Share) -> SearchResult:
             progress(min(len(tried) / expected, 1.0))
             return found
 
-        best = attempt(job.prediction, job.options, allocate(job.options, job.budget))
+        def attempt_best(name: str, options: Options) -> _Found:
+            return attempt(name, options, allocate(options, job.limits, job.together))
+
+        best = attempt_best(job.prediction, job.options)
         for group, tensors in job.groups.items():
             factors = [2.0, 0.5]
             while factors and len(tried) + len(factors) <= job.refinements + 1:
@@ -57,7 +58,7 @@ def search(job: SearchJob, site: Site, progress: Share) -> SearchResult:
                 for f in factors:
                     options = _scaled(best.options, tensors, f)
                     name = f"{best.trial.prediction}, {group} x {f:g}"
-                    found.append(attempt(name, options, allocate(options, job.budget)))
+                    found.append(attempt_best(name, options))
                 at = min(range(len(found)), key=lambda i: found[i].trial.kl)
                 if found[at].trial.kl >= best.trial.kl:
                     break

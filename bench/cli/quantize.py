@@ -16,7 +16,7 @@ app = typer.Typer()
 
 
 @app.command(short_help="Build the files of recipes.")
-@with_options(*MAKING)
+@with_options("budget", "keep_together", *MAKING)
 def quantize(
     recipes: Annotated[
         str, typer.Argument(metavar="RECIPE[,RECIPE...]", help="For instance IQ2_XXS, DG-IQ2_XXS or Q4_K_M.")

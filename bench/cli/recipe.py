@@ -59,6 +59,7 @@ def list_command(options: Options, as_json: JsonOption = False) -> None:
     _print_wrapped(
         "",
         "A recipe that leaves a choice takes a size: auto@2.5bpw, auto@80MB, auto@IQ2_XXS (the size of that one), DG-IQ2_XXS@+10%; "
+        "or budgets of classes of tensors: auto@experts=12GB+rest=6GB; +together for up and gate of a layer in one type; "
         "and a seed to choose at random, as a control: auto@IQ2_XXS#1.",
         0,
     )
@@ -95,7 +96,7 @@ def _print_wrapped(name: str, text: str, width: int) -> None:
 
 
 @app.command(short_help="Which tensors get which types, and the size, before anything is built.")
-@with_options(*MAKING)
+@with_options("budget", "keep_together", *MAKING)
 def show(
     recipe: Annotated[str, typer.Argument(help="For instance IQ2_XXS, DG-IQ2_XXS or my-recipe.toml.")],
     options: Options,
@@ -124,6 +125,8 @@ def show(
             print(f"{name}: {found['types'][name]}{instead}, since its width is no multiple of that type's block")
     counts = ", ".join(f"{kind} {n}" for kind, n in Counter(found["types"].values()).most_common())
     print(f"\n{_title(found)}\nTensors by type: {counts}")
+    if found["bytes_by_class"]:
+        print(f"Bytes by class of tensors: {_by_class(found)}")
 
 
 @app.command(short_help="Where the types of two recipes differ.")
@@ -178,6 +181,14 @@ def _title(found: Any) -> str:
     size = _size(found)
     return (
         f"{found['recipe']} of {found['model']}: {size['bytes']:,} bytes, {size['bits_per_weight']:.3f} bits per weight"
+    )
+
+
+def _by_class(found: Any) -> str:
+    """Bytes of each class, and what its budget allows if it has one."""
+    return "; ".join(
+        f"{name} {n:,}" + (f" of {found['budgets'][name]:,} allowed" if name in found["budgets"] else "")
+        for name, n in found["bytes_by_class"].items()
     )
 
 

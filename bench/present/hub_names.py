@@ -6,7 +6,7 @@ from collections import Counter
 
 from bench.core.errors import BenchError
 from bench.models import compared
-from bench.recipes.labels import file_label, hub_label, plain
+from bench.recipes.labels import file_label, hub_label, is_bound, plain
 from bench.records.record import FileRecord
 from bench.records.run import Run
 
@@ -29,7 +29,8 @@ def file_names(run: Run) -> dict[str, str]:
     found: dict[str, str] = {}
     for file in published:
         label = _label(file)
-        full = f"{plain(file.recipe)}-{label}" if label in shared and label != file.recipe else label
+        tells_little = label in shared or is_bound(file.recipe)
+        full = f"{plain(file.recipe)}-{label}" if tells_little and label != file.recipe else label
         name = f"{model_label(run)}-{full}.gguf"
         if name in found.values():
             raise BenchError(f"{file.recipe}: another recipe's file is called {name} too; rename one of their prefixes")

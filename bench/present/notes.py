@@ -28,6 +28,7 @@ def notes(run: Run) -> list[str]:
         *_files(run),
         *_importance(run),
         *_choices(run),
+        *_budgets(run),
         *(n for m in all_measures() for n in m.notes(run)),
     ]
 
@@ -78,6 +79,17 @@ def _choices(run: Run) -> list[str]:
         f"prediction; the predicted divergence is {_range(ratios, '.2g')} times what the calibration text then showed, on which "
         f"the best of {_range([c.tried for c in chosen], 'd')} assignments was taken"
     ]
+
+
+def _budgets(run: Run) -> list[str]:
+    """What files have of each class of tensors that has a budget."""
+    said = []
+    for name, file in run.files.items():
+        if file.choice and file.choice.budgets:
+            taken = file.choice.class_bytes
+            *first, last = (f"{c} {taken.get(c, 0):,} of {n:,} bytes" for c, n in file.choice.budgets.items())
+            said.append(f"{name}: of its budgets it takes {', '.join(first)} and {last}")
+    return said
 
 
 def _range(values: Sequence[float], form: str) -> str:

@@ -12,7 +12,8 @@ pattern = "attn_v"               # a regular expression on the tensor's name
 
 A recipe with a size leaves a choice, which is made by the effect of types on the model's output (bench/choose):
 
-size = "+4%"                     # over the base's file; or "2.5bpw", "80MB", "IQ2_S" for the size of another recipe
+size = "+4%"                     # over the base's file; or "2.5bpw", "80MB", "IQ2_S" for the size of another recipe,
+                                 # "experts=12GB+rest=6GB" for budgets by class; +together after it (sizes.py)
 sizes = { IQ1_S = "+14%" }       # for single bases
 
 [[rules]]

@@ -12,6 +12,7 @@ import re
 import gguf
 
 from bench.recipes.recipe import standard_formats
+from bench.recipes.sizes import TOGETHER
 
 #: Types that a label may begin with: llama.cpp's formats, and those that only names have.
 _TYPES = [t.name.removeprefix("MOSTLY_").removeprefix("ALL_") for t in gguf.LlamaFileType if t.name != "GUESSED"]
@@ -39,6 +40,12 @@ def file_label(recipe: str, base: str, against: str | None = None) -> str:
     prefix = recipe.partition("@")[0].removesuffix(kept)
     kind = re.sub(r"[^A-Z]", "", (prefix + other.removesuffix(kept)).upper())
     return f"{kept}_{kind}" if kind else plain(recipe)
+
+
+def is_bound(recipe: str) -> bool:
+    """Whether a recipe's name tells of budgets or of tensors that are kept together, which no label does."""
+    size = recipe.partition("@")[2]
+    return "=" in size or f"+{TOGETHER}" in size
 
 
 def plain(name: str) -> str:

@@ -22,7 +22,7 @@ from bench.gguf_files.info import UNQUANTIZED
 from bench.recipes.files import RecipeFile, packaged_recipes, read_recipe_file
 from bench.recipes.kinds import LAYER, check_kind, is_one_of
 from bench.recipes.needs import format_needs_importance
-from bench.recipes.sizes import canonical_size, in_words, parse_size
+from bench.recipes.sizes import canonical_size, in_words, parse_size, parse_terms
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class Rule:
 class Recipe:
     """name: as tables show it; family: `Standard` or the family of a recipe file; base: a llama.cpp format.
 
-    size: what a file may take, for recipes whose rules leave a choice (see sizes.py); None where nothing is to be chosen.
-    size_of: fingerprint of the recipe that the size names.
+    size: what a file or its classes of tensors may take, for recipes whose rules leave a choice (see sizes.py); None where nothing is
+    to be chosen. size_of: fingerprint of the recipe that the size names, of several with a + between.
     seed: choose at random, as a control; None to choose well. plain: quantize without importance data.
     """
 
@@ -82,6 +82,11 @@ class Recipe:
     size_of: str | None = None
     seed: int | None = None
     plain: bool = False
+
+    @property
+    def leaves_choice(self) -> bool:
+        """Whether it takes a size, by which its types are chosen."""
+        return any(rule.may for rule in self.rules)
 
     @property
     def fingerprint(self) -> str:
@@ -134,20 +139,21 @@ NO_RECIPES = "none"
 DEFAULT_RECIPES = SUITES["dynamicgate"]
 
 
+def expanded(names: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The names of single recipes that names stand for, suites among them; as in `find_recipes`."""
+    if names is not None and len(names) == 1 and names[0].casefold() == NO_RECIPES:
+        return ()
+    wanted = DEFAULT_RECIPES if names is None else names
+    return tuple(recipe for name in wanted for recipe in SUITES.get(name.casefold(), (name,)))
+
+
 def find_recipes(names: tuple[str, ...] | None) -> list[Recipe]:
     """The recipes of names, suites among them, each once, in order; None for the default suite, ("none",) for no recipe at all.
 
     Raises BenchError with near names.
     """
-    if names is not None and len(names) == 1 and names[0].casefold() == NO_RECIPES:
-        return []
-    expanded = [
-        recipe
-        for name in (DEFAULT_RECIPES if names is None else names)
-        for recipe in SUITES.get(name.casefold(), (name,))
-    ]
     found: dict[str, Recipe] = {}
-    for recipe in map(find_recipe, expanded):
+    for recipe in map(find_recipe, expanded(names)):
         if found.setdefault(recipe.name, recipe) != recipe:
             raise BenchError(f"two recipes are called {recipe.name}; give one of them another prefix")
     return list(found.values())
@@ -159,34 +165,58 @@ def _no_size_of_a_file(name: str, file: str) -> BenchError:
     )
 
 
-def find_recipe(name: str) -> Recipe:
-    """The recipe of a name such as `IQ2_XXS`, `DG-IQ2_XXS` or `auto@2.5bpw` (case does not matter), or of a .toml file.
-
-    A recipe that leaves a choice takes a size after an @ (see sizes.py) and, to choose at random, a seed after a #:
-    `auto@IQ2_XXS#1`. Raises BenchError with near names, for a size that is none, and for a file that is no recipe.
-    """
+def parts_of(name: str) -> tuple[str, str, str]:
+    """The recipe, the size and the seed in a name such as `auto@IQ2_XXS#1`, each empty where it is not there."""
     # a file's path may hold these characters itself
     path, dot, rest = name.rpartition(".toml")
     of_file, at, file = (path + dot).partition("@")
     if at and not Path(path + dot).is_file() and "/" not in of_file:
-        raise _no_size_of_a_file(name, file)
+        raise _no_size_of_a_file(name, file.rpartition("=")[2])
     named, _, seed = rest.partition("#")
     core, _, size = named.partition("@")
-    core = path + dot + core
-    recipe = _without_size(core)
-    leaves_choice = any(r.may for r in recipe.rules)
-    if not leaves_choice and (size or seed):
-        remedy = f"try auto@{core}" if not dot else f"try auto@BYTES, with the bytes that `recipe show {core}` says"
-        raise BenchError(f"{name}: {core} leaves nothing to choose, so it takes no size and no seed; {remedy}")
-    if not leaves_choice:
-        return recipe
-    wanted = canonical_size(size or recipe.size or "", name)
-    of: str | None = None
-    if (other := parse_size(wanted).recipe) is not None:
+    return path + dot + core, size, seed
+
+
+def _named(size: str, name: str) -> tuple[str, str | None]:
+    """A size with the recipes in it by the names that tables show, and their fingerprints. name: what it was given with."""
+    terms, prints = parse_terms(size), []
+
+    def known(one: str) -> str:
+        if (other := parse_size(one).recipe) is None:
+            return one
         if other.endswith(".toml"):
             raise _no_size_of_a_file(name, other)
         same = find_recipe(other)
-        wanted, of = same.name, same.fingerprint  # a name that exists, as tables show it
+        prints.append(same.fingerprint)
+        return same.name
+
+    terms = replace(
+        terms,
+        size=known(terms.size) if terms.size else "",
+        budgets={c: known(one) for c, one in terms.budgets.items()},
+    )
+    return str(terms), "+".join(prints) or None
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe of a name such as `IQ2_XXS`, `DG-IQ2_XXS` or `auto@2.5bpw` (case does not matter), or of a .toml file.
+
+    A recipe that leaves a choice takes a size or budgets after an @ (see sizes.py) and, to choose at random, a seed after a #:
+    `auto@IQ2_XXS#1`. Raises BenchError with near names, for a size that is none, and for a file that is no recipe.
+    """
+    core, size, seed = parts_of(name)
+    recipe = without_size(core)
+    if not recipe.leaves_choice:
+        if not (size or seed):
+            return recipe
+        if "=" in size:
+            remedy = f"try auto@{size}"
+        elif core.endswith(".toml"):
+            remedy = f"try auto@BYTES, with the bytes that `recipe show {core}` says"
+        else:
+            remedy = f"try auto@{core}"
+        raise BenchError(f"{name}: {core} leaves nothing to choose, so it takes no size and no seed; {remedy}")
+    wanted, of = _named(canonical_size(size, name, recipe.size), name)
     if wanted == recipe.size:
         size = ""  # its own
     if seed and not seed.isdecimal():
@@ -197,7 +227,9 @@ def find_recipe(name: str) -> Recipe:
         family += f", {wanted}"  # beside the recipe with its own size, not in its place
     if seed:
         family += ", random"
-    described = recipe.description.replace("{size}", in_words(parse_size(wanted), recipe.base))
+    parsed = parse_size(wanted)
+    described = recipe.description.replace("{size}", in_words(parsed, recipe.base))
+    described += "; up and gate of a layer in one type" if parsed.together else ""
     described += f"; chosen at random with seed {int(seed)}" if seed else ""
     return replace(
         recipe,
@@ -210,7 +242,8 @@ def find_recipe(name: str) -> Recipe:
     )
 
 
-def _without_size(name: str) -> Recipe:
+def without_size(name: str) -> Recipe:
+    """The recipe of a name without @ and #, with the size of its own if it has one; raises as `find_recipe`."""
     if name.endswith(".toml"):
         own = read_recipe_file(Path(name))
         ours = own.family.startswith(_OUR_FAMILIES)

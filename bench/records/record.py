@@ -63,13 +63,18 @@ class OfFile(Record):
 
 
 class ChoiceRecord(Kept):
-    """How the types of a recipe with a size were chosen (bench/choose). limit: bytes allowed; against: the recipe whose size
+    """How the types of a recipe with a size were chosen (bench/choose). limit: bytes allowed; budgets: the same by class of tensors
+    (recipes/classes.py), empty for a size of the whole file, and class_bytes: what the file has of each; together: whether tensors that
+    kernels fuse were to get one type; against: the recipe whose size
     that is, or of which this is a random control; text: the name of what it was chosen on; the rest of the assignment that was best on calibration text, None for one
     at random: what its predictions were made with, predicted and measured mean KL divergence in nats, relative distance of
     the prediction from the optimum at most, number of assignments that were tried. trial_tokens: that were decoded for them; probe_tokens: for
     the model's tensors, once for all choices; 0 in records of an early version."""
 
     limit: Count
+    budgets: dict[Name, Count] = Field(default_factory=dict)
+    class_bytes: dict[Name, Count] = Field(default_factory=dict)
+    together: bool = False
     against: str | None
     text: str = ""
     prediction: str | None = None

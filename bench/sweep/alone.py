@@ -9,7 +9,7 @@ from bench.core.errors import BenchError
 from bench.core.progress import Reporter
 from bench.gguf_files.shards import whole_bytes
 from bench.models.sources import model_names, remote_models
-from bench.recipes.recipe import find_recipes
+from bench.workbench.asked import asked_recipes
 from bench.workbench.options import Options
 
 
@@ -19,7 +19,7 @@ def without_recipes(options: Options, reporter: Reporter) -> Options:
 
     Options of a run with recipes come back as they are. Raises BenchError where nothing is left to measure.
     """
-    if find_recipes(options.recipes):
+    if asked_recipes(options):
         return options
     if not options.compare:
         raise BenchError(

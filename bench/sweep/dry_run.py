@@ -7,12 +7,12 @@ from pathlib import Path
 from bench.core.progress import Reporter
 from bench.measures.registry import load_run
 from bench.models.reference import default_path
-from bench.recipes.recipe import find_recipes
 from bench.records.run import FILE_NAME
 from bench.sweep.alone import without_recipes
 from bench.sweep.outline import Outline, directories, is_here, outline, refuse, warn_of_memory
 from bench.sweep.sweep import Sweep
 from bench.texts import prompts
+from bench.workbench.asked import asked_recipes
 from bench.workbench.checks import check_importance
 from bench.workbench.options import Options
 from bench.workbench.work import Work
@@ -36,7 +36,7 @@ def dry_run(options: Options, reporter: Reporter) -> Outline:
         if run is None or sweep.pending(run):
             refuse(found.forecast, directories(options))
         return found
-    recipes = find_recipes(options.recipes)
+    recipes = asked_recipes(options)
     check_importance(options, recipes)
     text = options.dataset or prompts.identify(options.text or prompts.EVALUATION)[0]
     found = outline(options, recipes, text, Work(options, reporter).threads)

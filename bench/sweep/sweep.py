@@ -31,7 +31,7 @@ from bench.core.progress import Reporter
 from bench.measures.plan import File, Plan, Stage
 from bench.measures.registry import all_measures, record_types
 from bench.models.compared import compared_files
-from bench.recipes.recipe import Recipe, find_recipes
+from bench.recipes.recipe import Recipe
 from bench.records.identity import Identity, ImportanceIdentity, TextIdentity, Until, utc_now
 from bench.records.record import StageRecord
 from bench.records.run import FILE_NAME, Run
@@ -43,6 +43,7 @@ from bench.sweep.identity import compared_record, default_directory, model_ident
 from bench.sweep.importance import record_importance
 from bench.sweep.outline import Outline, directories, is_here, outline, refuse, warn_of_memory
 from bench.texts import prompts
+from bench.workbench.asked import asked_recipes
 from bench.workbench.checks import check_importance, check_texts, check_until, check_window, check_windows
 from bench.workbench.options import Options
 from bench.workbench.work import Work
@@ -68,7 +69,7 @@ class Sweep:
         self.started = utc_now()
         options = without_recipes(options, reporter)
         self.work = work = Work(options, reporter)
-        self.recipes = find_recipes(options.recipes)
+        self.recipes = asked_recipes(options)
         if options.cluster is not None:
             Address.parse(options.cluster)  # refused here, if it is none
         check_importance(options, self.recipes)

@@ -36,6 +36,20 @@ class Options:
         panel=QUANTIZING,
         metavar="NAMES",
     )
+    budget: str | None = option(
+        None,
+        "--budget",
+        "Bytes by class of tensors, for recipes that leave a choice, for instance experts=12GB,rest=6GB (experts in RAM, the rest on a GPU): as "
+        "auto@experts=12GB+rest=6GB. Classes: experts, shared-experts, attention, feed-forward, embeddings, output; rest is all else.",
+        panel=QUANTIZING,
+        metavar="BUDGETS",
+    )
+    keep_together: bool = option(
+        False,
+        "--keep-together",
+        "Give up and gate of a layer, of its experts too, one type in recipes that leave a choice, since kernels fuse them only then: as auto@80MB+together.",
+        panel=QUANTIZING,
+    )
     compare: tuple[str, ...] = option(
         (),
         "--compare",

@@ -68,3 +68,10 @@ def test_where_labels_cannot_be_kept_apart_names_are_and_it_is_known() -> None:
     names = file_names(run)
     assert names["auto@2.1bpw"] == "M-auto-2.1bpw-IQ2_XXS_AUTO.gguf"
     assert sharing(run) == {"IQ2_XXS_AUTO": [names["auto@IQ2_XXS"], names["auto@2.1bpw"]]}
+
+
+def test_what_no_label_tells_stands_in_the_name() -> None:
+    bound = "auto@experts=12GB+rest=6GB+together"
+    run = run_of([file("IQ2_XXS", "Standard", "IQ2_XXS", 100), file(bound, "Automatic", "IQ3_S", 105)], model="M")
+    assert file_names(run)[bound] == "M-auto-experts-12GB+rest-6GB+together-IQ3_S_AUTO.gguf"
+    assert hub_label(file_names(run)[bound]) == "IQ3_S_AUTO"

@@ -50,6 +50,11 @@ _ENDS = (
     "-",
     "@@",
     "@+10%@+10%",
+    "@attention=1MB+rest=1MB+together",
+    "@experts=1MB+rest=1MB",
+    "@together",
+    "@rest=+rest=+",
+    "@attention=NaNbpw+rest=Q4_0@+4%",
 )
 _STARTS = (
     "DG-Q4_0",
