@@ -9,13 +9,13 @@ import numpy as np
 
 from bench.core.files import complete_or_absent
 from bench.engine.llama import Model
-from bench.texts.prompts import Part, fixed_set, from_file
+from bench.texts.prompts import Part, PromptSet, fixed_set, from_file
 from bench.texts.stream import TokenStream
 
 
 def tokenize(path: Path, source: Path | Part, out: Path) -> int:
     """Write the token stream of a text file, or of a part of the prompt set, to `out`; returns its number of tokens."""
-    prompts = from_file(source) if isinstance(source, Path) else fixed_set(source)
+    prompts = _prompts(source)
     with Model(path, vocab_only=True) as model:
         tokens = model.tokenize(prompts.text)
         documents = np.zeros(len(tokens), np.int64)
@@ -32,9 +32,30 @@ def tokenize(path: Path, source: Path | Part, out: Path) -> int:
     return len(tokens)
 
 
+def _prompts(source: Path | Part) -> PromptSet:
+    return from_file(source) if isinstance(source, Path) else fixed_set(source)
+
+
 def pieces(path: Path, stream: Path, first: int, count: int) -> tuple[str, ...]:
     """What tokens of a stream spell under a model's vocabulary; a character of several tokens stands in the last of them."""
     tokens = TokenStream.load(stream).tokens[first : first + count]
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     with Model(path, vocab_only=True) as model:
         return tuple(decoder.decode(model.piece(int(t))) for t in tokens)
+
+
+def spans(path: Path, stream: Path, source: Path | Part, count: int) -> tuple[int, ...] | None:
+    """Bytes of the text that each of the first `count` tokens of its stream stands for; None where joined they are not the text.
+
+    A space that a vocabulary puts before the text is no part of it, and not counted.
+    """
+    text, tokens = _prompts(source).text.encode(), TokenStream.load(stream).tokens[:count]
+    with Model(path, vocab_only=True) as model:
+        spelled = {int(t): model.piece(int(t)) for t in np.unique(tokens)}
+    joined = b"".join(spelled[int(t)] for t in tokens)
+    lengths = [len(spelled[int(t)]) for t in tokens]
+    if not text.startswith(joined):
+        if not (joined.startswith(b" ") and text.startswith(joined[1:])):
+            return None
+        lengths[next(i for i, n in enumerate(lengths) if n)] -= 1
+    return tuple(lengths)
