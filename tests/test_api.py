@@ -219,7 +219,7 @@ def test_comparing_runs(tmp_path: Path) -> None:
     table = bench.compare_runs(PUBLISHED, run)
     assert list(table.index) == list(run.files.index) and table["same_scores"].all()
     assert (table[["ppl_change", "bytes_change"]] == 0).all(axis=None)
-    with pytest.raises(bench.BenchError, match=r"cannot compare: model\.name is"):
+    with pytest.raises(bench.BenchError, match=r"cannot compare: prompts\.sha256 is"):
         bench.compare_runs(run, RunFrames(run_of([file_record("IQ1_S", "Standard", 20)])))
     with pytest.raises(bench.BenchError, match="no such record file"):
         bench.load_run(tmp_path)

@@ -18,6 +18,8 @@ from bench.measures.windows.frames import changes, standards
 from bench.measures.windows.frames import tokens as tokens_of
 from bench.present.compare import COLUMNS as COMPARED
 from bench.present.compare import comparison_frame
+from bench.present.compare_models import COLUMNS as COMPARED_MODELS
+from bench.present.compare_models import ModelComparison, are_of_two_models
 from bench.present.export import exported
 from bench.present.files import all_files
 from bench.records.describe import about, windows_text
@@ -256,7 +258,13 @@ def compare_runs(a: str | Path | RunFrames, b: str | Path | RunFrames) -> pd.Dat
 
     Index: recipe; columns: ppl_change, kl_change (nats), same_scores, bytes_change, time_ratio, the first two and the last with
     their 95 % intervals. Scores are the same on every machine, so runs of different machines are comparable too,
-    without time_ratio. Raises BenchError, with the differences, when the two are not comparable.
+    without time_ratio.
+
+    Runs of different models on the same text are compared by bits per byte of what both scored, every file of A with every file of B. Index:
+    recipe_a, recipe_b; columns: bytes_a, bytes_b, bits_per_byte_a, bits_per_byte_b, bits_per_byte_change, these three with their 95 %
+    intervals, better, similar_size, text_bytes. Raises BenchError, with the differences, when the two are not comparable.
     """
     first, second = (x if isinstance(x, RunFrames) else load_run(x) for x in (a, b))
+    if are_of_two_models(first.run, second.run):
+        return _indexed(ModelComparison(first.run, second.run).frame(), COMPARED_MODELS)
     return _indexed(comparison_frame(first.run, second.run), COMPARED)

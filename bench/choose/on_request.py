@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from bench.choose.additivity import measure_together
 from bench.choose.chooser import Chooser
 from bench.choose.prober import PROBE_WINDOW
-from bench.choose.sensitivity import Sensitivities, measure, types_to_probe
+from bench.choose.sensitivities import Sensitivities
+from bench.choose.sensitivity import measure, types_to_probe
 from bench.choose.space import Space
 from bench.core.errors import BenchError
 from bench.core.files import complete_or_absent, file_sha256
@@ -99,28 +101,32 @@ def show_recipe(work: Work) -> dict[str, object]:
     }
 
 
-def measure_sensitivity(work: Work, types: tuple[str, ...]) -> Sensitivities:
-    """How sensitive the model's output is to its tensors: in the types that recipes are chosen by, and in others."""
+def measure_sensitivity(work: Work, types: tuple[str, ...], windows: int | None = None) -> Sensitivities:
+    """How sensitive the model's output is to its tensors: in the types that recipes are chosen by, and in others; each alone, and together.
+
+    windows: of the calibration text, None for the usual number.
+    """
     _ = work.threads
     check_importance(work.options, [])
     _ = work.library, work.importance
     chooser = Chooser(work)
     tensors, known = chooser.quantized(), chooser.with_importance
-    windows = chooser.prober.shown_windows
-    probe = chooser.sensitivity(windows)
+    on = chooser.prober.shown_windows(windows)
+    probe = chooser.sensitivity(on)
     others = {t: types_to_probe(tensors, known, t) for t in types if t != probe.label}
     for name, probes in others.items():
         if not probes:
             raise BenchError(
                 f"--types {name}: no tensor of {work.reference.info.name} can be stored in it (width or importance data)"
             )
-    measured = [probe, *(measure(chooser.prober, p, windows) for p in others.values())]
+    measured = [probe, *(measure(chooser.prober, p, on) for p in others.values())]
     wanted = {t.name: tuple({s.probes[t.name] for s in measured if t.name in s.probes}) for t in tensors}
     return Sensitivities(
         model=work.reference.info,
         text=work.calibration.name,
-        tokens=len(windows) * PROBE_WINDOW,
+        tokens=len(on) * PROBE_WINDOW,
         measured=tuple(measured),
+        together=tuple(t for s in measured for t in measure_together(chooser.prober, s, on)),
         errors=chooser.prober.errors(wanted),
     )
 

@@ -88,13 +88,24 @@ class Prober:
         """Windows that single tensors are probed on for a choice, at equal distances over the text; not more than half of them."""
         return self._spread(PROBE_WINDOWS)
 
-    @property
-    def shown_windows(self) -> tuple[int, ...]:
-        """Windows that single tensors are probed on to be shown."""
-        return self._spread(SHOWN_WINDOWS)
+    def shown_windows(self, asked: int | None = None) -> tuple[int, ...]:
+        """Windows that single tensors are probed on to be shown. asked: how many, at equal distances over all of the text.
+
+        Raises BenchError for more than it has.
+        """
+        if asked is None:
+            return self._spread(SHOWN_WINDOWS)
+        if asked > self._available:
+            raise BenchError(
+                f"--windows {asked}: {self.work.calibration.name} has {self._available} windows of {PROBE_WINDOW} tokens; give fewer, or a longer "
+                "--calibration text"
+            )
+        return self._at_equal_distances(asked)
 
     def _spread(self, windows: int) -> tuple[int, ...]:
-        n = min(windows, self._available // 2)
+        return self._at_equal_distances(min(windows, self._available // 2))
+
+    def _at_equal_distances(self, n: int) -> tuple[int, ...]:
         return tuple(int(self._available * (i + 0.5) / n) for i in range(n))
 
     @property

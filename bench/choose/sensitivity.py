@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from bench.choose.prober import PROBE_WINDOW, Prober
 from bench.core.errors import BenchError
-from bench.gguf_files.info import ModelInfo, TensorInfo
+from bench.gguf_files.info import TensorInfo
 from bench.recipes.needs import fits, type_needs_importance
 
 #: What goes on, as a stage of a run.
@@ -58,20 +58,6 @@ class Sensitivity:
         positive = [v for v in found.values() if 0 < v < np.inf]
         smallest, largest = min(positive, default=1e-9), 100 * max(positive, default=1.0)
         return {name: float(np.clip(v, smallest, largest)) for name, v in found.items()}
-
-
-@dataclass(frozen=True)
-class Sensitivities:
-    """A model's sensitivities in several types, with the weighted errors of the same tensors and types.
-
-    text, tokens: what they were measured on; errors: {tensor: {type: relative weighted error}}.
-    """
-
-    model: ModelInfo
-    text: str
-    tokens: int
-    measured: tuple[Sensitivity, ...]
-    errors: dict[str, dict[str, float]]
 
 
 def probe_types(tensors: list[TensorInfo], with_importance: set[str]) -> dict[str, str]:

@@ -10,6 +10,8 @@ from bench.engine.jobs import (
     PaceJob,
     PiecesJob,
     PiecesResult,
+    SpansJob,
+    SpansResult,
     TokenizeJob,
     TokenizeResult,
 )
@@ -17,7 +19,7 @@ from bench.engine.llama import library
 from bench.engine.memory import reserved_buffers
 from bench.engine.pace import measure_pace
 from bench.engine.settings import LibraryInfo
-from bench.engine.tokenize import pieces, tokenize
+from bench.engine.tokenize import pieces, spans, tokenize
 from bench.execute.content import Content, Site
 from bench.execute.job import Share
 
@@ -36,6 +38,12 @@ def tokenize_job(job: TokenizeJob, site: Site, progress: Share) -> TokenizeResul
 def pieces_job(job: PiecesJob, site: Site, progress: Share) -> PiecesResult:
     """What tokens of a stream spell."""
     return PiecesResult(pieces=pieces(site.path(job.model), site.path(job.stream), job.first, job.count))
+
+
+def spans_job(job: SpansJob, site: Site, progress: Share) -> SpansResult:
+    """Where in the text tokens are."""
+    source = site.path(job.source) if isinstance(job.source, Content) else job.source
+    return SpansResult(lengths=spans(site.path(job.model), site.path(job.stream), source, job.count))
 
 
 def memory_job(job: MemoryJob, site: Site, progress: Share) -> Buffers:

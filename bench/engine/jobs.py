@@ -48,6 +48,24 @@ class PiecesJob(Job[PiecesResult]):
     count: int
 
 
+class SpansResult(Frozen):
+    """lengths: bytes of the text that each token stands for, in the text's order; None where the tokens do not give the text back byte for
+    byte."""
+
+    lengths: tuple[int, ...] | None
+
+
+class SpansJob(Job[SpansResult]):
+    """Where in the text the first `count` tokens of its stream are. source: the text that the stream was made of."""
+
+    done_by: ClassVar[str] = "bench.engine.answers:spans_job"
+
+    model: Content
+    stream: Content
+    source: Content | Part
+    count: int
+
+
 class Buffers(Frozen):
     """What llama.cpp reserves for a context, in bytes, as it says itself. kv_cache: with the state of recurrent layers."""
 

@@ -11,7 +11,7 @@ from bench.core.files import complete_or_absent
 from bench.engine.llama import Model
 from bench.texts.chat import ChatTemplate
 from bench.texts.conversations import read_conversations
-from bench.texts.prompts import Part, fixed_set, from_file
+from bench.texts.prompts import Part, PromptSet, fixed_set, from_file
 from bench.texts.stream import TokenStream
 
 
@@ -22,7 +22,7 @@ def tokenize(path: Path, source: Path | Part, out: Path, template: str | None = 
     """
     if template is not None and isinstance(source, Path):
         return _tokenize_conversations(path, source, out, template)
-    prompts = from_file(source) if isinstance(source, Path) else fixed_set(source)
+    prompts = _prompts(source)
     with Model(path, vocab_only=True) as model:
         tokens = model.tokenize(prompts.text)
         documents = np.zeros(len(tokens), np.int64)
@@ -37,6 +37,10 @@ def tokenize(path: Path, source: Path | Part, out: Path, template: str | None = 
     with complete_or_absent(out) as partial, partial.open("wb") as f:
         stream.save(f)
     return len(tokens)
+
+
+def _prompts(source: Path | Part) -> PromptSet:
+    return from_file(source) if isinstance(source, Path) else fixed_set(source)
 
 
 def _tokenize_conversations(path: Path, source: Path, out: Path, template: str) -> int:
@@ -62,3 +66,20 @@ def pieces(path: Path, stream: Path, first: int, count: int) -> tuple[str, ...]:
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     with Model(path, vocab_only=True) as model:
         return tuple(decoder.decode(model.piece(int(t))) for t in tokens)
+
+
+def spans(path: Path, stream: Path, source: Path | Part, count: int) -> tuple[int, ...] | None:
+    """Bytes of the text that each of the first `count` tokens of its stream stands for; None where joined they are not the text.
+
+    A space that a vocabulary puts before the text is no part of it, and not counted.
+    """
+    text, tokens = _prompts(source).text.encode(), TokenStream.load(stream).tokens[:count]
+    with Model(path, vocab_only=True) as model:
+        spelled = {int(t): model.piece(int(t)) for t in np.unique(tokens)}
+    joined = b"".join(spelled[int(t)] for t in tokens)
+    lengths = [len(spelled[int(t)]) for t in tokens]
+    if not text.startswith(joined):
+        if not (joined.startswith(b" ") and text.startswith(joined[1:])):
+            return None
+        lengths[next(i for i, n in enumerate(lengths) if n)] -= 1
+    return tuple(lengths)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from bench.measures.columns import TENSOR, Column, Columns
 from bench.measures.registry import all_measures
 from bench.present.compare import COLUMNS as COMPARED
+from bench.present.compare_models import COLUMNS as COMPARED_MODELS
 from bench.present.files import FRAMES
 
 RECIPE_TABLE = Columns(
@@ -30,7 +31,20 @@ SENSITIVITY = Columns(
         Column("kl", "mean KL divergence of the output from the reference that it causes", "nats"),
     ),
 )
-
+ADDITIVITY = Columns(
+    "additivity",
+    "`additivity.csv`",
+    "One row for all tensors, and one for those of each kind, in every type that `sensitivity` measured: whether the damages that tensors do alone add up.",
+    (
+        Column("measured_in", "type that most tensors of this measurement were quantized to"),
+        Column("group", "all, or the kind of tensor that was quantized"),
+        Column("tensors", "number of tensors that were quantized together"),
+        Column("windows", "windows of the calibration text that both were measured on"),
+        Column("sum_kl", "sum of the mean KL divergences that each of them causes alone", "nats"),
+        Column("joint_kl", "mean KL divergence that all of them cause together", "nats"),
+        Column("ratio", "joint_kl / sum_kl: 1 where damages add up", "ratio", interval=True),
+    ),
+)
 IMPORTANCE = Columns(
     "importance",
     "`imatrix_statistics(...)`",
@@ -61,7 +75,8 @@ IMPORTANCE = Columns(
 def tables() -> tuple[Columns, ...]:
     """Every table that is described."""
     frames = [f for m in all_measures() for f in m.frames()] + list(FRAMES)
-    return (*(f.columns for f in frames if f.columns), RECIPE_TABLE, COMPARED, SENSITIVITY, IMPORTANCE)
+    described = (RECIPE_TABLE, COMPARED, COMPARED_MODELS, SENSITIVITY, ADDITIVITY, IMPORTANCE)
+    return (*(f.columns for f in frames if f.columns), *described)
 
 
 def table(name: str) -> Columns:

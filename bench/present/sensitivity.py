@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import gguf
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from bench.choose.sensitivity import Sensitivities, Sensitivity, rank_correlation
-from bench.core.formats import divergence_text, markdown
+from bench.choose.additivity import ALL, Together
+from bench.choose.sensitivities import Sensitivities
+from bench.choose.sensitivity import Sensitivity, rank_correlation
+from bench.core.formats import MISSING, divergence_text, markdown
+from bench.measures.frames import interval
 from bench.recipes.kinds import kind_of
+from bench.statistics.layout import MIN_FOR_INTERVAL
+from bench.statistics.verdicts import with_interval
 
 KEY = """\
 Key
 - KL: mean divergence from the reference, nats, when only this tensor is quantized
 - per MB: the same for each MB (10^6 bytes) that the probe type saves against the reference
+- sum alone: of the divergences of these tensors, each quantized alone; together: of all of them at once, on the same windows
+- together/sum: 1 where damages add up, as choices of types assume at first; more where they strengthen each other; its 95 % interval is over windows
 - rank correlation: Spearman's, of the relative weighted error with the measured divergence, over tensors"""
 
 #: Tensors that the summary lists.
@@ -27,7 +36,7 @@ class SensitivityReport:
 
     def __init__(self, found: Sensitivities) -> None:
         self.model, self.text, self.tokens = found.model, found.text, found.tokens
-        self.measured, self.errors = found.measured, found.errors
+        self.measured, self.errors, self.together = found.measured, found.errors, found.together
 
     def frame(self) -> pd.DataFrame:
         """One row for a tensor and the type it was measured in; KL in nats, sizes in bytes."""
@@ -65,6 +74,39 @@ class SensitivityReport:
             for s in self.measured
         ]
         return pd.DataFrame(rows)
+
+    def additivity_frame(self) -> pd.DataFrame:
+        """One row for tensors that were quantized together, in a type; KL in nats."""
+        return additivity_frame(self.together)
+
+    def additivity(self) -> pd.DataFrame:
+        """The same as text."""
+
+        def mean(kl: NDArray[np.float64]) -> str:
+            return divergence_text(float(kl.mean())) if kl.size else MISSING
+
+        return pd.DataFrame(
+            [
+                {
+                    "Measured in": t.measured_in,
+                    "Tensors": "all" if t.group == ALL else t.group,
+                    "Number": str(t.tensors),
+                    "Sum alone": mean(t.alone),
+                    "Together": mean(t.joint),
+                    "Together/sum [95 %]": with_interval(t.ratio, "{:.2f}".format),
+                }
+                for t in self.together
+            ]
+        )
+
+    def few_windows(self) -> list[str]:
+        """That there are too few windows for intervals, if so."""
+        n = max(len(t.alone) for t in self.together)
+        if n >= MIN_FOR_INTERVAL:
+            return []
+        return [
+            f"An interval takes {MIN_FOR_INTERVAL} windows, and {n} {'was' if n == 1 else 'were'} measured: --windows {MIN_FOR_INTERVAL} measures as many"
+        ]
 
     def by_kind(self) -> pd.DataFrame:
         frame = self.frame()
@@ -107,6 +149,9 @@ class SensitivityReport:
                     f"- Measured on {self.tokens:,} tokens of {self.text}, {len(self.measured[0].kl)} tensors",
                     "## What the weighted error predicts",
                     markdown(self.correlations()),
+                    "## Do damages add up?",
+                    markdown(self.additivity()),
+                    *(f"- {said}" for said in self.few_windows()),
                     "## By kind of tensor",
                     markdown(self.by_kind()),
                     f"## The {_LISTED} most sensitive tensors for their size ({first})",
@@ -116,6 +161,24 @@ class SensitivityReport:
             )
             + "\n"
         )
+
+
+def additivity_frame(together: Sequence[Together]) -> pd.DataFrame:
+    """One row for tensors that were quantized together, in a type; KL in nats."""
+    return pd.DataFrame(
+        [
+            {
+                "measured_in": t.measured_in,
+                "group": t.group,
+                "tensors": t.tensors,
+                "windows": max(len(t.alone), len(t.joint)),
+                "sum_kl": float(t.alone.mean()) if t.alone.size else None,
+                "joint_kl": float(t.joint.mean()) if t.joint.size else None,
+                **interval("ratio", t.ratio),
+            }
+            for t in together
+        ]
+    )
 
 
 def _layers_only(s: Sensitivity) -> Sensitivity:

@@ -11,7 +11,11 @@ from bench.present.sensitivity_plot import draw
 
 def write_report(report: SensitivityReport, directory: Path) -> list[Path]:
     """Tables and plot; returns the files a reader starts with."""
-    texts = {"sensitivity.csv": report.frame().to_csv(index=False), "sensitivity.md": report.markdown()}
+    texts = {
+        "sensitivity.csv": report.frame().to_csv(index=False),
+        "additivity.csv": report.additivity_frame().to_csv(index=False),
+        "sensitivity.md": report.markdown(),
+    }
     for name, text in texts.items():
         with complete_or_absent(directory / name) as partial:
             partial.write_text(text, encoding="utf-8")

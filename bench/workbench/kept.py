@@ -17,6 +17,7 @@ from bench.execute.job import Executor
 from bench.gguf_files.info import ModelInfo
 from bench.quantize.imatrix_file import check_fits
 from bench.quantize.jobs import QuantizeResult
+from bench.texts.prompts import Part
 
 #: Part of every key: raise it when the code that makes what is cached changes what it makes.
 _CACHE = 1
@@ -33,10 +34,11 @@ def key(*parts: object) -> str:
 
 @dataclass(frozen=True)
 class Stream:
-    """A tokenized text. key: names all that it depends on; tokens: how many it has; content: see texts.stream.TokenStream."""
+    """A tokenized text. key: names all that it depends on; source: the text; tokens: how many it has; content: see texts.stream.TokenStream."""
 
     name: str
     key: str
+    source: Content | Part
     tokens: int = 0
 
     @property

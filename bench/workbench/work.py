@@ -135,17 +135,15 @@ class Work:
         info, model_content = model or self.reference.info, content or self.model
         name, digest = prompts.identify(source)
         asked = [info.vocabulary_sha256, digest, version("llama-cpp-python")]
-        stream = Stream(name, key(*asked, template) if template else key(*asked))
+        text = self.executor.hold(source, digest) if isinstance(source, Path) else source
+        stream = Stream(name, key(*asked, template) if template else key(*asked), text)
         path = self.executor.site.path(stream.content)
         count = read_count(path, self.reporter.warn)
         if count is None:
-            job = TokenizeJob(model=model_content, source=self._source(source), out=stream.content, template=template)
+            job = TokenizeJob(model=model_content, source=text, out=stream.content, template=template)
             count = self.executor.do(job).tokens
             write_count(path, count)
-        return Stream(stream.name, stream.key, count)
-
-    def _source(self, source: Path | prompts.Part) -> Content | prompts.Part:
-        return self.executor.hold(source, file_sha256(source)) if isinstance(source, Path) else source
+        return replace(stream, tokens=count)
 
     @cached_property
     def calibration(self) -> Stream:

@@ -22,7 +22,6 @@ from bench.measures.windows.jobs import MeasureJob
 from bench.quantize.build import build
 from bench.quantize.jobs import PlanJob, PlanResult, QuantizeJob
 from bench.recipes.recipe import choices, find_recipe
-from bench.workbench.kept import Stream
 from bench.workbench.options import Options
 from bench.workbench.work import Work
 from tests.support.held import Held, quiet
@@ -119,7 +118,7 @@ def test_a_quantized_model_has_no_weights_to_exchange(prober: Prober, tmp_path: 
 
 def test_a_calibration_text_too_short_to_choose_on(prober: Prober) -> None:
     short = Work(prober.work.options, REPORTER)
-    short.calibration = Stream("short.txt", prober.work.calibration.key, 2 * PROBE_WINDOW - 1)
+    short.calibration = replace(prober.work.calibration, name="short.txt", tokens=2 * PROBE_WINDOW - 1)
     with pytest.raises(BenchError, match=r"short.txt: has 511 tokens; choosing types takes two windows"):
         Prober(short)
 

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from bench.api.importance import imatrix_statistics
 from bench.api.runs import RunFrames, compare_runs, load_run
+from bench.choose.additivity import ALL, Together
 from bench.cli import docs
 from bench.measures.problems.jobs import ProblemResult
 from bench.measures.problems.records import ProblemRecord, ProblemSetIdentity
@@ -22,8 +24,10 @@ from bench.measures.samples.jobs import Completion
 from bench.measures.samples.records import SampleRecord
 from bench.measures.windows.tables import PUBLISHED_COLUMNS
 from bench.present import columns
+from bench.present.sensitivity import additivity_frame
+from bench.records.run import Run
 from tests.stress.page import PAGE, filled
-from tests.support.records import counted, file_record, run_of, window_record
+from tests.support.records import counted, file_record, run_of, text_run, window_record
 from tests.support.tiny import write_model
 
 ROOT = Path(__file__).parents[2]
@@ -87,6 +91,10 @@ def beside_a_counter() -> RunFrames:
     return RunFrames(run_of([*files, *passes], windows=6))
 
 
+def of_one_text(model: str) -> Run:
+    return text_run(model, [(0, [4, 4])], {"F16": [[1, 1]]})
+
+
 def actual_columns(name: str) -> list[str]:
     """Columns of a table as the library gives it, with its index."""
     run = load_run(PUBLISHED[0])
@@ -97,12 +105,15 @@ def actual_columns(name: str) -> list[str]:
         return csv.read_text(encoding="utf-8").partition("\n")[0].split(",")
     if name == "recipe":  # test_api.py has the frame itself
         return [c for c in run.types.reset_index() if c not in ("recipe", "family")]
+    if name == "additivity":
+        return list(additivity_frame([Together("Q4_0", ALL, 2, np.ones(2), np.ones(2))]))
     frames = {
         "importance": lambda: imatrix_statistics(ROOT / "tests" / "data" / "llama-imatrix-tiny.gguf"),
         "tokens": lambda: run.tokens("IQ1_S"),
         "paired": run.paired,
         "equal-size": load_run(PUBLISHED[1]).equal_size,
         "compared": lambda: compare_runs(run, run),
+        "compared-models": lambda: compare_runs(*(RunFrames(of_one_text(model)) for model in "AB")),
         "problems": lambda: with_problems_and_samples().problems,
         "samples": lambda: with_problems_and_samples().samples,
         "files": lambda: pd.concat([run.files, beside_a_counter().files]),

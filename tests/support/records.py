@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from bench.core.machine import Activity, Machine
 from bench.engine.settings import LibraryInfo, Settings
-from bench.measures.windows.jobs import Energy, KindSums, WindowResult
-from bench.measures.windows.records import WindowRecord
+from bench.measures.windows.jobs import Energy, KindSums, TokenData, WindowResult, pack
+from bench.measures.windows.records import Span, SpansRecord, WindowRecord
 from bench.records.identity import Header, Identity, ModelIdentity, TextIdentity
 from bench.records.record import FileRecord
 from bench.records.run import Record, Run
 
 
 def identity(
-    *, model: str = "Test model", windows: int = 1, threads: int = 2, window: int = 2048, cpu: str = "Test CPU"
+    *,
+    model: str = "Test model",
+    sha256: str = "0" * 64,
+    windows: int = 1,
+    threads: int = 2,
+    window: int = 2048,
+    cpu: str = "Test CPU",
 ) -> Identity:
     return Identity(
         model=ModelIdentity(
-            name=model, sha256="0" * 64, architecture="llama", n_layers=32, n_weights=8_030_000_000, description=None
+            name=model, sha256=sha256, architecture="llama", n_layers=32, n_weights=8_030_000_000, description=None
         ),
         prompts=TextIdentity(name="fixed evaluation prompts", sha256="1" * 64),
         importance=None,
@@ -81,6 +90,46 @@ def window_record(
         cpus=(0, 1),
         load=0.5,
     )
+
+
+def text_run(
+    model: str,
+    spans: Sequence[tuple[int, Sequence[int]]],
+    bits: Mapping[str, Sequence[Sequence[float]]],
+    *,
+    kinds: Sequence[Sequence[str]] | None = None,
+    sizes: Mapping[str, int] | None = None,
+    **identity_fields: object,
+) -> Run:
+    """A run of a model that tells where its tokens are. spans: byte offset of the first scored token and lengths of all, by window; bits: of
+    each token by file and window; kinds: of each token by window."""
+    records: list[Record] = []
+    for i, (name, by_window) in enumerate(bits.items()):
+        records.append(file_record(name, "Standard" if i else "Reference", (sizes or {}).get(name, 1000 - i)))
+        for w, of_tokens in enumerate(by_window):
+            of_kinds = np.array(kinds[w] if kinds else ["text"] * len(of_tokens))
+            names, indices = np.unique(of_kinds, return_inverse=True)
+            nll = np.array(of_tokens) * math.log(2)
+            data = TokenData(
+                kind_names=tuple(map(str, names)),
+                kinds=pack(indices, np.uint8),
+                nll=pack(nll, np.float32),
+                flags=pack(np.zeros(len(nll)), np.uint8),
+            )
+            sums = {
+                str(kind): KindSums(tokens=int(of.sum()), nll=float(nll[of].sum()), squares=float((nll[of] ** 2).sum()))
+                for kind in names
+                if (of := of_kinds == kind).any()
+            }
+            record = window_record(name, w, 10.0, 1.0)
+            result = record.result.model_copy(update={"by_kind": sums, "tokens": data})
+            records.append(record.model_copy(update={"result": result}))
+    told = tuple(
+        Span(window=w, first=first, lengths=pack(np.array(lengths), np.uint8))
+        for w, (first, lengths) in enumerate(spans)
+    )
+    records.append(SpansRecord(run="r", windows=told))
+    return run_of(records, model=model, sha256=model[0] * 64, windows=len(spans), **identity_fields)
 
 
 def counted(recipe: str, window: int, joules: float, *, seconds: float = 8.0, memory: bool = True) -> WindowRecord:

@@ -25,10 +25,15 @@ class Shape:
     add_bos: bool = True
 
 
-def vocabulary(*control: str) -> tuple[list[str], list[float], list[int]]:
-    """A byte-fallback vocabulary: control tokens, 256 bytes, some letters, and the control tokens that are asked for."""
-    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{b:02X}>" for b in range(256)), *LETTERS, *control]
-    kinds = [2, 3, 3, *[6] * 256, *[1] * len(LETTERS), *[3] * len(control)]
+#: Joined letters of another vocabulary, each made of two that it has.
+JOINED = ("th", "the", "▁the", "in", "on", "an", "ed", "id", "▁t", "▁tid", "▁tide", "er", "st", "ri", "▁a", "ai", "ol")
+
+
+def vocabulary(*control: str, joined: tuple[str, ...] = ()) -> tuple[list[str], list[float], list[int]]:
+    """A byte-fallback vocabulary: control tokens, 256 bytes, some letters, joined ones and control tokens that are asked for."""
+    letters = [*LETTERS, *joined]
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{b:02X}>" for b in range(256)), *letters, *control]
+    kinds = [2, 3, 3, *[6] * 256, *[1] * len(letters), *[3] * len(control)]
     return tokens, [0.0] * len(tokens), kinds
 
 
@@ -39,17 +44,18 @@ def write_model(
     weight_type: str = "F16",
     values_of: str = "F16",
     control: tuple[str, ...] = (),
+    joined: tuple[str, ...] = (),
     extra: dict[str, str] | None = None,
     split: int = 0,
 ) -> Path:
     """A `llama` model. weight_type: of the matrices, F16, F32, BF16 or a type gguf can quantize to (Q8_0, Q4_0).
 
     values_of: the type whose values the weights have, so that the same values can be stored in another type. control: more control
-    tokens; extra: keys of the header; split: tensors in a part, for a model in several files.
+    tokens; joined: more letters in one token; extra: keys of the header; split: tensors in a part, for a model in several files.
     """
     s = shape or Shape()
     rng = np.random.default_rng(s.seed)
-    tokens, scores, kinds = vocabulary(*control)
+    tokens, scores, kinds = vocabulary(*control, joined=joined)
     writer = gguf.GGUFWriter(path, "llama", split_max_tensors=split)
     writer.add_name(path.stem)
     for key, value in (extra or {}).items():

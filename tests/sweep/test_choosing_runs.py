@@ -78,9 +78,16 @@ def test_sensitivity_is_shown_as_table_and_map(
 ) -> None:
     done = bench("sensitivity", *arguments, "--out", tmp_path, "--types", "iq2_xxs,q4_k", "--json")
     assert done.code == 0, done.err
-    rows = json.loads(done.out)["tensors"]
+    told = json.loads(done.out)
+    rows = told["tensors"]
     assert {r["measured_in"] for r in rows} == {"IQ2_XXS", "Q4_K"}
     assert sum(r["measured_in"] == "IQ2_XXS" for r in rows) == 4 * 7 + 1
+    whole = [r for r in told["additivity"] if r["group"] == "all"]
+    assert [r["measured_in"] for r in whole] == ["IQ2_XXS", "Q4_K"]
+    for row in whole:
+        singles = sum(r["kl"] for r in rows if r["measured_in"] == row["measured_in"])
+        assert row["sum_kl"] == pytest.approx(singles) and row["ratio"] == pytest.approx(row["joint_kl"] / singles)
+    assert (tmp_path / "additivity.csv").is_file()
     assert (tmp_path / "sensitivity.png").stat().st_size > 10_000
     text = (tmp_path / "sensitivity.md").read_text()
     assert "| IQ2_XXS" in text and "attention-v" in text and "Rank correlation" in text

@@ -26,6 +26,7 @@ from bench.measures.windows.narrow import look, seen
 from bench.measures.windows.records import WindowRecord
 from bench.measures.windows.runs import windows_of
 from bench.measures.windows.scorer import Scorer
+from bench.measures.windows.spans import spans, wants_spans
 from bench.records.families import mixed_pairs
 from bench.records.record import FailureRecord
 from bench.records.run import Run
@@ -56,7 +57,7 @@ class Passes:
         if not self.plan.part.has(index=FLOOR_WINDOW):
             return found
         floored = {name for name, _ in lacking(self.plan, run)}
-        lacks = floored or wants_excerpt(run)
+        lacks = floored or wants_excerpt(run) or wants_spans(run)
         return found | floored | ({self.plan.reference} if lacks else set())
 
     def _is_undecided(self, run: Run) -> bool:
@@ -76,7 +77,7 @@ class Passes:
     def parts(self, run: Run) -> list[Part]:
         """Window by window: the times of a pass are held against each other, and its files share the reference's logits."""
         wanted = {w for w, names in self._pending(run, self.plan.names).items() if names}
-        if wants_excerpt(run) or lacking(self.plan, run):
+        if wants_excerpt(run) or wants_spans(run) or lacking(self.plan, run):
             wanted.add(FLOOR_WINDOW)
         return [Part(indices=(w,)) for w in sorted(wanted)]
 
@@ -198,14 +199,16 @@ class Passes:
         return groups(wanted, pairs, needed, machine_memory().available)
 
     def _keep_text(self, store: RunStore, reference: File) -> None:
-        """Put the text of a window on record, for pages; figures do without it."""
-        work = self.plan.work
-        if not wants_excerpt(store.run):
-            return
+        """Put the text of a window on record, for pages, and where in the text tokens are, for comparisons with other models; the run's own
+        figures do without them."""
+        work, stream = self.plan.work, self.plan.stream
         try:
-            store.append(excerpt(store.run, work.executor, reference.content, self.plan.stream.content))
+            if wants_excerpt(store.run):
+                store.append(excerpt(store.run, work.executor, reference.content, stream.content))
+            if wants_spans(store.run):
+                store.append(spans(store.run, work.executor, reference.content, stream))
         except MeasurementError as e:
-            work.reporter.warn(f"the text of the page was not kept: {e}")
+            work.reporter.warn(f"what the text of the page and comparisons with other models need was not kept: {e}")
 
     def _has(self, run: Run, name: str, window: int) -> bool:
         """Whether a window is on record in full."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from bench.core.values import Amount, Count, Name, Some, Time
-from bench.measures.windows.jobs import WindowResult
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import model_validator
+
+from bench.core.values import Amount, Count, Name, Packed, Some, Time
+from bench.measures.windows.jobs import WindowResult, unpack
 from bench.records.identity import Identity, Kept
 from bench.records.record import Basis, OfFile, Record
 
@@ -85,3 +89,34 @@ class ExcerptRecord(Record):
     window: Count
     pieces: tuple[str, ...]
     kinds: tuple[tuple[Name, Some], ...]
+
+
+class Span(Kept):
+    """Where the scored tokens of a window are in the text. first: bytes of the text before the first of them; lengths: uint8, bytes of the
+    text that each stands for, packed, in the text's order. Together they are a stretch without gaps."""
+
+    window: Count
+    first: Count
+    lengths: Packed
+
+    def edges(self) -> NDArray[np.int64]:
+        """(tokens + 1,) byte offsets in the text at which tokens begin, and at which the last ends."""
+        return self.first + np.concatenate([[0], np.cumsum(unpack(self.lengths, np.uint8), dtype=np.int64)])
+
+
+class SpansRecord(Record):
+    """Where the scored tokens of all windows are in the text, so that models of other vocabularies can be compared on what both scored.
+
+    The same for all files of a run. windows: empty where the vocabulary does not give the text back byte for byte.
+    """
+
+    kind: Literal["spans"] = "spans"
+    windows: tuple[Span, ...]
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        ends = [(0, -1), *((int(s.edges()[-1]), s.window) for s in self.windows)]
+        for (end, before), span in zip(ends, self.windows, strict=False):
+            if span.first < end or span.window <= before:
+                raise ValueError("its windows are not in the text's order")
+        return self
