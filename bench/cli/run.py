@@ -20,7 +20,7 @@ _QUICK_CALIBRATION_CHUNKS = 12
 
 @app.command(short_help="Build, score and time recipes; fill tables and plots.")
 @with_options(
-    "model", "recipes", "compare", "text", "dataset", MEASURES, "windows", "until", "window", "score", "threads", "generate", "no_speed",
+    "model", "recipes", "compare", "text", "dataset", "languages", "traces", MEASURES, "windows", "until", "window", "score", "threads", "generate", "no_speed",
     "cluster", "imatrix", "no_imatrix", "calibration", "calibration_chunks", "isa", "allow_quantized", "widen", "out", "cache",
 )  # fmt: skip
 def run(
