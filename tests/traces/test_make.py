@@ -17,6 +17,7 @@ import bench as library
 from bench.core.errors import BenchError
 from bench.core.progress import Reporter
 from bench.engine.llama import Context, Model
+from bench.engine.settings import PLAIN
 from bench.measures.caches.options import Asked as Caches
 from bench.measures.caches.runs import results as cache_results
 from bench.measures.propagation.options import Asked as Propagation
@@ -118,15 +119,15 @@ def spelled(tokens: tuple[int, ...] | list[int]) -> str:
     return raw.decode("utf-8", "replace")
 
 
-def log_p(model: Path, tokens: tuple[int, ...]) -> NDArray[np.float64]:
-    """Logarithms of probabilities after each token of a passage, by one decode of all of it in a context of its own."""
-    with (
-        Model(model) as m,
-        Context(m, n_ctx=len(tokens), n_batch=len(tokens), n_ubatch=len(tokens), threads=1) as context,
-    ):
-        context.prepare(np.array(tokens, np.int32), 0)
+def log_p(model: Path, tokens: tuple[int, ...], behind: int = 0) -> NDArray[np.float64]:
+    """Logarithms of probabilities after each token of a passage, by one decode in a context of its own. behind: tokens of our own that follow, so that the
+    engine takes the same kernels for as many tokens."""
+    n = len(tokens) + behind
+    rest = np.random.default_rng(0).integers(3, 270, behind)
+    with Model(model) as m, Context(m, n_ctx=n, n_batch=n, n_ubatch=n, threads=1) as context:
+        context.prepare(np.array([*tokens, *rest], np.int32), 0)
         context.decode()
-        logits = context.logits().astype(np.float64)
+        logits = context.logits().astype(np.float64)[: len(tokens)]
     found: NDArray[np.float64] = logits - np.log(np.exp(logits - logits.max(1, keepdims=True)).sum(1, keepdims=True))
     return found - logits.max(1, keepdims=True)
 
@@ -242,15 +243,19 @@ def test_what_is_finished_is_not_written_again(options: Options, asked: Asked, t
 
 
 def test_only_what_was_written_is_scored(run: Run, traces: Traces, model: Path) -> None:
-    """Against arithmetic in float64 on each passage decoded by itself, without anything behind it."""
+    """Against arithmetic in float64 on each passage decoded by itself: with other tokens behind it, and without any, where kernels for fewer tokens
+    round otherwise."""
     found = windows_of(run).results("F16")
     assert found is not None and len(found) == len(traces.passages) == run.windows
     for window, (talk, passage) in zip(found, traces.passages, strict=True):
-        values, at = log_p(model, passage.tokens), targets(passage)
-        nll = -sum(values[i - 1, passage.tokens[i]] for i in at)
+        at = targets(passage)
+        nll, alone = (
+            -sum(values[i - 1, passage.tokens[i]] for i in at)
+            for values in (log_p(model, passage.tokens, WINDOW - len(passage.tokens)), log_p(model, passage.tokens))
+        )
         assert window.by_kind.keys() == {talk.group}
         assert window.by_kind[talk.group].tokens == len(at)
-        assert window.by_kind[talk.group].nll == pytest.approx(nll, rel=1e-4)
+        assert window.by_kind[talk.group].nll == pytest.approx(nll, rel=1e-6) and nll == pytest.approx(alone, rel=2e-3)
     assert sum(s.tokens for w in found for s in w.by_kind.values()) == sum(
         a.tokens for t in traces.talks for a in t.answers
     )
@@ -262,14 +267,13 @@ def test_divergence_is_that_of_the_same_tokens(
     from bench.choose.on_request import quantize_to
 
     quantize_to(Work(options, Reporter()), tmp_path / "q.gguf", force=False)
-    found = token_frame(run, "Q4_0")
+    found = token_frame(run, "Q4_0").set_index("window")
     for index, (_, passage) in enumerate(traces.passages):
-        mine, theirs = log_p(model, passage.tokens), log_p(tmp_path / "q.gguf", passage.tokens)
+        behind = WINDOW - len(passage.tokens)
+        mine, theirs = (log_p(path, passage.tokens, behind) for path in (model, tmp_path / "q.gguf"))
         kl = (np.exp(mine) * (mine - theirs)).sum(1)
         expected = [kl[i - 1] for i in targets(passage)]
-        assert found.loc[found["window"] == index, "kl"].to_numpy() == pytest.approx(
-            np.array(expected), rel=2e-2, abs=2e-5
-        )
+        assert found.loc[index, "kl"].to_numpy() == pytest.approx(np.array(expected), rel=1e-4, abs=1e-6)
 
 
 def test_timed_windows_score_the_same(run: Run, options: Options, traces: Traces, tmp_path: Path) -> None:
@@ -297,21 +301,16 @@ def test_a_run_says_what_it_scored(run: Run, traces: Traces) -> None:
 
 
 def test_other_measures_of_a_window(run: Run, traces: Traces) -> None:
-    """A cache in f16 without its control's other kernel scores what windows score; hidden states are those of the passage."""
-    by_cache = cache_results(run)["F16"]
-    plain = next(windows for cache, windows in by_cache.items() if cache.is_plain)
-    reference = windows_of(run).results("F16")
-    assert reference is not None
-    for window, result in plain.items():
-        of = next(w for w in reference if w.window == window)
-        assert sum(s.nll for s in result.by_kind.values()) == pytest.approx(sum(s.nll for s in of.by_kind.values()))
+    """A cache in f16 scores what windows score; hidden states are those of each passage, which has no more tokens."""
+    plain, reference = cache_results(run, "F16", PLAIN), windows_of(run).results("F16")
+    assert plain is not None and reference is not None and len(plain) == len(reference) == len(traces.passages)
+    for result, window in zip(plain, reference, strict=True):
         assert result.by_position == ()
-    assert len(load_run_frame(run)) == run.windows * 2
-
-
-def load_run_frame(run: Run) -> pd.DataFrame:
+        for kind, sums in window.by_kind.items():
+            assert (result.by_kind[kind].tokens, result.by_kind[kind].nll) == (sums.tokens, pytest.approx(sums.nll))
     assert run.directory is not None
-    return library.load_run(run.directory).propagation
+    errors = library.load_run(run.directory).propagation
+    assert len(errors) == run.windows * 2 and (errors["residual"] > 0).all()
 
 
 def test_perplexity_of_one_file(
@@ -403,11 +402,11 @@ def test_a_model_of_another_vocabulary_is_refused(
 
 
 def test_traces_are_no_text(bench: Callable[..., Outcome], traces: Traces, model: Path, cache: Path) -> None:
-    done = bench("ppl", model, "--text", traces.path, "--cache", cache)
+    done = bench("ppl", model, "--text", traces.path, "--window", WINDOW, "--cache", cache)
     assert (
         done.code == 2 and "holds what a model wrote, of which only that is scored; give it with --traces" in done.err
     )
-    done = bench("ppl", model, "--traces", model, "--cache", cache)
+    done = bench("ppl", model, "--traces", model, "--window", WINDOW, "--cache", cache)
     assert done.code == 2 and "is no file of traces" in done.err
 
 
