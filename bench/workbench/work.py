@@ -124,6 +124,10 @@ class Work:
         for traces of another vocabulary."""
         info, model_content = model or self.reference.info, content or self.model
         if isinstance(source, Traces):
+            if model is None and source.header.model.sha256 != self.reference.sha256:
+                self.reporter.warn(
+                    f"{source.path}: was written by {source.header.model.name}, another model than the reference {info.name}: so figures are about what that one says"
+                )
             return self._passages(source, info)
         name, digest = prompts.identify(source)
         stream = Stream(name, key(info.vocabulary_sha256, digest, version("llama-cpp-python")))
