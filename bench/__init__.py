@@ -1,14 +1,15 @@
 """Measure the costs and benefits of GGUF quantizations: perplexity, size and CPU speed.
 
 As a library (docs/library.md): run makes a run, load_run reads one, compare_runs compares two, score scores a file, resolve_recipe
-gives the types of a recipe, imatrix_statistics tells what an importance matrix holds. Each is imported when it is first used, so that `import bench` costs nothing.
+gives the types of a recipe, imatrix_statistics tells what an importance matrix holds, make_traces has a model write what files are scored on.
+Each is imported when it is first used, so that `import bench` costs nothing.
 """
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bench.api.importance import imatrix_statistics
-    from bench.api.make import resolve_recipe, run, score
+    from bench.api.make import make_traces, resolve_recipe, run, score
     from bench.api.runs import RunFrames, compare_runs, load_run
     from bench.api.scores import Score
     from bench.core.errors import BenchError
@@ -25,6 +26,7 @@ __all__ = [
     "compare_runs",
     "imatrix_statistics",
     "load_run",
+    "make_traces",
     "resolve_recipe",
     "run",
     "score",
@@ -38,6 +40,7 @@ _MODULES = {
     "compare_runs": "bench.api.runs",
     "imatrix_statistics": "bench.api.importance",
     "load_run": "bench.api.runs",
+    "make_traces": "bench.api.make",
     "resolve_recipe": "bench.api.make",
     "run": "bench.api.make",
     "score": "bench.api.make",

@@ -27,6 +27,7 @@ NAVIGATION = {
         "docs/recipes": "",
         "docs/measuring": "",
         "docs/kv-cache": "",
+        "docs/traces": "",
         "docs/cluster": "",
         "docs/stress": "",
         "docs/results": "",

@@ -1,4 +1,4 @@
-"""The commands as functions: a run, the types that a recipe gives, one file's score."""
+"""The commands as functions: a run, the types that a recipe gives, one file's score, what a model writes."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ def run(
     compare: Named | Iterable[Named] = (),
     text: Named | None = None,
     dataset: str | None = None,
+    languages: Named | Iterable[Named] = (),
+    traces: Named | None = None,
     window: int = 2048,
     threads: int | None = None,
     generate: int = 32,
@@ -80,6 +82,8 @@ def run(
         compare=_several(compare),
         text=_path(text),
         dataset=dataset,
+        languages=_several(languages),
+        traces=_path(traces),
         window=window,
         threads=threads,
         generate=generate,
@@ -159,6 +163,8 @@ def score(
     *,
     text: Named | None = None,
     dataset: str | None = None,
+    languages: Named | Iterable[Named] = (),
+    traces: Named | None = None,
     window: int = 2048,
     windows: int | None = None,
     threads: int | None = None,
@@ -170,7 +176,7 @@ def score(
 ) -> Score:
     """Score one GGUF file in a worker process, as `ppl` does, and return its perplexity and speed.
 
-    text: path of a UTF-8 text, instead of the fixed prompts; window: in tokens; windows: None for all of the text;
+    text: path of a UTF-8 text, instead of the fixed prompts; languages: score the fixed texts in these; traces: a file of make_traces; window: in tokens; windows: None for all of the text;
     threads: None for one for each physical core; generate: tokens to generate for each window. timed: use
     pytest-benchmark, for times that are to be compared. Raises BenchError.
     """
@@ -180,6 +186,8 @@ def score(
     options = _options(
         text=_path(text),
         dataset=dataset,
+        languages=_several(languages),
+        traces=_path(traces),
         window=window,
         windows=windows,
         threads=threads,
@@ -188,6 +196,55 @@ def score(
         cache=cache_directory(_path(cache)),
     )
     return score_of(scored(Work(options, _reporter(quiet)), str(file), timed=timed))
+
+
+def make_traces(
+    out: Named,
+    *,
+    model: Named | None = None,
+    conversations: Named | None = None,
+    turns: int = 0,
+    tokens: int = 512,
+    temperature: float = 1.0,
+    seed: int = 1,
+    window: int = 2048,
+    threads: int | None = None,
+    allow_quantized: bool = False,
+    widen: bool = False,
+    cache: Named | None = None,
+    force: bool = False,
+    quiet: bool = False,
+) -> pd.DataFrame:
+    """Have a model answer conversations and write them to a file, as `traces` does; `run(traces=out)` and `score(traces=out)` score files on it.
+
+    model: None for the default one. conversations: a file of JSON lines with messages, None for the fixed ones; turns: answers of each at most,
+    0 for all; tokens: of an answer at most; temperature: 1 for the model's own distribution, 0 for its likeliest tokens; seed: another one gives
+    other conversations; window: tokens of a conversation at most; force: overwrite a file that is there.
+    Index: conversation, turn; columns: group, tokens, stop, text. The frame's `attrs` have sha256 of the file and header, how it was made.
+    Raises BenchError.
+    """
+    from bench.traces.make import Asked
+    from bench.traces.make import make_traces as made
+    from bench.traces.told import answers_frame
+    from bench.workbench.work import Work
+
+    given = {"turns": (turns, 0), "tokens": (tokens, 1)}
+    for name, (value, least) in given.items():
+        if value < least:
+            raise BenchError(f"{name}={value}: must be at least {least}")
+    options = _options(
+        model=_text(model),
+        window=window,
+        threads=threads,
+        allow_quantized=allow_quantized,
+        widen=widen,
+        cache=cache_directory(_path(cache)),
+    )
+    asked = Asked(seed=seed, turns=turns, tokens=tokens, temperature=temperature, conversations=_path(conversations))
+    traces = made(Work(options, _reporter(quiet)), Path(out), asked, force=force)
+    found = answers_frame(traces).set_index(["conversation", "turn"])
+    found.attrs = {"sha256": traces.sha256, "header": traces.header.model_dump(mode="json")}
+    return found
 
 
 def _options(**given: Any) -> Options:

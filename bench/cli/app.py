@@ -35,6 +35,7 @@ from bench.cli import (
     sensitivity,
     tables,
     time,
+    traces,
     worker,
 )
 from bench.cli.help import WIDEST, Command
@@ -58,7 +59,7 @@ app = typer.Typer(
 
 #: In the order of the help.
 _COMMANDS = (
-    run, sample, tables, compare, recipe, quantize, imatrix, sensitivity, ppl, time, info, cache, report, history, check, export,
+    run, sample, tables, compare, recipe, quantize, imatrix, sensitivity, ppl, time, traces, info, cache, report, history, check, export,
     advise, card, doctor, worker,
 )  # fmt: skip
 for _module in _COMMANDS:

@@ -15,7 +15,7 @@ app = typer.Typer()
 
 @app.command(short_help="Perplexity of any GGUF files.")
 @with_options(
-    "text", "dataset", "window", "score", "windows", "threads", "isa", "cache",
+    "text", "dataset", "languages", "traces", "window", "score", "windows", "threads", "isa", "cache",
     windows="Number of windows to score [default: all of the text].",
 )  # fmt: skip
 def ppl(

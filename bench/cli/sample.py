@@ -16,7 +16,7 @@ app = typer.Typer()
 
 @app.command(short_help="The same beginnings completed by every file, side by side.")
 @with_options(
-    "model", "recipes", "compare", "text", "dataset", "windows", "window", "threads", "imatrix", "no_imatrix",
+    "model", "recipes", "compare", "text", "dataset", "languages", "traces", "windows", "window", "threads", "imatrix", "no_imatrix",
     "calibration", "calibration_chunks", "prior_weight", "allow_quantized", "widen", "out", "cache",
     recipes="Recipes, separated by commas [default: as for `run`].",
     out="Directory of the run that the samples go to [default: that of `run` with the same options].",

@@ -13,8 +13,8 @@ _TOKENS = 256
 
 
 def digits(work: Work, stream: Stream) -> str:
-    """SHA-256 of the scores of the first tokens of a text under the reference: float32, one each. The same where two machines agree."""
-    n = min(_TOKENS, work.settings.window)
+    """SHA-256 of the scores of the first tokens of a text under the reference, or of the first conversation: float32, one each. The same where two machines agree."""
+    n = work.settings.window if work.settings.scored == "written" else min(_TOKENS, work.settings.window)
     settings = work.settings.model_copy(update={"window": n, "batch": n, "ubatch": n, "generate": 0})
     job = MeasureJob(model=work.model, stream=stream.content, windows=(0,), settings=settings, timed=False)
     [result] = work.executor.do(job).windows

@@ -42,7 +42,7 @@ class Setup(Frozen):
     """What a site needs to measure parts of a run.
 
     identity: of the run, as in its header; options: fields of `Options` that are the same at every site; measures: those of
-    single measures, by name; text, calibration, imatrix: content of files, base64, None for the fixed prompts and for no importance
+    single measures, by name; text, traces, calibration, imatrix: content of files, base64, None for the fixed prompts and for no importance
     matrix; recipes: by name, with their types chosen; compared: third-party files, by name; attached: content of files
     that options of measures name, base64, by the path that stands there; digits: SHA-256 of what a short
     window of the reference must score, to the last digit; mark: a file of the coordinator's cache, by which a site sees whether both are one;
@@ -60,6 +60,7 @@ class Setup(Frozen):
     compared: dict[str, ModelFile]
     attached: dict[str, str]
     text: str | None
+    traces: str | None
     calibration: str | None
     imatrix: str | None
     sitting: str

@@ -17,6 +17,7 @@ from bench.measures.plan import Plan
 from bench.models.compared import Compared
 from bench.recipes.recipe import Recipe
 from bench.records.identity import Identity
+from bench.texts.traces import Traces
 from bench.workbench.text import Text
 from bench.workbench.work import Work
 
@@ -59,6 +60,7 @@ def setup(
             "no_speed": o.no_speed,
             "allow_quantized": o.allow_quantized,
             "widen": o.widen,
+            "languages": o.languages,
         },
         measures=measures,
         attached={name: _content(Path(name)) for name in sorted(_files(measures))},
@@ -72,6 +74,7 @@ def setup(
             for name, c in compared.items()
         },
         text=_content(text.source) if isinstance(text.source, Path) else None,
+        traces=_content(text.source.path) if isinstance(text.source, Traces) else None,
         calibration=_content(o.calibration) if o.calibration is not None else None,
         imatrix=_content(matrix.path) if matrix is not None else None,
         sitting=plan.sitting,

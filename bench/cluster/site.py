@@ -57,7 +57,6 @@ from bench.records.identity import Identity
 from bench.records.record import FailureRecord, FileRecord
 from bench.records.run import Run, parsed
 from bench.records.store import RunStore
-from bench.texts import prompts
 from bench.workbench.options import Options
 from bench.workbench.work import Work
 
@@ -179,6 +178,7 @@ class _Prepared:
             **setup.options,
             model=site.model(setup.reference),
             text=_kept(folder, "text.txt", setup.text),
+            traces=_kept(folder, "traces.jsonl", setup.traces),
             calibration=_kept(folder, "calibration.txt", setup.calibration),
             imatrix=_kept(folder, "imatrix.gguf", setup.imatrix),
             no_imatrix=setup.imatrix is None,
@@ -189,7 +189,7 @@ class _Prepared:
         work = Work(options, heard)
         if work.reference.sha256 != setup.reference.sha256:
             raise _other_content(site, work.reference.path, work.reference.sha256, setup.reference)
-        stream = work.stream(options.text or prompts.EVALUATION)
+        stream = work.stream(work.text(None).source)
         if setup.digits not in site.agreed and (scored := digits(work, stream)) != setup.digits:
             raise BenchError(
                 f"{site.name}: scores differ from the coordinator's in their digits ({scored[:8]}… and {setup.digits[:8]}…), so its "

@@ -126,6 +126,10 @@ INFILL_SPELLINGS = (
 )
 
 
+#: A text that no token joins with what follows it.
+_MARK = "\n"
+
+
 class Model:
     """A model loaded for the CPU. Use as a context manager.
 
@@ -188,6 +192,15 @@ class Model:
             if n >= 0:
                 return np.array(tokens[:n], np.int32)
             capacity = -n
+
+    def continued(self, text: str, *, special: bool = False) -> list[int]:
+        """Tokens of a text that does not begin one: without the blank that vocabularies of the SentencePiece kind put first."""
+        tokens = [int(t) for t in self.tokenize(text, start=False, special=special)]
+        if not (tokens and self.piece(tokens[0]).startswith(b" ") and not text.startswith(" ")):
+            return tokens
+        mark = [int(t) for t in self.tokenize(_MARK, start=False)]
+        marked = [int(t) for t in self.tokenize(_MARK + text, start=False, special=special)]
+        return marked[len(mark) :] if marked[: len(mark)] == mark else tokens
 
     def piece(self, token: int, *, special: bool = False) -> bytes:
         """The bytes a token stands for; of control tokens the spelling, if `special`, and nothing otherwise."""

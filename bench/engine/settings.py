@@ -15,7 +15,8 @@ class Settings(Frozen):
 
     window, batch, ubatch, generate in tokens; generate: tokens generated in each timed round, 0 for none. scored: `half`, the second half of each
     window, whose first token is replaced by BOS where the vocabulary asks for it (llama-perplexity's convention); `all`, every token but the
-    first, and nothing is replaced (the convention of the papers on GPTQ, AQLM and QuIP#).
+    first, and nothing is replaced (the convention of the papers on GPTQ, AQLM and QuIP#); `written`, the tokens of a conversation that a model
+    wrote (texts/traces.py), of which each window holds one.
     """
 
     window: Annotated[int, Field(ge=1, le=2**31)] = 2048
@@ -23,12 +24,12 @@ class Settings(Frozen):
     ubatch: Annotated[int, Field(ge=1, le=2**31)] = 512
     threads: Annotated[int, Field(ge=1, le=2**16)] = 1
     generate: Annotated[int, Field(ge=0, le=2**31)] = 32
-    scored: Literal["half", "all"] = "half"
+    scored: Literal["half", "all", "written"] = "half"
 
     @property
     def first_scored(self) -> int:
         """Index in the window of the first token whose logits are scored: for the token after it."""
-        return 0 if self.scored == "all" else self.window // 2
+        return self.window // 2 if self.scored == "half" else 0
 
     @property
     def with_bos(self) -> bool:
@@ -38,7 +39,11 @@ class Settings(Frozen):
     @property
     def scored_text(self) -> str:
         """What is said behind the size of windows where it is not the usual half of them that is scored."""
-        return ", all tokens scored" if self.scored == "all" else ""
+        return {
+            "half": "",
+            "all": ", all tokens scored",
+            "written": ", a conversation each, the model's own tokens scored",
+        }[self.scored]
 
     @property
     def logits(self) -> int:

@@ -11,10 +11,10 @@ from bench.records.run import FILE_NAME
 from bench.sweep.alone import without_recipes
 from bench.sweep.outline import Outline, directories, is_here, outline, refuse, warn_of_memory
 from bench.sweep.sweep import Sweep
-from bench.texts import prompts
 from bench.workbench.asked import asked_recipes
 from bench.workbench.checks import check_importance
 from bench.workbench.options import Options
+from bench.workbench.text import Text
 from bench.workbench.work import Work
 
 #: Bytes of a model whose hash, which names the run's directory, takes two seconds.
@@ -38,8 +38,9 @@ def dry_run(options: Options, reporter: Reporter) -> Outline:
         return found
     recipes = asked_recipes(options)
     check_importance(options, recipes)
-    text = options.dataset or prompts.identify(options.text or prompts.EVALUATION)[0]
-    found = outline(options, recipes, text, Work(options, reporter).threads)
+    work = Work(options, reporter)
+    text = Text(Path(), options.dataset, "") if options.dataset else work.text(None)
+    found = outline(options, recipes, text.name, work.threads, text.windows)
     refuse(found.forecast, directories(options))
     warn_of_memory(found.forecast, reporter)
     return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.core.errors import BenchError
@@ -143,8 +143,11 @@ class Outline:
         }
 
 
-def outline(options: Options, recipes: Sequence[Recipe], text: str, threads: int) -> Outline:
-    """The plan, from options alone. text: what is scored. Raises BenchError for a name that stands for no model."""
+def outline(options: Options, recipes: Sequence[Recipe], text: str, threads: int, there: int | None = None) -> Outline:
+    """The plan, from options alone. text: what is scored; there: how many windows it has, where that is known. Raises BenchError for a name that
+    stands for no model."""
+    if there is not None:
+        options = replace(options, windows=min(options.most_windows, there))
     name, shape = _reference(options)
     stem = Path(options.model or DEFAULT.name).stem.lower()
     return Outline(

@@ -77,7 +77,7 @@ class Sweep:
         self.text = work.text(options.most_windows)
         check_texts(options, self.text, self.recipes)
         threads, library = work.threads, work.library
-        self.outline = outline(options, self.recipes, self.text.name, threads)
+        self.outline = outline(options, self.recipes, self.text.name, threads, self.text.windows)
         warn_of_memory(self.outline.forecast, reporter)
         if self.outline.forecast.download:  # of models that are here everything may be on record, which needs no room
             refuse(self.outline.forecast, directories(options))

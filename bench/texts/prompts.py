@@ -16,18 +16,25 @@ from __future__ import annotations
 import hashlib
 import sys
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
-from bench.core.errors import BenchError
+from pydantic import Field
+
+from bench.core.errors import BenchError, nearest
 
 _SEPARATOR = "\n"
-#: The parts of the prompt set that windows are taken of.
-Part = Literal["evaluation", "calibration"]
+#: The parts of the prompt set that windows are taken of: the two below, and `languages:de,fr`, texts of these languages.
+Part = Annotated[str, Field(pattern=r"^(evaluation|calibration|languages:[a-z,]+)$")]
 EVALUATION: Part = "evaluation"
 CALIBRATION: Part = "calibration"
+_LANGUAGES = "languages"
+#: Names of languages, as kinds of prompt, by what their files and `--languages` call them.
+LANGUAGES = {"de": "German", "es": "Spanish", "fr": "French", "ja": "Japanese", "ru": "Russian", "zh": "Chinese"}
+_LANGUAGES_TOLD = "fixed texts in "
 
 
 def prompts_directory() -> Path:
@@ -79,11 +86,14 @@ class _Listed:
 def _manifest(part: str) -> list[_Listed]:
     """The files of a part of the prompt set. Raises BenchError for a missing or changed one, naming it."""
     root = prompts_directory()
+    folder, _, codes = part.partition(":")
     try:
-        entries = tomllib.loads((root / "manifest.toml").read_text(encoding="utf-8"))[part]
+        entries = tomllib.loads((root / "manifest.toml").read_text(encoding="utf-8"))[folder]
     except FileNotFoundError as e:
         raise BenchError(f"{root / 'manifest.toml'}: is missing; restore it with git checkout") from e
-    listed = [_Listed(root / part / e["file"], e["kind"], e["sha256"]) for e in entries]
+    kinds = [LANGUAGES[code] for code in codes.split(",")] if codes else []
+    wanted = [e for e in entries if not kinds or e["kind"] in kinds]
+    listed = [_Listed(root / folder / e["file"], e["kind"], e["sha256"]) for e in wanted]
     for item in listed:
         if not item.path.is_file():
             raise BenchError(f"{item.path}: is in the manifest but missing; restore it with git checkout")
@@ -108,12 +118,38 @@ def identify(source: Path | str) -> tuple[str, str]:
     if isinstance(source, Path):
         return source.name, hashlib.sha256(_text_bytes(source)).hexdigest()
     entries = "".join(f"{i.path.name} {i.kind} {i.sha256}\n" for i in _manifest(source))
-    name = {"fim": "fixed infill problems", "chat": "fixed conversations"}.get(source, f"fixed {source} prompts")
+    codes = source.partition(":")[2]
+    usual = f"{_LANGUAGES_TOLD}{', '.join(codes.split(','))}" if codes else f"fixed {source} prompts"
+    name = {"fim": "fixed infill problems", "chat": "fixed conversations"}.get(source, usual)
     return name, hashlib.sha256(entries.encode()).hexdigest()
 
 
+def part(languages: Sequence[str] = ()) -> Part:
+    """The part of the prompt set that is scored: the evaluation part, or the texts of these languages, by code or name; `all` stands for all.
+
+    Raises BenchError for a language without texts.
+    """
+    if not languages:
+        return EVALUATION
+    known = {name.lower(): code for code, name in LANGUAGES.items()} | {code: code for code in (*LANGUAGES, "all")}
+    for named in languages:
+        if named.lower() not in known:
+            raise BenchError(
+                f"--languages {named}: there are no texts in it{nearest(named.lower(), known)}; there are "
+                f"{', '.join(f'{c} ({name})' for c, name in LANGUAGES.items())}, and all; score a text of your own with --text"
+            )
+    wanted = {known[named.lower()] for named in languages}
+    chosen = [code for code in LANGUAGES if wanted & {code, "all"}]
+    return f"{_LANGUAGES}:{','.join(chosen)}"
+
+
+def languages_of(name: str) -> list[str]:
+    """The languages of a text, by the name that results have for it; none for other texts."""
+    return name.removeprefix(_LANGUAGES_TOLD).split(", ") if name.startswith(_LANGUAGES_TOLD) else []
+
+
 def fixed_set(part: str) -> PromptSet:
-    """A part of the prompt set (EVALUATION or CALIBRATION), checked against the manifest."""
+    """A part of the prompt set, checked against the manifest."""
     listed = _manifest(part)
     texts = _read_texts([item.path for item in listed])
     return PromptSet(part, tuple(Document(i.path.stem, i.kind, t) for i, t in zip(listed, texts, strict=True)))
@@ -157,10 +193,11 @@ def write_manifest() -> str:
         "# The fixed prompt set: the files in the order in which they are read. Made by `python -m bench.texts.prompts`.",
         "# A result belongs to these exact bytes; a changed file is refused.",
     ]
-    for part in (EVALUATION, CALIBRATION):
+    for part in (EVALUATION, CALIBRATION, _LANGUAGES):
         by_kind: dict[str, list[Path]] = {}
         for path in sorted((prompts_directory() / part).glob("*.txt")):
-            by_kind.setdefault(path.stem.split("-")[0], []).append(path)
+            kind = path.stem.split("-")[0]
+            by_kind.setdefault(LANGUAGES[kind] if part == _LANGUAGES else kind, []).append(path)
         rounds = min(len(files) for files in by_kind.values())
         for i in range(rounds):
             for kind, files in by_kind.items():

@@ -41,6 +41,7 @@ KINDS = (
     Kind("imatrix", "importance matrices"),
     Kind("sensitivity", "what types do to tensors, and choices made by it"),
     Kind("tokens", "texts as tokens"),
+    Kind("traces", "conversations that models wrote"),
     Kind("texts", "texts of datasets"),
     Kind("index", "hashes of models"),
     Kind("pace", "how fast this machine reads and multiplies weights"),

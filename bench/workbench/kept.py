@@ -34,11 +34,11 @@ def key(*parts: object) -> str:
 
 @dataclass(frozen=True)
 class Stream:
-    """A tokenized text. key: names all that it depends on; source: the text; tokens: how many it has; content: see texts.stream.TokenStream."""
+    """A tokenized text. key: names all that it depends on; source: the text, None where there is none (traces); tokens: how many it has; content: see texts.stream.TokenStream."""
 
     name: str
     key: str
-    source: Content | Part
+    source: Content | Part | None
     tokens: int = 0
 
     @property

@@ -9,8 +9,10 @@ from typing import Any
 from bench.core.options import MEASURING, MODEL, OUTPUT, QUANTIZING, TEXT, option
 
 DEFAULT_WINDOWS = 8
-#: Windows at most of a run that adds them until its intervals are narrow.
+#: Windows at most of a run that adds them until its intervals are narrow, or scores all of some texts.
 MOST_WINDOWS = 64
+#: Conversations at most that are scored unless told.
+MOST_CONVERSATIONS = 1000
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,25 @@ class Options:
         panel=TEXT,
         metavar="NAME",
     )
+    languages: tuple[str, ...] = option(
+        (),
+        "--languages",
+        "Score the fixed texts in these languages, separated by commas, or all: de, es, fr, ja, ru, zh. Each is a kind of prompt.",
+        listed=("language", "de,fr"),
+        panel=TEXT,
+        metavar="NAMES",
+    )
+    traces: Path | None = option(
+        None,
+        "--traces",
+        "Score what the reference wrote itself, of a file that `traces` made: only its own tokens, a conversation a window.",
+        panel=TEXT,
+        metavar="FILE",
+    )
     windows: int | None = option(
         None,
         "--windows",
-        "Number of windows to score [default: 8, or all of a shorter text].",
+        "Number of windows to score [default: 8, or all of a shorter text, of --languages or of --traces].",
         short="-w",
         min=1,
         panel=TEXT,
@@ -210,4 +227,6 @@ class Options:
     @property
     def most_windows(self) -> int:
         """How many windows are scored at most, as far as the text goes."""
-        return self.windows or (DEFAULT_WINDOWS if self.until is None else MOST_WINDOWS)
+        if self.windows or self.traces is not None:
+            return self.windows or MOST_CONVERSATIONS
+        return DEFAULT_WINDOWS if self.until is None and not self.languages else MOST_WINDOWS

@@ -17,7 +17,7 @@ from typing import Literal, Self
 
 from bench.core.checked import FileNote, keep_file, kept_file, tell_damage
 from bench.core.errors import BenchError
-from bench.core.files import file_sha256, own_tag
+from bench.core.files import complete_or_absent, file_sha256, own_tag
 from bench.core.machine import cpu_quota, cpus_for
 from bench.core.progress import Reporter
 from bench.engine.jobs import LibraryJob, TokenizeJob
@@ -35,12 +35,13 @@ from bench.quantize.sums import Sums
 from bench.recipes.recipe import Recipe
 from bench.texts import prompts
 from bench.texts.conversations import holds_conversations
+from bench.texts.traces import Traces
 from bench.workbench.cache import remove_unfinished
 from bench.workbench.checks import check_library, check_threads
 from bench.workbench.kept import FILES, Built, Matrix, Stream, key, read_count, write_count
 from bench.workbench.options import Options
 from bench.workbench.scratch import SCRATCH, scratch_folder
-from bench.workbench.text import Text, scored_text
+from bench.workbench.text import Source, Text, scored_text
 
 #: Tokens that llama.cpp computes at once.
 _UBATCH = 512
@@ -98,7 +99,7 @@ class Work:
             ubatch=min(_UBATCH, o.window),
             threads=self.threads,
             generate=0 if o.no_speed else min(o.generate, o.window),
-            scored=_scored(o.score),
+            scored="written" if o.traces is not None else _scored(o.score),
         )
 
     # --- the model and the text ---------------------------------------------------------------------------------------
@@ -118,21 +119,26 @@ class Work:
 
     def text(self, windows: int | None) -> Text:
         """What is scored. windows: how many of it, None for all."""
-        o = self.options
-        return scored_text(o.text, o.dataset, o.window, windows, o.cache, self.reporter)
+        return scored_text(self.options, windows, self.reporter)
 
     def stream(
         self,
-        source: Path | prompts.Part,
+        source: Source,
         model: ModelInfo | None = None,
         content: Content | None = None,
         template: str | None = None,
     ) -> Stream:
-        """Tokens of a part of the prompt set or a text file, under the vocabulary of a model: the reference unless told.
+        """Tokens of a part of the prompt set, a text file or traces, under the vocabulary of a model: the reference unless told.
 
-        template: of a chat, for a file of conversations.
+        template: of a chat, for a file of conversations. Raises BenchError for traces of another vocabulary.
         """
         info, model_content = model or self.reference.info, content or self.model
+        if isinstance(source, Traces):
+            if model is None and source.header.model.sha256 != self.reference.sha256:
+                self.reporter.warn(
+                    f"{source.path}: was written by {source.header.model.name}, another model than the reference {info.name}: so figures are about what that one says"
+                )
+            return self._passages(source, info)
         name, digest = prompts.identify(source)
         asked = [info.vocabulary_sha256, digest, version("llama-cpp-python")]
         text = self.executor.hold(source, digest) if isinstance(source, Path) else source
@@ -143,6 +149,24 @@ class Work:
             job = TokenizeJob(model=model_content, source=text, out=stream.content, template=template)
             count = self.executor.do(job).tokens
             write_count(path, count)
+        return replace(stream, tokens=count)
+
+    def _passages(self, traces: Traces, info: ModelInfo) -> Stream:
+        """What a model wrote, as windows: its tokens are in the file."""
+        writer, window = traces.header.model, self.options.window
+        if writer.vocabulary_sha256 != info.vocabulary_sha256:
+            raise BenchError(
+                f"{traces.path}: was written by {writer.name}, and {info.name} has another vocabulary, in which its tokens mean other things; "
+                f"make traces of a model that has it with `traces`"
+            )
+        stream = Stream(traces.name, key("traces", traces.sha256, window), None)
+        path = self.executor.site.path(stream.content)
+        count = read_count(path, self.reporter.warn)
+        if count is None:
+            made = traces.stream(window)
+            with complete_or_absent(path) as partial, partial.open("wb") as f:
+                made.save(f)
+            write_count(path, count := len(made.tokens))
         return replace(stream, tokens=count)
 
     @cached_property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections import Counter
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from bench.core.errors import BenchError
 from bench.texts import prompts
 from bench.texts.stream import TokenStream
+from bench.workbench.options import Options
 
 KINDS = {"code", "dialogue", "encyclopedic", "letter", "mathematics", "narrative", "report", "technical"}
 
@@ -39,9 +41,54 @@ def test_parts_share_no_run_of_eight_words() -> None:
 
 def test_no_text_repeats_itself() -> None:
     """No loops and no filler: a run of 16 words occurs once in the whole set (shorter ones recur in code and mail headers)."""
-    words = [w for part in (prompts.EVALUATION, prompts.CALIBRATION) for w in prompts.fixed_set(part).text.split()]
+    parts = (prompts.EVALUATION, prompts.CALIBRATION, prompts.part(["all"]))
+    words = [w for part in parts for w in prompts.fixed_set(part).text.split()]
     runs = Counter(tuple(words[i : i + 16]) for i in range(len(words) - 15))
     assert [run for run, n in runs.items() if n > 1] == []
+
+
+def test_languages_are_kinds_in_turn() -> None:
+    """The first half of the texts has some of each, so a few windows do."""
+    found = prompts.fixed_set(prompts.part(["all"]))
+    codes = [d.name.partition("-")[0] for d in found.documents]
+    assert len(codes) == 12 and codes[:6] == codes[6:] == sorted(prompts.LANGUAGES)
+    assert found.kinds == tuple(prompts.LANGUAGES[code] for code in sorted(prompts.LANGUAGES))
+    on_disk = sorted((prompts.prompts_directory() / "languages").glob("*.txt"))
+    by_name = {d.name: d for d in found.documents}
+    assert [by_name[p.stem].text.encode() for p in on_disk] == [p.read_bytes() for p in on_disk] and len(on_disk) == 12
+
+
+def test_languages_are_named_by_code_or_name_in_any_order() -> None:
+    part = prompts.part(["fr", "german"])
+    assert part == prompts.part(["de", "fr"]) == "languages:de,fr"
+    assert {d.kind for d in prompts.fixed_set(part).documents} == {"German", "French"}
+    name, digest = prompts.identify(part)
+    assert name == "fixed texts in de, fr" and prompts.languages_of(name) == ["de", "fr"]
+    assert digest not in (prompts.identify(prompts.part(["de"]))[1], prompts.identify(prompts.EVALUATION)[1])
+    assert prompts.part() == prompts.EVALUATION and prompts.languages_of(prompts.identify(prompts.EVALUATION)[0]) == []
+    assert prompts.part(["all"]) == prompts.part(sorted(prompts.LANGUAGES))
+
+
+@pytest.mark.parametrize(("named", "near"), [("it", ""), ("germany", "german"), ("de fr", ""), ("", "")])
+def test_a_language_without_texts_is_refused_with_those_that_have_some(named: str, near: str) -> None:
+    with pytest.raises(
+        BenchError, match=r"there are no texts in it.*de \(German\), es \(Spanish\).*, and all; score"
+    ) as raised:
+        prompts.part(["de", named])
+    assert near in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_the_help_names_the_languages_that_there_are() -> None:
+    told = next(f for f in fields(Options) if f.name == "languages").metadata["help"]
+    assert ", ".join(prompts.LANGUAGES) in told
+
+
+def test_the_texts_that_published_results_are_of_do_not_change() -> None:
+    """As records in results/ have them."""
+    assert prompts.identify(prompts.EVALUATION)[1] == "709c193e771cfa5680e1f7d8a2bf18bd66e36744e7539d0e7cf02080737904f6"
+    assert (
+        prompts.identify(prompts.CALIBRATION)[1] == "a370600247273080a89328fb4699984805e024dd3d044bab33d8e54446efb1ff"
+    )
 
 
 def test_changed_and_missing_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

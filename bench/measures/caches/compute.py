@@ -45,12 +45,12 @@ def score_with_cache(job: CacheJob, site: Site, progress: Share) -> CacheResult:
                 raise
             except MeasurementError as e:
                 return CacheResult(refused=str(e), kept=_kept(said))
-    begin = job.window * length
-    kinds = stream.kinds[begin + job.settings.first_scored + 1 : begin + length]
+    kinds = stream.kinds[stream.scored(job.window, length, job.settings.first_scored)]
     of_kinds = {stream.kind_names[i]: np.flatnonzero(kinds == i) for i in np.unique(kinds)}
+    parts = np.array_split(np.arange(len(kinds)), PARTS) if stream.written is None else []
     return CacheResult(
         by_kind={kind: scored.sums(of) for kind, of in of_kinds.items()},
-        by_position=tuple(scored.sums(of) for of in np.array_split(np.arange(len(kinds)), PARTS) if len(of)),
+        by_position=tuple(scored.sums(of) for of in parts if len(of)),
         kept=_kept(said),
     )
 
@@ -104,11 +104,14 @@ def _scored(context: Context, job: CacheJob, stream: TokenStream, site: Site, pr
         for content in (job.write_logits, job.own_logits, job.reference_logits)
     )
     nll, from_own, from_reference = list[NDArray[np.float64]](), list[Divergence](), list[Divergence]()
-    for first, logits in logits_by_step(context, stream.window(job.window, s.window, with_bos=s.with_bos), s):
+    first = 0
+    for reached, computed in logits_by_step(context, stream.window(job.window, s.window, with_bos=s.with_bos), s):
+        begin = job.window * s.window + s.first_scored + 1 + reached
+        chosen = stream.only_scored(np.arange(begin, begin + len(computed)))
+        logits = computed if len(chosen) == len(computed) else computed[chosen - begin]
         if written is not None:
             written.append(first, logits)
-        begin = job.window * s.window + s.first_scored + 1 + first
-        targets = stream.tokens[begin : begin + len(logits)]
+        targets = stream.tokens[chosen]
         # those of the reference itself with another cache are compared once
         for other, found in ((own, from_own), (reference, from_reference)):
             if other is not None:
@@ -118,7 +121,8 @@ def _scored(context: Context, job: CacheJob, stream: TokenStream, site: Site, pr
         if own is None and reference is None:
             scores, _ = score(logits, targets, threads=s.threads)
         nll.append(scores.nll)
-        progress((first + len(logits)) / s.logits)
+        first += len(logits)
+        progress((reached + len(computed)) / s.logits)
     return _Scored(nll, from_own, from_reference)
 
 

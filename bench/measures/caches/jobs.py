@@ -44,7 +44,7 @@ class Kept(Frozen):
 
 class CacheResult(Frozen):
     """A window of a file with some cache. by_kind: over the scored tokens of each kind of prompt; by_position: over parts of equal length, in the
-    text's order; refused: why there are none of all these, where llama.cpp refuses the cache or computes no numbers with it."""
+    text's order, none where the scored tokens stand elsewhere in each window; refused: why there are none of all these, where llama.cpp refuses the cache or computes no numbers with it."""
 
     by_kind: Annotated[dict[Name, Sums], Field(max_length=1000)] = Field(default_factory=dict)
     by_position: Annotated[tuple[Sums, ...], Field(max_length=1000)] = ()

@@ -37,7 +37,7 @@ def draw(run: Run) -> dict[str, Figure]:
     with plt.rc_context(RC):
         if grids := {n: of for n, of in found.items() if _is_grid(of)}:
             drawn["cache-grid"] = _grids(run, dict(list(grids.items())[:_PANELS]))
-        if found:
+        if found and next(iter(found.values()))[0].windows[0].by_position:
             drawn["cache-positions"] = _positions(run, *next(iter(found.items())))
     return drawn
 

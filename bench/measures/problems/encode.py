@@ -67,10 +67,6 @@ def _batches(problems: list[EncodedProblem]) -> tuple[tuple[EncodedProblem, ...]
     return tuple(tuple(b) for b in batches)
 
 
-#: A text that no token joins with what follows it.
-_MARK = "\n"
-
-
 class _Infills:
     """[start] PRE prefix SUF suffix MID middle: the order that every model with these tokens was trained on."""
 
@@ -85,7 +81,7 @@ class _Infills:
     def encode(self, problem: Infill) -> EncodedProblem:
         start = [] if self.model.bos is None else [self.model.bos]
         prefix = [int(t) for t in self.model.tokenize(problem.prefix, start=False)]
-        suffix, middle = self._inner(problem.suffix), self._inner(problem.middle)
+        suffix, middle = self.model.continued(problem.suffix), self.model.continued(problem.middle)
         prompt = [*start, self.pre, *prefix, self.suf, *suffix, self.mid]
         stop = Stop.of(problem)
         return EncodedProblem(
@@ -99,15 +95,6 @@ class _Infills:
                 single_line=stop.single_line, next_line=stop.next_line, limit=stop.limit, lines=stop.lines
             ),
         )
-
-    def _inner(self, text: str) -> list[int]:
-        """Tokens of a text that does not begin one: without the blank that vocabularies of the SentencePiece kind put first."""
-        tokens = [int(t) for t in self.model.tokenize(text, start=False)]
-        if not (tokens and self.model.piece(tokens[0]).startswith(b" ") and not text.startswith(" ")):
-            return tokens
-        mark = [int(t) for t in self.model.tokenize(_MARK, start=False)]
-        marked = [int(t) for t in self.model.tokenize(_MARK + text, start=False)]
-        return marked[len(mark) :] if marked[: len(mark)] == mark else tokens
 
 
 class _Conversations:

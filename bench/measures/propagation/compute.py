@@ -34,7 +34,8 @@ def propagate(job: PropagationJob, site: Site, progress: Share) -> PropagationRe
     Raises BenchError for an architecture whose graph does not name its states, MeasurementError for states that are not
     finite.
     """
-    stream, length = TokenStream.load(site.path(job.stream)), job.tokens
+    stream = TokenStream.load(site.path(job.stream))
+    length = min(job.tokens, stream.used(job.window, job.settings.window))
     path, at = site.path(job.model), site.path(job.states)
     tokens = stream.window(job.window, job.settings.window)[:length]
     previous: dict[str, NDArray[np.float32]] = {}

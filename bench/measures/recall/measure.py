@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from bench.core.errors import BenchError
 from bench.core.formats import markdown
 from bench.measures.frames import Frame
 from bench.measures.measure import Measure
@@ -34,6 +35,8 @@ class RecallMeasure(Measure):
 
     def stage(self, plan: Plan, asked: Asked) -> Stage | None:
         distances, caches = distances_of(asked, plan.work.settings.window), caches_of(asked)
+        if distances and plan.work.options.traces is not None:
+            raise BenchError("--recall takes passages of a text, which --traces is not; leave one of them out")
         return Recall(plan, tuple(distances), tuple(caches)) if distances else None
 
     def foreseen(self, asked: Asked, window: int, windows: int) -> Foreseen | None:

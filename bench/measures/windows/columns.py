@@ -108,7 +108,9 @@ WINDOWS = Columns(
         RECIPE,
         FAMILY,
         Column("window", "index of the window in the text"),
-        Column("tokens", "scored tokens of the window: its second half, but for the first of it"),
+        Column(
+            "tokens", "scored tokens of the window; unless asked otherwise, its second half but for the first of it"
+        ),
         Column("nll", "sum of the negative log-likelihoods of the scored tokens", "nats"),
         Column("ppl", "perplexity of the window"),
         Column("kl", "mean KL divergence from the reference over the scored tokens", "nats"),
@@ -147,7 +149,10 @@ TOKENS = Columns(
     "One row a scored token, in the text's order. What is against the reference is missing for the reference itself.",
     (
         Column("window", "index of the window in the text"),
-        Column("position", "place of the token in its window, from 0"),
+        Column(
+            "position",
+            "place of the token in its window, from 0; in a run of traces, its number among the scored tokens of the window, from 1",
+        ),
         Column("kind", "kind of prompt that the token is of"),
         Column("nll", "negative log-likelihood of the token", "nats"),
         Column("top_correct", "whether the likeliest token is the correct one"),

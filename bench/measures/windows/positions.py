@@ -67,7 +67,10 @@ def _mean(values: NDArray[np.float64], scale: Scale, looks: int) -> Estimate:
 
 
 def by_position(run: Run, name: str, parts: int = PARTS) -> ByPosition | None:
-    """None for the reference, for a file that was not compared token by token, and where windows are missing."""
+    """None for the reference, for a file that was not compared token by token, where windows are missing, and where the scored tokens stand
+    elsewhere in each window."""
+    if run.identity.settings.scored == "written":
+        return None
     reference, windows = windows_of(run).results(run.reference), windows_of(run).results(name)
     if not reference or not windows or name == run.reference:
         return None

@@ -181,9 +181,7 @@ def _result(
     """The i-th window of a job. steps, generated: seconds of the rounds of all windows."""
     settings, found, n = job.settings, windows.found[i], len(windows.steps)
     scores, divergence = found.together()
-    begin = job.windows[i] * settings.window
-    targets = slice(begin + settings.first_scored + 1, begin + settings.window)
-    kinds = stream.kinds[targets]
+    kinds = stream.kinds[stream.scored(job.windows[i], settings.window, settings.first_scored)]
     own = tuple(steps[i * n : (i + 1) * n])
     tokens = tuple(generated[i * settings.generate : (i + 1) * settings.generate])
     return WindowResult(

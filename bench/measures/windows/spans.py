@@ -23,6 +23,8 @@ def wants_spans(run: Run) -> bool:
 
 def spans(run: Run, executor: Executor, model: Content, stream: Stream) -> SpansRecord:
     """The offsets of all windows that the run may score. model: whose vocabulary the stream's tokens are of."""
+    if stream.source is None:  # traces are no text, and belong to one vocabulary
+        return SpansRecord(run=run.header.id, windows=())
     settings, n = run.identity.settings, run.identity.windows
     job = SpansJob(model=model, stream=stream.content, source=stream.source, count=n * settings.window)
     found = executor.do(job).lengths

@@ -98,7 +98,7 @@ class Windows:
     ) -> None:
         self._stream, self._job, self._site, self._turns, self._progress = stream, job, site, turns, progress
         self.steps, self.found = steps_of(job.settings), list[ScoredWindow]()
-        self._at, self._opened = 0, ExitStack()
+        self._at, self._rows, self._opened = 0, 0, ExitStack()
         self._pieces = Pieces(turns, job.settings.threads, counter)
         s = job.settings
         self.context = Context(
@@ -123,6 +123,9 @@ class Windows:
         if at == 0:
             self.context.clear()
             self.found.append(ScoredWindow())
+            self._rows = 0
+        # what only fills a window up is decoded where that is timed: so a window takes as long as any other
+        self._is_idle = not self._job.timed and step.first >= self._stream.used(self._job.windows[self._number], length)
         with_bos = self._job.settings.with_bos
         window = self._stream.window(self._job.windows[self._number], length, with_bos=with_bos)
         tokens = window[step.first : step.last]
@@ -130,7 +133,8 @@ class Windows:
         self._pieces.begin()
 
     def target(self) -> None:
-        self.context.decode()
+        if not self._is_idle:
+            self.context.decode()
 
     def teardown(self) -> None:
         found, step = self.found[-1], self._step
@@ -138,7 +142,7 @@ class Windows:
         found.activity += self._pieces.meter.stop()
         found.still = max(found.still, self._pieces.meter.still)
         found.joules += self._pieces.meter.joules
-        if self.context.n_past != step.last:
+        if self.context.n_past != step.last and not self._is_idle:
             raise MeasurementError(
                 f"only {self.context.n_past} of the first {step.last} tokens of the window were processed"
             )
@@ -151,24 +155,27 @@ class Windows:
 
     def _score(self, found: ScoredWindow, is_led: bool) -> None:
         job, step, length = self._job, self._step, self._job.settings.window
+        if self._is_idle:
+            return
         started = time.perf_counter()
-        logits, first = self.context.logits(), step.scored - job.settings.first_scored
-        if (
-            step.last == length
-        ):  # the logits of token i are for token i + 1, so those of the last one have nothing to predict
-            logits = logits[:-1]
+        logits, first = self.context.logits(), self._rows
+        # the logits of token i are for token i + 1, so those of the last one have nothing to predict
+        begin = job.windows[self._number] * length + step.scored + 1
+        targets = np.arange(begin, begin + len(logits) - (step.last == length))
+        chosen = self._stream.only_scored(targets)
+        logits = logits[: len(targets)] if len(chosen) == len(targets) else logits[chosen - begin]
+        self._rows += len(chosen)
         vocabulary = logits.shape[1]
         if job.write_logits:
             ReferenceLogits(self._site.path(job.write_logits), vocabulary).append(first, logits)
         reference = None
         if job.reference_logits and is_led:
             reference = ReferenceLogits(self._site.path(job.reference_logits), vocabulary)
-        begin = job.windows[self._number] * length + step.scored + 1
-        targets = self._stream.tokens[begin : begin + len(logits)]
+        tokens = self._stream.tokens[chosen]
         found.tokens.append(
-            score(logits, targets, threads=job.settings.threads, reference=reference, first=first, further=True)
+            score(logits, tokens, threads=job.settings.threads, reference=reference, first=first, further=True)
         )
-        found.text += [self.context.model.piece(int(t)) for t in targets]
+        found.text += [self.context.model.piece(int(t)) for t in tokens]
         found.seconds += time.perf_counter() - started
         found.peak_memory = peak_memory()
 

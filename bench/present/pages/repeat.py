@@ -15,6 +15,7 @@ from bench.present.importance import thin_words
 from bench.present.pages.tables import Table, table
 from bench.records.options import importance_options, model_options
 from bench.records.run import Run
+from bench.texts.prompts import languages_of
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,10 @@ def command(run: Run) -> str:
     fingerprint = run.header.versions.get("dataset")
     if fingerprint is not None:  # of the hub it is the name with its commit, of a file its hash
         asked += ["--dataset", fingerprint if "@" in fingerprint else i.prompts.name.partition(", its first")[0]]
+    elif i.settings.scored == "written":
+        asked += ["--traces", i.prompts.name.partition(" (written by ")[0]]
+    elif languages := languages_of(i.prompts.name):
+        asked += ["--languages", ",".join(languages)]
     elif not i.prompts.name.startswith("fixed "):
         asked += ["--text", i.prompts.name]
     asked += importance_options(run)
@@ -124,7 +129,7 @@ def command(run: Run) -> str:
     asked += ["--windows", str(i.windows), "--threads", str(i.settings.threads), "--isa", i.library.isa]
     for option, value, normal in (
         ("--window", i.settings.window, usual.window),
-        ("--score", i.settings.scored, usual.scored),
+        ("--score", i.settings.scored, i.settings.scored if i.settings.scored == "written" else usual.scored),
         ("--generate", i.settings.generate, usual.generate if i.speeds else 0),
     ):
         if value != normal:

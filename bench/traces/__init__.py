@@ -1,0 +1,1 @@
+"""Traces: conversations that the reference writes itself, to be scored on what it wrote."""
