@@ -58,7 +58,9 @@ def sensitivity(
     written = write_report(report, directory)
     if as_json:
         tables = {"tensors": report.frame(), "additivity": report.additivity_frame()}
-        told = {name: json.loads(frame.to_json(orient="records")) for name, frame in tables.items()}
+        told = {
+            name: json.loads(frame.to_json(orient="records", double_precision=15)) for name, frame in tables.items()
+        }
         print_json({"directory": str(directory), **told})
     else:
         print(report.markdown())
