@@ -213,6 +213,12 @@ def align(position: int, alignment: int) -> int:
     return (position + alignment - 1) // alignment * alignment
 
 
+def tokens_sha256(path: Path) -> str:
+    """Of the texts that tokens stand for: equal for models in whose vocabularies each token means the same."""
+    tokens = read_strings(path, "tokenizer.ggml.tokens")
+    return hashlib.sha256(b"".join(len(t).to_bytes(8, "little") + t for t in tokens)).hexdigest()
+
+
 def read_strings(path: Path, key: str) -> list[bytes]:
     """An array of strings out of a file's keys, which read_header only counts. Empty where there is none."""
     header = read_header(path)

@@ -47,11 +47,11 @@ class _Part(BaseModel):
 
 
 class Writer(_Part):
-    """The model that wrote. vocabulary_sha256: of all that decides how it reads text; template_sha256: of its chat template."""
+    """The model that wrote. tokens_sha256: of the texts that its tokens stand for; template_sha256: of its chat template."""
 
     name: Name
     sha256: Name
-    vocabulary_sha256: Name
+    tokens_sha256: Name
     template_sha256: Name
 
 

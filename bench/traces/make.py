@@ -13,9 +13,8 @@ from pathlib import Path
 from bench.core.checked import read_checked, write_checked
 from bench.core.errors import BenchError, MeasurementError
 from bench.core.files import complete_or_absent, short_hash
-from bench.gguf_files.header import read_header
+from bench.gguf_files.header import tokens_sha256
 from bench.measures.problems.sets import CHAT, problem_set
-from bench.texts.chat import template_for
 from bench.texts.conversations import Conversation
 from bench.texts.traces import Header, Message, Talk, Traces, Writer, read_traces, traces_text
 from bench.traces.jobs import TalkJob
@@ -62,8 +61,7 @@ def make_traces(work: Work, out: Path, asked: Asked, *, force: bool = False) -> 
     with work.scratch_files():
         reference = work.reference
     check_window(reference.info, work.options.window)
-    embedded = read_header(reference.path).metadata.get("tokenizer.chat_template")
-    template = template_for(str(embedded) if embedded else None, reference.info.architecture)
+    template = reference.chat_template
     if template is None:
         raise BenchError(
             f"{reference.info.name}: has no chat template, so nobody knows how it is asked; give an instruct model with --model"
@@ -73,7 +71,7 @@ def make_traces(work: Work, out: Path, asked: Asked, *, force: bool = False) -> 
         model=Writer(
             name=reference.info.name,
             sha256=reference.sha256,
-            vocabulary_sha256=reference.info.vocabulary_sha256,
+            tokens_sha256=tokens_sha256(reference.path),
             template_sha256=hashlib.sha256(template.encode()).hexdigest(),
         ),
         seed=asked.seed,

@@ -26,6 +26,7 @@ from bench.engine.settings import LibraryInfo, Settings
 from bench.execute.content import Content
 from bench.execute.job import Answer, Executor, Job, Share
 from bench.execute.local import LocalExecutor
+from bench.gguf_files.header import tokens_sha256
 from bench.gguf_files.info import ModelInfo, inspect
 from bench.models.reference import Reference, reference
 from bench.quantize.imatrix import CHUNK_TOKENS, ImportanceMatrix
@@ -154,7 +155,7 @@ class Work:
     def _passages(self, traces: Traces, info: ModelInfo) -> Stream:
         """What a model wrote, as windows: its tokens are in the file."""
         writer, window = traces.header.model, self.options.window
-        if writer.vocabulary_sha256 != info.vocabulary_sha256:
+        if writer.tokens_sha256 != tokens_sha256(info.path):
             raise BenchError(
                 f"{traces.path}: was written by {writer.name}, and {info.name} has another vocabulary, in which its tokens mean other things; "
                 f"make traces of a model that has it with `traces`"

@@ -25,7 +25,7 @@ from bench.texts.traces import (
 )
 
 HEADER = Header(
-    model=Writer(name="tiny", sha256="0", vocabulary_sha256="1", template_sha256="2"),
+    model=Writer(name="tiny", sha256="0", tokens_sha256="1", template_sha256="2"),
     seed=1, temperature=1.0, turns=0, tokens=9, window=8, source="own", source_sha256="3", engine={"isa": "AVX2"},
 )  # fmt: skip
 

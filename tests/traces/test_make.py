@@ -401,6 +401,16 @@ def test_a_model_of_another_vocabulary_is_refused(
     )
 
 
+def test_another_model_of_the_same_vocabulary_is_told(
+    bench: Callable[..., Outcome], traces: Traces, tmp_path: Path, cache: Path
+) -> None:
+    other = model_of(tmp_path / "other.gguf", seed=2)
+    done = bench("run", "--model", other, "--traces", traces.path, "--window", WINDOW, "--windows", 1, "--recipes", "F16", "--no-imatrix",
+                 "--no-speed", "--cache", cache, "--out", tmp_path / "run")  # fmt: skip
+    assert done.code == 0, done.err
+    assert "was written by talker, another model than the reference other" in done.err
+
+
 def test_traces_are_no_text(bench: Callable[..., Outcome], traces: Traces, model: Path, cache: Path) -> None:
     done = bench("ppl", model, "--text", traces.path, "--window", WINDOW, "--cache", cache)
     assert (
