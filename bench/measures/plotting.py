@@ -6,6 +6,7 @@ Ito's, distinguishable with any kind of colour vision; families also differ by m
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 from itertools import cycle
 from pathlib import Path
@@ -95,10 +96,15 @@ def caption(run: Run, *more: str) -> str:
     )
 
 
+#: Characters in a line below a figure.
+_CAPTION = 108
+
+
 def describe_figure(figure: Figure, title: str, said: str) -> None:
     """The figure's title above, and what it says of itself below."""
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
-    figure.supxlabel(said, fontsize=7.5, color=GREY, x=0.01, ha="left")
+    folded = "\n".join(part for line in said.splitlines() for part in textwrap.wrap(line, _CAPTION))
+    figure.supxlabel(folded, fontsize=7.5, color=GREY, x=0.01, ha="left")
 
 
 def new_figure(height: float = 4.6, panels: int = 1, *, beside: bool = False) -> tuple[Figure, list[Axes]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,9 +22,6 @@ from bench.quantize.imatrix_statistics import (
     Thin,
 )
 from bench.records.record import ThinData
-
-#: Characters in a line below a plot.
-_CAPTION = 110
 
 LAYER_KEY = """\
 Key
@@ -161,9 +157,7 @@ def draw(tensors: Sequence[TensorStatistics], name: str) -> Figure | None:
         panels.append(("Rows + 1 of the expert with the fewest", rows, True))
     with plt.rc_context(RC | {"axes.grid": False}):
         figure, axes = new_figure(1.0 + len(panels) * (0.75 + 0.25 * len(kinds)), len(panels))
-        describe_figure(
-            figure, "Importance matrix: what enters the tensors of each layer", "\n".join(textwrap.wrap(name, _CAPTION))
-        )
+        describe_figure(figure, "Importance matrix: what enters the tensors of each layer", name)
         for ax, (title, values, logarithmic) in zip(axes, panels, strict=True):
             shown = [k for k in kinds if any(kind == k for kind, _ in values)]
             grid = np.array([[values.get((k, layer), np.nan) for layer in range(layers)] for k in shown])
