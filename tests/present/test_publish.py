@@ -16,6 +16,8 @@ from bench.present.output import write_outputs
 from bench.present.pages.report import REPORT
 from bench.records.run import FILE_NAME
 
+#: What a run of traces was scored on, which lies beside it.
+TRACES = "traces.jsonl"
 ROOT = Path(__file__).parents[2]
 PUBLISHED = sorted(p.parent for p in (ROOT / "results").glob(f"*/{FILE_NAME}"))
 
@@ -57,7 +59,7 @@ def test_published_tables_are_those_of_the_records(directory: Path, tmp_path: Pa
     assert made == sorted(
         p.relative_to(directory)
         for p in directory.rglob("*")
-        if p.is_file() and p.name not in (FILE_NAME, TOKENS_FILE, REPORT, ".lock")
+        if p.is_file() and p.name not in (FILE_NAME, TOKENS_FILE, REPORT, TRACES, ".lock")
     )
     for name in made:
         if name.parent.name == "tables":
