@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from bench.core.errors import MeasurementError
 from bench.execute.content import Content
+from bench.execute.job import Share
 from bench.measures.plan import File, Plan
 from bench.measures.windows.jobs import MeasureJob
 from bench.measures.windows.records import FloorRecord
@@ -32,10 +33,14 @@ class FloorPass:
 
     def measure(self, store: RunStore, files: Mapping[str, File]) -> None:
         """Put all that the run lacks on record."""
-        for name, flash in lacking(self.plan, store.run):
-            self._measure(store, name, files[name], flash=flash)
+        wanted = lacking(self.plan, store.run)
+        with self.plan.work.reporter.steps("Measurement floor", len(wanted)) as steps:
+            for name, flash in wanted:
+                steps.name(f"{name}, {'fewer threads and tokens at once' if flash else 'without flash attention'}")
+                self._measure(store, name, files[name], steps.share, flash=flash)
+                steps.done()
 
-    def _measure(self, store: RunStore, name: str, file: File, *, flash: bool) -> None:
+    def _measure(self, store: RunStore, name: str, file: File, share: Share, *, flash: bool) -> None:
         work, settings = self.plan.work, self.plan.work.settings
         if flash:  # the kernel of the run
             threads, ubatch = max(settings.threads // 2, 1), max(settings.ubatch // 4, 1)
@@ -50,7 +55,7 @@ class FloorPass:
             reference_logits=self.logits,
         )
         try:
-            [result] = work.do_compared(job, self.logits, self.again).windows
+            [result] = work.do_compared(job, self.logits, self.again, share).windows
         except MeasurementError as e:
             work.reporter.warn(f"the measurement floor of {name} was not measured: {e}")
             return

@@ -184,7 +184,7 @@ class Passes:
 
     def _measure_floor(self, store: RunStore, files: Mapping[str, File]) -> None:
         """What of the floor is not on record, while the reference's logits of its window are there."""
-        if self._scorer.logits.exists():
+        if self._scorer.logits.exists() and lacking(self.plan, store.run):
             FloorPass(
                 self.plan, self._scorer.content, lambda: self._scorer.reference_again(files, FLOOR_WINDOW)
             ).measure(store, files)
