@@ -40,6 +40,7 @@ NAVIGATION = {
         "results/smollm2-135m-instruct-sizes/tables/tables": "Recipes of equal size",
         "results/smollm2-135m-instruct-default/tables/tables": "The default run",
         "results/smollm2-135m-instruct-caches/tables/tables": "KV cache types",
+        "results/smollm2-135m-instruct-8k/tables/tables": "Windows of 8192 tokens",
         "results/smollm2-135m-instruct-all/tables/tables": "Every token scored",
         "results/smollm2-135m-instruct-traces/tables/tables": "What the model wrote itself",
         "results/smollm2-135m-sensitivity/sensitivity": "Sensitivity",

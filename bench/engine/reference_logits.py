@@ -33,15 +33,15 @@ class ReferenceLogits:
     def n_bytes(tokens: int, vocabulary: int) -> int:
         return 4 * tokens * (vocabulary + 1)
 
-    def append(self, first: int, logits: NDArray[np.float32]) -> None:
-        """Write the rows from `first` on; 0 begins the file. logits: (tokens, vocabulary), contiguous. Raises BenchError where they
-        cannot be written."""
+    def append(self, first: int, logits: NDArray[np.float32], rows: NDArray[np.int64] | None = None) -> None:
+        """Write the rows from `first` on; 0 begins the file. logits: (tokens, vocabulary), contiguous; rows: which of them, where not all. Raises
+        BenchError where they cannot be written."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab" if first else "wb") as f:
-                for row, crc in zip(logits, _sums(logits), strict=True):
+                for row in logits if rows is None else map(logits.__getitem__, rows):
                     f.write(row.data.cast("B"))
-                    f.write(crc.tobytes())
+                    f.write(_sum(row).tobytes())
         except OSError as e:
             with suppress(OSError):
                 self.path.unlink()
@@ -81,4 +81,8 @@ class ReferenceLogits:
 
 def _sums(logits: NDArray[np.float32]) -> NDArray[np.uint32]:
     """CRC-32 of each row; a row is contiguous."""
-    return np.array([zlib.crc32(row.data) for row in logits], np.uint32)
+    return np.array([_sum(row) for row in logits], np.uint32)
+
+
+def _sum(row: NDArray[np.float32]) -> np.uint32:
+    return np.uint32(zlib.crc32(row.data))

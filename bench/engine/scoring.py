@@ -94,11 +94,13 @@ def score(
     reference: ReferenceLogits | None = None,
     first: int = 0,
     further: bool = False,
+    rows: NDArray[np.int64] | None = None,
 ) -> tuple[TokenScores, Divergence | None]:
     """Score target tokens, and compare with the reference's logits for the same tokens where they are given.
 
     logits: (tokens, vocabulary) float32, not copied; targets: (tokens,); first: the reference's row for the first of them;
-    further: whether to compute the distances of `Further` too. The exponentials are float32 relative to a row's
+    further: whether to compute the distances of `Further` too; rows: (tokens,), the row of the logits for each target, where those are not all
+    of them in order. The exponentials are float32 relative to a row's
     largest logit, so that values agree with float64 throughout to 1e-6. With z the logits, Z the log of their summed
     exponentials and p_ref the reference's probabilities, KL = sum p_ref (z_ref - z) - Z_ref + Z.
     Raises MeasurementError when a logit is NaN or infinite.
@@ -109,30 +111,30 @@ def score(
     kl, p_change, same_top, reference_correct = np.empty(n), np.empty(n), np.empty(n, np.bool_), np.empty(n, np.bool_)
 
     def score_rows(start: int) -> None:
-        rows = slice(start, min(start + _ROWS, n))
-        this, target = _Softmax.of(logits[rows]), targets[rows]
+        block = slice(start, min(start + _ROWS, n))
+        this, target = _Softmax.of(logits[block if rows is None else rows[block]]), targets[block]
         picked = np.arange(len(target)), target
         top = this.logits.argmax(axis=1)
-        nll[rows] = this.log_sum - this.logits[picked]
-        correct[rows] = top == target
+        nll[block] = this.log_sum - this.logits[picked]
+        correct[block] = top == target
         if reference is None:
             return
-        ref = _Softmax.of(reference.read(slice(first + rows.start, first + rows.stop)))
+        ref = _Softmax.of(reference.read(slice(first + block.start, first + block.stop)))
         ref_top = ref.logits.argmax(axis=1)
         differences = ref.logits - this.logits
         if more is not None:
             p, q = (s.exps / s.sums.astype(np.float32)[:, None] for s in (ref, this))
-            more.overlap[rows] = np.add.reduce(np.minimum(p, q, out=p), axis=1, dtype=np.float64)
+            more.overlap[block] = np.add.reduce(np.minimum(p, q, out=p), axis=1, dtype=np.float64)
             q *= differences
-            more.reverse_kl[rows] = ref.log_sum - this.log_sum - np.add.reduce(q, axis=1, dtype=np.float64)
-            more.confidence[rows] = 1 / ref.sums  # the exponential of the largest logit is 1
+            more.reverse_kl[block] = ref.log_sum - this.log_sum - np.add.reduce(q, axis=1, dtype=np.float64)
+            more.confidence[block] = 1 / ref.sums  # the exponential of the largest logit is 1
         # the reference's exponentials are not needed again: weigh the differences of logits in place
         ref.exps[:] *= differences
         weighted = np.add.reduce(ref.exps, axis=1, dtype=np.float64) / ref.sums
-        kl[rows] = weighted - ref.log_sum + this.log_sum
-        p_change[rows] = np.exp(-nll[rows]) - np.exp(ref.logits[picked] - ref.log_sum)
-        same_top[rows] = top == ref_top
-        reference_correct[rows] = ref_top == target
+        kl[block] = weighted - ref.log_sum + this.log_sum
+        p_change[block] = np.exp(-nll[block]) - np.exp(ref.logits[picked] - ref.log_sum)
+        same_top[block] = top == ref_top
+        reference_correct[block] = ref_top == target
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(score_rows, range(0, n, _ROWS)))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import BenchError
-from bench.core.parsed import json_value
+from bench.core.parsed import json_lines, json_value
 
 ROLES = ("system", "user", "assistant", "tool")
 
@@ -36,10 +36,11 @@ def holds_conversations(path: Path) -> bool:
     """Whether a file is JSON lines of conversations, by its first line; its name does not matter."""
     with path.open("rb") as file:
         first = file.readline(_LONGEST_LINE)
-    if not first.lstrip().startswith(b"{"):
+    text = first.decode("utf-8-sig", "replace")
+    if not text.lstrip().startswith("{"):
         return False
     try:
-        data = json_value(first.decode("utf-8", "replace"))
+        data = json_value(text)
     except ValueError:
         return False
     return isinstance(data, dict) and "messages" in data
@@ -48,16 +49,9 @@ def holds_conversations(path: Path) -> bool:
 def read_conversations(path: Path) -> list[Conversation]:
     """All of a file of JSON lines, each with `messages`. Raises BenchError that names the line of what is none."""
     found = []
-    for number, line in enumerate(path.read_bytes().decode("utf-8", "replace").splitlines(), 1):
-        where = f"{path}:{number}"
-        if not line.strip():
-            continue
-        try:
-            data = json_value(line)
-        except ValueError as e:
-            raise BenchError(f"{where}: is not JSON ({e}); each line holds one conversation") from e
+    for number, data in json_lines(path, "one conversation"):
         messages = data.get("messages") if isinstance(data, dict) else None
-        found.append(conversation(f"{path.stem}-{number}", "", messages, where))
+        found.append(conversation(f"{path.stem}-{number}", "", messages, f"{path}:{number}"))
     return found
 
 

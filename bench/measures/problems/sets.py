@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from bench.core.errors import BenchError
 from bench.core.formats import in_one_line
-from bench.core.parsed import json_value
+from bench.core.parsed import json_lines
 from bench.texts import prompts
 from bench.texts.conversations import Conversation, conversation
 
@@ -76,17 +76,10 @@ def _conversation_file(path: Path, group: str) -> Conversation:
 
 
 def _json_lines(path: Path) -> ProblemSet:
-    found: list[Infill | Conversation] = []
-    content = path.read_bytes()
-    for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
-        where = f"{path}:{number}"
-        if not line.strip():
-            continue
-        try:
-            data = json_value(line)
-        except ValueError as e:
-            raise BenchError(f"{where}: is not JSON ({e}); each line holds one problem") from e
-        found.append(_from_json(data, f"{path.stem}-{number}", where))
+    found = [
+        _from_json(data, f"{path.stem}-{number}", f"{path}:{number}")
+        for number, data in json_lines(path, "one problem")
+    ]
     if not found:
         raise BenchError(
             f"{path}: holds no problem; each line is one, with prefix, suffix and middle, or with messages"
@@ -94,7 +87,9 @@ def _json_lines(path: Path) -> ProblemSet:
     kind = FIM if isinstance(found[0], Infill) else CHAT
     if any(type(p) is not type(found[0]) for p in found):
         raise BenchError(f"{path}: mixes infill problems and conversations; give them in two files")
-    return ProblemSet("/".join(path.absolute().parts[-2:]), kind, hashlib.sha256(content).hexdigest(), tuple(found))  # type: ignore[arg-type]
+    return ProblemSet(
+        "/".join(path.absolute().parts[-2:]), kind, hashlib.sha256(path.read_bytes()).hexdigest(), tuple(found)
+    )  # type: ignore[arg-type]
 
 
 def _from_json(data: Any, name: str, where: str) -> Infill | Conversation:

@@ -163,17 +163,21 @@ class Windows:
         begin = job.windows[self._number] * length + step.scored + 1
         targets = np.arange(begin, begin + len(logits) - (step.last == length))
         chosen = self._stream.only_scored(targets)
-        logits = logits[: len(targets)] if len(chosen) == len(targets) else logits[chosen - begin]
+        # rows of the logits, which are not copied: a step's are a hundred megabytes and more
+        rows = None if len(chosen) == len(targets) else chosen - begin
+        logits = logits[: len(targets)]
         self._rows += len(chosen)
         vocabulary = logits.shape[1]
         if job.write_logits:
-            ReferenceLogits(self._site.path(job.write_logits), vocabulary).append(first, logits)
+            ReferenceLogits(self._site.path(job.write_logits), vocabulary).append(first, logits, rows)
         reference = None
         if job.reference_logits and is_led:
             reference = ReferenceLogits(self._site.path(job.reference_logits), vocabulary)
         tokens = self._stream.tokens[chosen]
         found.tokens.append(
-            score(logits, tokens, threads=job.settings.threads, reference=reference, first=first, further=True)
+            score(
+                logits, tokens, threads=job.settings.threads, reference=reference, first=first, further=True, rows=rows
+            )
         )
         found.text += [self.context.model.piece(int(t)) for t in tokens]
         found.seconds += time.perf_counter() - started
