@@ -10,7 +10,7 @@ import os
 import platform
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
@@ -179,6 +179,11 @@ class Model:
     def n_weights(self) -> int:
         return int(lib.llama_model_n_params(self._model))
 
+    @property
+    def is_recurrent(self) -> bool:
+        """Whether its memory is a state, in part at least, which sequences cannot share a part of."""
+        return bool(lib.llama_model_is_recurrent(self._model) or lib.llama_model_is_hybrid(self._model))
+
     def tokenize(self, text: str, *, start: bool = True, special: bool = False) -> NDArray[np.int32]:
         """Tokens of a text; by default as llama-perplexity reads a file.
 
@@ -228,6 +233,11 @@ class Model:
         """Whether a model says with this token that it has finished."""
         return bool(lib.llama_vocab_is_eog(self._vocab, token))
 
+    def start_token(self) -> int:
+        """What stands before a text that nothing precedes: the token that begins one, or else that which ends one."""
+        bos = int(lib.llama_vocab_bos(self._vocab))
+        return bos if bos >= 0 else int(lib.llama_vocab_eos(self._vocab))
+
     def special_texts(self) -> dict[str, str]:
         """The spellings of the tokens that begin and end a text, as chat templates ask for them; empty where there are none."""
         tokens = {"bos_token": lib.llama_vocab_bos(self._vocab), "eos_token": lib.llama_vocab_eos(self._vocab)}
@@ -248,10 +258,10 @@ _NO_ROTATION = "LLAMA_ATTN_ROT_DISABLE"
 
 
 class Context:
-    """A context of one sequence on a loaded model. Use as a context manager.
+    """A context on a loaded model, of one sequence unless more are asked for (see tree.py). Use as a context manager.
 
-    callback, when given, sees the tensors of the graph (see graph.py). cache: how keys and values are kept. Raises BenchError where llama.cpp
-    refuses it.
+    callback, when given, sees the tensors of the graph (see graph.py). cache: how keys and values are kept; sequences: how many there may be at
+    once, which share the memory. Raises BenchError where llama.cpp refuses it.
     """
 
     def __init__(
@@ -264,6 +274,7 @@ class Context:
         threads: int,
         callback: EvalCallback | None = None,
         cache: Cache = PLAIN,
+        sequences: int = 1,
     ) -> None:
         params = lib.llama_context_default_params()
         if not cache.flash:
@@ -272,7 +283,7 @@ class Context:
         params.n_ctx = n_ctx
         params.n_batch = n_batch
         params.n_ubatch = n_ubatch
-        params.n_seq_max = 1
+        params.n_seq_max, params.kv_unified = sequences, sequences > 1
         params.n_threads = params.n_threads_batch = threads
         params.no_perf = True
         params.offload_kqv = params.op_offload = False
@@ -289,7 +300,7 @@ class Context:
                 f"{model.path}: llama.cpp cannot make a context of {n_ctx} tokens{kept} ({what_went_wrong()})"
             )
         self._memory = lib.llama_get_memory(self._ctx)
-        self._batch = lib.llama_batch_init(n_batch, 0, 1)
+        self._batch = lib.llama_batch_init(n_batch, 0, sequences)
         self._n_outputs = 0
 
     def __enter__(self) -> Self:
@@ -339,6 +350,32 @@ class Context:
             batch.logits[i] = i >= logits_from
         batch.n_tokens = n
         self._n_outputs = max(n - logits_from, 0)
+
+    def place(
+        self,
+        tokens: Sequence[int],
+        positions: Sequence[int],
+        members: Sequence[Sequence[int]],
+        wanted: Sequence[bool],
+    ) -> None:
+        """Fill the batch with tokens that each belong to some sequences, with their positions there, and whether their logits are wanted."""
+        batch = self._batch
+        for i, (token, position, of) in enumerate(zip(tokens, positions, members, strict=True)):
+            batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.logits[i] = token, position, len(of), wanted[i]
+            for n, sequence in enumerate(of):
+                batch.seq_id[i][n] = sequence
+        batch.n_tokens = len(tokens)
+        self._n_outputs = sum(wanted)
+
+    def share(self, sequence: int, n: int) -> bool:
+        """Keep the first `n` tokens of a sequence only, and let every sequence begin with them. Returns whether the memory allows that."""
+        lib.llama_memory_seq_keep(self._memory, sequence)
+        if not lib.llama_memory_seq_rm(self._memory, sequence, n, -1):
+            return False
+        for other in range(int(lib.llama_n_seq_max(self._ctx))):
+            if other != sequence:
+                lib.llama_memory_seq_cp(self._memory, sequence, other, -1, -1)
+        return True
 
     def decode(self) -> None:
         """Run the prepared batch. Nothing but llama.cpp's own work happens here: this is what is timed."""

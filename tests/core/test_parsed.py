@@ -28,7 +28,7 @@ def test_toml_that_cannot_be_used_is_a_value_error(text: str) -> None:
 
 def test_a_line_of_json_ends_where_a_line_feed_is(tmp_path: Path) -> None:
     """Python ends lines at more characters than that, and JSON's strings may hold them. Editors on Windows begin a file with a mark."""
-    (tmp_path / "a.jsonl").write_bytes("\ufeff[\"a\u2028b\u0085\"]\r\n\n[2]\n".encode())
+    (tmp_path / "a.jsonl").write_bytes('\ufeff["a\u2028b\u0085"]\r\n\n[2]\n'.encode())
     assert list(json_lines(tmp_path / "a.jsonl", "one thing")) == [(1, ["a\u2028b\u0085"]), (3, [2])]
     (tmp_path / "b.jsonl").write_text("[1]\n[\n")
     with pytest.raises(BenchError, match=r"b\.jsonl:2: is not JSON .*; each line holds one thing"):

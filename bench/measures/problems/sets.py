@@ -76,7 +76,7 @@ def _conversation_file(path: Path, group: str) -> Conversation:
 
 
 def _json_lines(path: Path) -> ProblemSet:
-    found = [
+    found: list[Infill | Conversation] = [
         _from_json(data, f"{path.stem}-{number}", f"{path}:{number}")
         for number, data in json_lines(path, "one problem")
     ]
@@ -87,9 +87,8 @@ def _json_lines(path: Path) -> ProblemSet:
     kind = FIM if isinstance(found[0], Infill) else CHAT
     if any(type(p) is not type(found[0]) for p in found):
         raise BenchError(f"{path}: mixes infill problems and conversations; give them in two files")
-    return ProblemSet(
-        "/".join(path.absolute().parts[-2:]), kind, hashlib.sha256(path.read_bytes()).hexdigest(), tuple(found)
-    )  # type: ignore[arg-type]
+    name, digest = "/".join(path.absolute().parts[-2:]), hashlib.sha256(path.read_bytes()).hexdigest()
+    return ProblemSet(name, kind, digest, tuple(found))  # type: ignore[arg-type]
 
 
 def _from_json(data: Any, name: str, where: str) -> Infill | Conversation:

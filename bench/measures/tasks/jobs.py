@@ -1,0 +1,147 @@
+"""Jobs for tasks: requests to a worker, and its answers in raw values.
+
+What a task asks of a model are requests, of the three kinds that lm-evaluation-harness has: how probable a continuation is, how probable a whole
+text is, and what the model writes. They are encoded once for a vocabulary, in batches; every file answers the same batches.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from bench.core.values import Amount, Count, Number, Some
+from bench.execute.content import Content
+from bench.execute.job import Frozen, Job
+
+
+class Continuation(Frozen):
+    """How probable is a text behind another? special: whether special tokens are spelled out in the context, as a chat template renders it."""
+
+    kind: Literal["continuation"] = "continuation"
+    context: str
+    text: str
+    special: bool = False
+
+
+class Whole(Frozen):
+    """How probable is a text, all of it?"""
+
+    kind: Literal["whole"] = "whole"
+    text: str
+
+
+class Writing(Frozen):
+    """What does the model write behind a text? It ends before the first of `until`, with the model's own end, or after `limit` tokens.
+
+    temperature: 0 for always the likeliest token; seed: of the numbers that it is drawn with otherwise.
+    """
+
+    kind: Literal["writing"] = "writing"
+    context: str
+    until: tuple[str, ...] = ()
+    limit: Some
+    temperature: Amount = 0.0
+    seed: Count = 0
+    special: bool = False
+
+
+Request = Annotated[Continuation | Whole | Writing, Field(discriminator="kind")]
+
+
+class Requests(Frozen):
+    """All that is asked, in a file."""
+
+    requests: tuple[Request, ...]
+
+
+class EncodedSequence(Frozen):
+    """Tokens of a request, of which those from `first` on are scored. A long text is several sequences."""
+
+    request: Count
+    tokens: tuple[int, ...]
+    first: Some
+
+
+class EncodedWriting(Frozen):
+    """A request for writing as tokens. endings: texts that it ends before."""
+
+    request: Count
+    tokens: tuple[int, ...]
+    endings: tuple[str, ...]
+    limit: Some
+    temperature: Amount
+    seed: Count
+
+
+class EncodedBatch(Frozen):
+    """What one job answers: sequences in packs that are computed together (engine/tree.py), or texts that are written side by side."""
+
+    packs: tuple[tuple[EncodedSequence, ...], ...] = ()
+    writings: tuple[EncodedWriting, ...] = ()
+
+    @property
+    def weight(self) -> int:
+        """Tokens, about, that are computed for it."""
+        scored = sum(len(s.tokens) for pack in self.packs for s in pack)
+        return scored + sum(len(w.tokens) + w.limit for w in self.writings)
+
+
+class EncodedTasks(Frozen):
+    """All that is asked, for one vocabulary, in a file."""
+
+    batches: tuple[EncodedBatch, ...]
+
+
+class EncodeResult(Frozen):
+    """weights: tokens, about, of each batch; cut: how many requests were longer than the context holds and lost their beginning."""
+
+    weights: tuple[Some, ...]
+    cut: Count
+
+
+class EncodeJob(Job[EncodeResult]):
+    """Turn requests into tokens of a model's vocabulary. requests: a file of Requests; context: tokens that one may have; out: EncodedTasks as
+    JSON."""
+
+    done_by: ClassVar[str] = "bench.measures.tasks.encode:encode"
+
+    model: Content
+    requests: Content
+    context: int
+    out: Content
+
+
+class Probability(Frozen):
+    """Of a continuation, or of a whole text. logarithm: of its probability, nats; tokens: of it; greedy: whether each of them is the likeliest."""
+
+    request: Count
+    logarithm: Number
+    tokens: Some
+    greedy: bool
+
+
+class Written(Frozen):
+    """What a model wrote. tokens: how many; end: of its own, at a text that it was to end before, or at the limit, which it never reached by itself."""
+
+    request: Count
+    text: str
+    tokens: Count
+    end: Literal["own", "text", "limit"]
+
+
+class AnswerResult(Frozen):
+    probabilities: tuple[Probability, ...] = ()
+    written: tuple[Written, ...] = ()
+
+
+class AnswerJob(Job[AnswerResult]):
+    """Answer a batch of encoded requests with a model."""
+
+    done_by: ClassVar[str] = "bench.measures.tasks.answer:answer"
+    pinned: ClassVar[bool] = True
+
+    model: Content
+    tasks: Content
+    batch: int
+    threads: int
