@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from bench.choose.jobs import Probed, ProbeJob, ProbeResult, ProbeSetting, assignment_key
 from bench.choose.probe_log import log_line, read_log
 from bench.core.errors import MeasurementError
-from bench.engine.llama import Context, Model
+from bench.engine.context import Context
+from bench.engine.llama import Model
 from bench.engine.reference_logits import ReferenceLogits
 from bench.engine.scoring import score
 from bench.execute.content import Site

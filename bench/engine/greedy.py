@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bench.engine.llama import Context
+from bench.engine.context import Context
 
 
 def greedy(context: Context, limit: int) -> Iterator[int]:

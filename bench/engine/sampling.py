@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import MeasurementError
-from bench.engine.llama import Context
+from bench.engine.context import Context
 
 
 def draw(logits: NDArray[np.float32], temperature: float, chance: float) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import MeasurementError
-from bench.engine.llama import Context
+from bench.engine.context import Context
 from bench.engine.settings import Settings
 
 

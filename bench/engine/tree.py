@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.engine.llama import Context, Model
+from bench.engine.context import Context
+from bench.engine.llama import Model
 from bench.engine.scoring import TokenScores, score
 
 #: Tokens that are decoded at once.
@@ -41,7 +42,7 @@ def packs(sequences: Sequence[Scored]) -> list[list[int]]:
     filled, before = STEP, None
     for i in order:
         tokens = sequences[i].tokens[:-1]
-        new = len(tokens) - (0 if before is None else _shared(before, tokens))
+        new = len(tokens) - (0 if before is None else shared_tokens(before, tokens))
         if filled + new > STEP or len(found[-1]) == _AT_ONCE:
             # what it shares with the pack before may stay in memory, so a pack is as large as what is new in it
             found.append([])
@@ -98,7 +99,7 @@ class Tree:
 
     def _keep(self, sequences: Sequence[Scored]) -> int:
         """How many of the first tokens of all sequences are in memory, for all of them; nothing else is."""
-        n = min(_shared(self._held, s.tokens[: s.first - 1]) for s in sequences)
+        n = min(shared_tokens(self._held, s.tokens[: s.first - 1]) for s in sequences)
         if n < _WORTH_KEEPING or not self._context.share(self._last, n):
             self._context.clear()
             return 0
@@ -118,7 +119,7 @@ class Nodes:
         before: tuple[int, ...] = ()
         for s, sequence in enumerate(sequences):
             tokens = sequence.tokens[:-1]
-            path = path[: _shared(before, tokens)]
+            path = path[: shared_tokens(before, tokens)]
             for i in path:
                 self.members[i].append(s)
             for at in range(len(path), len(tokens)):
@@ -138,7 +139,7 @@ class Nodes:
             yield left[start : start + STEP]
 
 
-def _shared(a: Sequence[int], b: Sequence[int]) -> int:
+def shared_tokens(a: Sequence[int], b: Sequence[int]) -> int:
     """How many tokens two sequences begin with alike."""
     n = min(len(a), len(b))
     differing = np.flatnonzero(np.asarray(a[:n]) != np.asarray(b[:n]))

@@ -29,8 +29,9 @@ from bench.quantize.sums import PART_CHUNKS, Sums, parts_of
 from bench.texts.stream import TokenStream
 
 if TYPE_CHECKING:
+    from bench.engine.context import Context
     from bench.engine.graph import MatMul
-    from bench.engine.llama import Context, Model
+    from bench.engine.llama import Model
 
 
 def collect(
@@ -57,8 +58,9 @@ def collect(
 @contextmanager
 def _collector(model_path: Path, threads: int) -> Iterator[_Collector]:
     """The model with what observes it."""
+    from bench.engine.context import Context  # loads the native library: only in a worker
     from bench.engine.graph import matmul_callback
-    from bench.engine.llama import Context, Model  # loads the native library: only in a worker
+    from bench.engine.llama import Model
 
     sums: list[Sums] = [Sums()]
     callback = matmul_callback(

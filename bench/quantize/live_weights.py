@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
+from bench.engine.context import Context
 from bench.engine.graph import source_callback
 from bench.engine.kernels import dequantize, quantize_rows, read_memory, write_memory
-from bench.engine.llama import Context, Model
+from bench.engine.llama import Model
 from bench.gguf_files.header import Header, HeaderTensor, read_header
 from bench.gguf_files.info import UNQUANTIZED
 from bench.quantize.block_cache import BlockCache, Pair

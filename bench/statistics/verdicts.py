@@ -43,12 +43,13 @@ def shown(estimates: Sequence[Estimate | None], unchanged: float | Sequence[floa
     interval, which does not count as a comparison. unchanged: of all, or of each.
     """
     nulls = [unchanged] * len(estimates) if isinstance(unchanged, int | float) else list(unchanged)
-    found: list[bool | None] = [None] * len(estimates)
-    judged = [
-        (p, i)
-        for i, (e, null) in enumerate(zip(estimates, nulls, strict=True))
-        if e and (p := e.p_value(null)) is not None
-    ]
+    return holm([e.p_value(null) if e else None for e, null in zip(estimates, nulls, strict=True)])
+
+
+def holm(p_values: Sequence[float | None]) -> list[bool | None]:
+    """Which of a family of comparisons show a difference, by Holm's procedure; None for what has no p value, which does not count as one."""
+    found: list[bool | None] = [None] * len(p_values)
+    judged = [(p, i) for i, p in enumerate(p_values) if p is not None]
     goes_on = True
     for rank, (p, i) in enumerate(sorted(judged)):
         goes_on = goes_on and p <= LEVEL / (len(judged) - rank)

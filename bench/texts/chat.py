@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any, NoReturn
@@ -72,17 +72,18 @@ class ChatTemplate:
             said = " ".join(str(e).split()) or type(e).__name__
             raise BenchError(f"the model's chat template cannot be read ({said[:200]})") from e
 
-    def render(self, messages: Messages, *, generation: bool = False) -> str:
-        """The conversation as the model reads it. generation: end with what precedes an answer.
+    def render(self, messages: Messages, *, generation: bool = False, tools: Sequence[Mapping[str, Any]] = ()) -> str:
+        """The conversation as the model reads it. generation: end with what precedes an answer; tools: that it may call, in OpenAI's form.
 
         Raises BenchError when the template refuses the messages, fails, does not end or makes far too much of them.
         """
         data = [{"role": role, "content": content} for role, content in messages]
-        limit = _FIXED + _GROWTH * sum(len(content) for _, content in messages)
+        limit = _FIXED + _GROWTH * (sum(len(content) for _, content in messages) + len(str(tools)))
+        more = {**self._special, "tools": list(tools)} if tools else self._special
         try:
             with _limits():
                 parts, length = [], 0
-                for part in self._template.generate(messages=data, add_generation_prompt=generation, **self._special):
+                for part in self._template.generate(messages=data, add_generation_prompt=generation, **more):
                     parts.append(part)
                     length += len(part)
                     if length > limit:

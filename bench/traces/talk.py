@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bench.core.errors import BenchError
-from bench.engine.llama import Context, Model
+from bench.engine.context import Context
+from bench.engine.llama import Model
 from bench.engine.sampling import sampled
 from bench.execute.content import Site
 from bench.execute.job import Share

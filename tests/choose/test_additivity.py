@@ -17,7 +17,8 @@ from bench.choose.sensitivities import Sensitivities
 from bench.choose.sensitivity import measure
 from bench.core.errors import BenchError
 from bench.core.progress import Reporter
-from bench.engine.llama import Context, Model
+from bench.engine.context import Context
+from bench.engine.llama import Model
 from bench.present.sensitivity import SensitivityReport
 from bench.texts.stream import TokenStream
 from bench.workbench.options import Options

@@ -19,7 +19,8 @@ import pytest
 
 from bench.cli import app as cli
 from bench.core.version import this_version
-from bench.engine.llama import Context, Model
+from bench.engine.context import Context
+from bench.engine.llama import Model
 from bench.quantize import imatrix_file
 from bench.quantize.imatrix import Entry, ImportanceMatrix
 from tests.conftest import Outcome

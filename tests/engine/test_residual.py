@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from bench.engine.context import Context
 from bench.engine.graph import tensor_callback
-from bench.engine.llama import Context, Model
+from bench.engine.llama import Model
 from bench.engine.residual import ResidualStream
 from tests.support import architectures, own_arithmetic
 from tests.support.own_arithmetic import LAYERS, WIDTH

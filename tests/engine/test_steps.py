@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from bench.engine.context import Context
 from bench.engine.graph import pausing_callback
-from bench.engine.llama import Context, Model
+from bench.engine.llama import Model
 
 WINDOW, UBATCH = 64, 16
 

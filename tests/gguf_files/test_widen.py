@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from bench.core.errors import BenchError
-from bench.engine.llama import Context, Model
+from bench.engine.context import Context
+from bench.engine.llama import Model
 from bench.gguf_files.info import inspect
 from bench.gguf_files.widen import Widths, needs_widening, widen
 from tests.support.tiny import Shape, write_model

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bench.engine.llama import Context, Model
+from bench.engine.context import Context
+from bench.engine.llama import Model
 from bench.execute.content import Site
 from bench.execute.job import Share
 from tests.measures.toy import Likeliest, LikeliestJob

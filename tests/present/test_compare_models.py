@@ -17,7 +17,8 @@ import pytest
 import bench as library
 from bench.core.errors import BenchError
 from bench.core.progress import Reporter
-from bench.engine.llama import Context, Model
+from bench.engine.context import Context
+from bench.engine.llama import Model
 from bench.measures.registry import load_run
 from bench.measures.windows.records import SpansRecord, WindowRecord
 from bench.present import columns

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 import bench as library
 from bench.core.errors import BenchError
 from bench.core.progress import Reporter
-from bench.engine.llama import Context, Model
+from bench.engine.context import Context
+from bench.engine.llama import Model
 from bench.engine.settings import PLAIN
 from bench.measures.caches.options import Asked as Caches
 from bench.measures.caches.runs import results as cache_results

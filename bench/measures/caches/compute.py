@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import BenchError, MeasurementError
-from bench.engine.llama import Context, Model, listen
+from bench.engine.context import Context
+from bench.engine.llama import Model, listen
 from bench.engine.reference_logits import DamagedLogitsError, ReferenceLogits
 from bench.engine.scoring import Divergence, score
 from bench.engine.steps import logits_by_step

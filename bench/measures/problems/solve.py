@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
+from bench.engine.context import Context
 from bench.engine.greedy import greedy
-from bench.engine.llama import Context, Model
+from bench.engine.llama import Model
 from bench.engine.reference_logits import ReferenceLogits
 from bench.engine.scoring import Divergence, TokenScores, score
 from bench.execute.content import Site

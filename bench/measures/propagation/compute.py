@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import BenchError, MeasurementError
-from bench.engine.llama import Context, Model
+from bench.engine.context import Context
+from bench.engine.llama import Model
 from bench.engine.residual import ResidualStream
 from bench.execute.content import Site
 from bench.execute.job import Share

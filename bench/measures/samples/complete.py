@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bench.engine.context import Context
 from bench.engine.greedy import greedy
-from bench.engine.llama import Context, Model
+from bench.engine.llama import Model
 from bench.execute.content import Site
 from bench.execute.job import Share
 from bench.measures.samples.jobs import Completion, SampleJob, SampleResult

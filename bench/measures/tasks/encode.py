@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
+from bench.core.errors import BenchError
 from bench.core.files import complete_or_absent
 from bench.engine.llama import Model
 from bench.engine.tokenize import without_bos
-from bench.engine.tree import Scored, packs
+from bench.engine.tree import Scored, packs, shared_tokens
 from bench.execute.content import Site
 from bench.execute.job import Share
 from bench.measures.tasks.jobs import (
+    Alternative,
+    Chat,
     Continuation,
     EncodedBatch,
     EncodedSequence,
@@ -22,7 +26,15 @@ from bench.measures.tasks.jobs import (
     Whole,
     Writing,
 )
+from bench.texts.chat import ChatTemplate
 
+#: What a model is told of tools where its template does not tell it.
+_TOOLS = """You can call these functions:
+{tools}
+To call one, answer with nothing but <tool_call>{{"name": NAME, "arguments": {{...}}}}</tool_call>."""
+
+#: More tokens than these must follow what differs for that itself not to count.
+_TRAILING = 3
 #: Packs of a batch: what is lost where a measurement is interrupted.
 _PACKS = 8
 #: Texts that are written side by side, and tokens that these may have together.
@@ -35,24 +47,33 @@ def encode(job: EncodeJob, site: Site, progress: Share) -> EncodeResult:
     sequences: list[EncodedSequence] = []
     writings: list[EncodedWriting] = []
     cut = 0
+    failed: dict[int, str] = {}
     with Model(site.path(job.model), vocab_only=True) as model:
-        encoder = _Encoder(model, job.context)
+        encoder = _Encoder(model, job.context, job.template)
         for n, request in enumerate(asked):
-            if isinstance(request, Writing):
-                writing, was_cut = encoder.writing(n, request)
-                writings.append(writing)
-            elif isinstance(request, Continuation):
-                sequence, was_cut = encoder.continuation(n, request)
-                sequences.append(sequence)
-            else:
-                sequences += encoder.whole(n, request)
-                was_cut = False
-            cut += was_cut
+            try:
+                if isinstance(request, Writing):
+                    writing, was_cut = encoder.writing(n, request)
+                    writings.append(writing)
+                elif isinstance(request, Continuation):
+                    sequence, was_cut = encoder.continuation(n, request)
+                    sequences.append(sequence)
+                elif isinstance(request, Alternative):
+                    sequence, was_cut = encoder.alternative(n, request)
+                    sequences.append(sequence)
+                else:
+                    sequences += encoder.whole(n, request)
+                    was_cut = False
+                cut += was_cut
+            except BenchError as e:  # a template may refuse one conversation and take another
+                failed[n] = str(e)
             progress((n + 1) / len(asked))
+    if not sequences and not writings:
+        raise BenchError(next(iter(failed.values()), "the tasks ask nothing"))
     batches = [*_scored(sequences), *_written(writings)]
     with complete_or_absent(site.path(job.out)) as partial:
         partial.write_text(EncodedTasks(batches=tuple(batches)).model_dump_json(), encoding="utf-8")
-    return EncodeResult(weights=tuple(b.weight for b in batches), cut=cut)
+    return EncodeResult(weights=tuple(b.weight for b in batches), cut=cut, failed=failed)
 
 
 def _scored(sequences: list[EncodedSequence]) -> Iterator[EncodedBatch]:
@@ -78,24 +99,40 @@ class _Encoder:
     """How lm-evaluation-harness encodes (api/model.py, models/huggingface.py): a continuation is what a text has more tokens than its context
     alone; blanks at the end of the context belong to the continuation; a text that is too long loses its beginning."""
 
-    def __init__(self, model: Model, context: int) -> None:
+    def __init__(self, model: Model, context: int, template: str | None) -> None:
         self.model, self.context = model, context
         self.start = model.start_token()
+        self.template = None if template is None else ChatTemplate(template, model.special_texts())
+
+    def _context(self, request: Continuation | Writing) -> str:
+        """The context as a text."""
+        if not request.chat:
+            return request.context
+        if self.template is None:
+            raise BenchError("the model has no chat template")
+        chat = Chat.model_validate_json(request.context)
+        messages = [(m.role, m.content) for m in chat.messages]
+        text = self.template.render(messages, generation=chat.generation, tools=chat.tools)
+        if chat.tools and text == self.template.render(messages, generation=chat.generation):
+            # a template that does not know of tools: the model is told of them in words
+            told = _TOOLS.format(tools="\n".join(json.dumps(t, ensure_ascii=False) for t in chat.tools))
+            messages = [("system", told), *messages]
+            text = self.template.render(messages, generation=chat.generation)
+        return without_bos(self.model, text)
 
     def _tokens(self, text: str, *, special: bool) -> list[int]:
-        if special:
-            text = without_bos(self.model, text)
         return [int(t) for t in self.model.tokenize(text, special=special)]
 
     def _bare(self, text: str) -> list[int]:
         return [int(t) for t in self.model.tokenize(text, start=False)]
 
     def continuation(self, n: int, request: Continuation) -> tuple[EncodedSequence, bool]:
-        bare = request.context.rstrip()
-        text = request.context[len(bare) :] + request.text
+        context = self._context(request)
+        bare = context if request.chat else context.rstrip()
+        text = context[len(bare) :] + request.text
         if bare:
-            before = self._tokens(bare, special=request.special)
-            whole = self._tokens(bare + text, special=request.special)
+            before = self._tokens(bare, special=request.chat)
+            whole = self._tokens(bare + text, special=request.chat)
             first = min(len(before), len(whole) - 1)
         else:
             whole, first = [self.start, *self._bare(text)], 1
@@ -106,6 +143,21 @@ class _Encoder:
         return EncodedSequence(request=n, tokens=tuple(whole[over : over + self.context + 1]), first=first - over), (
             len(whole) - 1 > self.context
         )
+
+    def alternative(self, n: int, request: Alternative) -> tuple[EncodedSequence, bool]:
+        """As llama-perplexity scores its tasks."""
+        all_tokens = [self._tokens(text, special=False) for text in request.texts]
+        shared = min(shared_tokens(all_tokens[0], t) for t in all_tokens[1:])
+        tokens, first, end = all_tokens[request.index], shared, len(all_tokens[request.index])
+        if request.heads is not None:
+            if all(len(t) - shared > _TRAILING for t in all_tokens):
+                first = len(self._tokens(request.heads[request.index], special=False))
+            end -= len(tokens) - first > 1
+        if not 1 <= first < end:
+            raise BenchError("the texts that are to be told apart do not differ")
+        if end - 1 > self.context:
+            raise BenchError(f"it takes {end} tokens, and the context holds {self.context}")
+        return EncodedSequence(request=n, tokens=tuple(tokens[:end]), first=first), False
 
     def whole(self, n: int, request: Whole) -> list[EncodedSequence]:
         """Each token is predicted once, from as many as the context holds where so many precede it."""
@@ -119,7 +171,7 @@ class _Encoder:
         return found
 
     def writing(self, n: int, request: Writing) -> tuple[EncodedWriting, bool]:
-        tokens = self._tokens(request.context, special=request.special) or [self.start]
+        tokens = self._tokens(self._context(request), special=request.chat) or [self.start]
         limit = min(request.limit, self.context - 1)
         room = self.context - limit
         return EncodedWriting(

@@ -1,12 +1,12 @@
 """Jobs for tasks: requests to a worker, and its answers in raw values.
 
 What a task asks of a model are requests, of the three kinds that lm-evaluation-harness has: how probable a continuation is, how probable a whole
-text is, and what the model writes. They are encoded once for a vocabulary, in batches; every file answers the same batches.
+text is, and what the model writes; and of the one that llama-perplexity has: how probable texts are from where they differ. They are encoded once for a vocabulary, in batches; every file answers the same batches.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -15,13 +15,39 @@ from bench.execute.content import Content
 from bench.execute.job import Frozen, Job
 
 
+class Message(Frozen):
+    """A turn of a conversation."""
+
+    role: str
+    content: str
+
+
+class Chat(Frozen):
+    """A conversation that the model's template renders. tools: that the model may call, as chat templates take them (OpenAI's form of a
+    function); generation: whether it ends with what precedes an answer."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[dict[str, Any], ...] = ()
+    generation: bool = True
+
+
 class Continuation(Frozen):
-    """How probable is a text behind another? special: whether special tokens are spelled out in the context, as a chat template renders it."""
+    """How probable is a text behind another? chat: whether the context is a Chat as JSON, to be rendered with the model's template."""
 
     kind: Literal["continuation"] = "continuation"
     context: str
     text: str
-    special: bool = False
+    chat: bool = False
+
+
+class Alternative(Frozen):
+    """How probable is one of several texts, from where they differ? index: which; heads: what each begins with, up to the end of what differs: then only
+    what follows counts, but for the last token, where more than three tokens do (llama-perplexity's --winogrande)."""
+
+    kind: Literal["alternative"] = "alternative"
+    texts: Annotated[tuple[str, ...], Field(min_length=2)]
+    index: Count
+    heads: tuple[str, ...] | None = None
 
 
 class Whole(Frozen):
@@ -34,7 +60,7 @@ class Whole(Frozen):
 class Writing(Frozen):
     """What does the model write behind a text? It ends before the first of `until`, with the model's own end, or after `limit` tokens.
 
-    temperature: 0 for always the likeliest token; seed: of the numbers that it is drawn with otherwise.
+    chat: as in Continuation; temperature: 0 for always the likeliest token; seed: of the numbers that it is drawn with otherwise.
     """
 
     kind: Literal["writing"] = "writing"
@@ -43,10 +69,10 @@ class Writing(Frozen):
     limit: Some
     temperature: Amount = 0.0
     seed: Count = 0
-    special: bool = False
+    chat: bool = False
 
 
-Request = Annotated[Continuation | Whole | Writing, Field(discriminator="kind")]
+Request = Annotated[Continuation | Alternative | Whole | Writing, Field(discriminator="kind")]
 
 
 class Requests(Frozen):
@@ -94,20 +120,23 @@ class EncodedTasks(Frozen):
 
 
 class EncodeResult(Frozen):
-    """weights: tokens, about, of each batch; cut: how many requests were longer than the context holds and lost their beginning."""
+    """weights: tokens, about, of each batch; cut: how many requests were longer than the context holds and lost their beginning; failed: why some
+    could not be encoded, by their number."""
 
     weights: tuple[Some, ...]
     cut: Count
+    failed: dict[int, str] = Field(default_factory=dict)
 
 
 class EncodeJob(Job[EncodeResult]):
-    """Turn requests into tokens of a model's vocabulary. requests: a file of Requests; context: tokens that one may have; out: EncodedTasks as
-    JSON."""
+    """Turn requests into tokens of a model's vocabulary. requests: a file of Requests; template: of the model's conversations; context: tokens that
+    one may have; out: EncodedTasks as JSON."""
 
     done_by: ClassVar[str] = "bench.measures.tasks.encode:encode"
 
     model: Content
     requests: Content
+    template: str | None
     context: int
     out: Content
 

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from bench.core.energy import Counter
 from bench.core.errors import MeasurementError
 from bench.core.machine import Activity, peak_memory
-from bench.engine.llama import Context, Model
+from bench.engine.context import Context
+from bench.engine.llama import Model
 from bench.engine.reference_logits import ReferenceLogits
 from bench.engine.scoring import Divergence, Further, TokenScores, score
 from bench.engine.settings import Cache

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from bench.core.energy import Counter, energy_counter
 from bench.core.errors import MeasurementError
 from bench.core.machine import peak_memory
-from bench.engine.llama import Context, Model, library
+from bench.engine.context import Context
+from bench.engine.llama import Model, library
 from bench.engine.settings import Cache
 from bench.execute.content import Site
 from bench.execute.job import Share

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import MeasurementError
+from bench.engine.context import Context
 from bench.engine.graph import EvalCallback
-from bench.engine.llama import Context, Model
+from bench.engine.llama import Model
 from bench.engine.settings import Cache
 
 

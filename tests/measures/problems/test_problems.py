@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from bench.core.errors import BenchError
-from bench.engine.llama import Context, Model
+from bench.engine.context import Context
+from bench.engine.llama import Model
 from bench.measures.problems.jobs import EncodedSet, EncodeJob, EncodeResult, ProblemResult
 from bench.measures.problems.runs import problem_sets, problems_of
 from bench.measures.problems.sets import KINDS, Conversation, Infill, Stop, problem_set

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from bench.core.progress import Reporter
-from bench.engine.llama import Context, Model
+from bench.engine.context import Context
+from bench.engine.llama import Model
 from bench.engine.settings import PLAIN, Cache
 from bench.measures.recall.jobs import Recalled
 from bench.measures.recall.options import PASSAGE, Asked

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.engine.llama import Context, Model
+from bench.engine.context import Context
+from bench.engine.llama import Model
 from bench.measures.registry import load_run
 from bench.measures.samples.jobs import Completion
 from bench.measures.samples.stage import sample_prompts

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from bench.core.errors import BenchError
+from bench.engine.context import Context
 from bench.engine.graph import pausing_callback
-from bench.engine.llama import Context, Model
+from bench.engine.llama import Model
 from bench.engine.settings import PLAIN, Cache
 from bench.measures.windows import throughput
 from bench.measures.windows.walk import Walk

@@ -11,7 +11,8 @@ import pytest
 
 from bench.core.errors import BenchError
 from bench.core.progress import Reporter
-from bench.engine.llama import Context, Model
+from bench.engine.context import Context
+from bench.engine.llama import Model
 from bench.engine.settings import PLAIN, Settings
 from bench.engine.steps import longest_step, steps_of
 from bench.measures.caches.options import Asked as Caches

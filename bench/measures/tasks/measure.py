@@ -1,0 +1,92 @@
+"""The declaration of tasks as a measure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from bench.core.errors import BenchError
+from bench.measures.frames import Frame
+from bench.measures.measure import Measure
+from bench.measures.plan import Foreseen, Plan, Stage
+from bench.measures.sections import FileColumn, Section, Table
+from bench.measures.tasks.frames import FRAMES
+from bench.measures.tasks.options import Asked
+from bench.measures.tasks.records import AnswerRecord, TaskRecord
+from bench.measures.tasks.runs import tasks_of
+from bench.measures.tasks.sources import foreseen_tokens, tasks_asked
+from bench.measures.tasks.stage import Tasks, encoded
+from bench.measures.tasks.tables import failures, key, summary_table, task_table
+from bench.records.record import Record
+from bench.records.run import Run
+
+
+class TaskMeasure(Measure):
+    """Tasks: questions with right answers, put to every file."""
+
+    name = "tasks"
+    order = 22
+    records: ClassVar[tuple[type[Record], ...]] = (AnswerRecord, TaskRecord)
+    options = Asked
+
+    def stage(self, plan: Plan, asked: Asked) -> Stage | None:
+        found = []
+        for task in tasks_asked(asked):
+            try:
+                found.append(encoded(task, plan.work, limit=asked.limit, shots=asked.shots, template=asked.template))
+            except BenchError as e:  # a model without a chat template still answers the other tasks
+                plan.work.reporter.warn(str(e))
+        return Tasks(plan, tuple(found)) if found else None
+
+    def foreseen(self, asked: Asked, window: int, windows: int) -> Foreseen | None:
+        tasks = tasks_asked(asked)
+        return Foreseen(Tasks.title, sum(map(foreseen_tokens, tasks)), len(tasks)) if tasks else None
+
+    def repeat(self, run: Run) -> Sequence[str]:
+        tasks = tasks_of(run)
+        if not tasks:
+            return []
+        last = tasks[-1]
+        asked = ["--tasks", ",".join(dict.fromkeys(t.asked for t in tasks))]
+        asked += [] if last.limit is None else ["--limit", str(last.limit)]
+        asked += [] if last.shots is None else ["--shots", str(last.shots)]
+        return asked + (["--task-template"] if last.template else [])
+
+    def identities(self, run: Run) -> Mapping[str, object]:
+        return {f"{t.name}, {t.source}, SHA-256": t.sha256 for t in tasks_of(run)}
+
+    def sections(self, run: Run) -> Sequence[Section]:
+        found = []
+        if len(summary := summary_table(run)):
+            table = Table("tasks-summary", "Share of right answers by task", summary)
+            found.append(Section("Tasks", "tasks", (table,)))
+        for n, task in enumerate(tasks_of(run)):
+            if len(frame := task_table(run, task)):
+                caption = f"{task.name}: {task.items} questions ({task.source})"
+                table = Table(
+                    f"task-{n}", caption, frame, key=key(run, task), label=f"{task.items} questions, {task.source}:"
+                )
+                found.append(Section(f"Task {task.name}", f"task-{n}", (table,)))
+        return found
+
+    def file_columns(self, run: Run) -> Sequence[FileColumn]:
+        summary = summary_table(run)
+        if not len(summary):
+            return []
+        cells = dict(zip(summary["Recipe"], summary["Mean"], strict=True))
+        return [FileColumn("Tasks", cells, card="mean share of right answers over tasks")]
+
+    def file_key(self, run: Run, *, everywhere: bool) -> Sequence[str]:
+        return ["Tasks: mean share of right answers over tasks"] if len(summary_table(run)) else []
+
+    def shortfalls(self, run: Run) -> Sequence[str]:
+        return failures(run)
+
+    def frames(self) -> Sequence[Frame]:
+        return FRAMES
+
+    def json(self, run: Run) -> Mapping[str, object]:
+        return {"tasks": {t.name: task_table(run, t).to_dict("records") for t in tasks_of(run)}}
+
+
+MEASURE = TaskMeasure()

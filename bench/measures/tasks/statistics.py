@@ -1,0 +1,127 @@
+"""Statistics of tasks from records: right answers, and what a file lost and won against the reference, paired question by question."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.measures.tasks.records import ItemScore, TaskIdentity
+from bench.measures.tasks.runs import judged_of
+from bench.records.run import Run
+from bench.statistics.estimates import Estimate, estimate, ratio_of_sums, share_of, student
+from bench.statistics.layout import MIN_FOR_INTERVAL
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """A file's answers against the reference's to the same questions.
+
+    lost, won: questions that only the reference, and only this file, has right; p: of McNemar's exact test that both are equally likely; kept: share of the reference's
+    accuracy; change: of the accuracy; margin: mean change of how much more probable the right choice is than the best wrong one, nats, None where nothing is chosen.
+    """
+
+    lost: int
+    won: int
+    p: float | None
+    kept: Estimate
+    change: Estimate
+    margin: Estimate | None
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a file scored in a task. n: questions that were judged; accuracy: by the task's first metric; others: means of the rest; unended: texts that only the
+    limit ended, None where none was written; failed: questions without a score; pairing: None for the reference."""
+
+    n: int
+    accuracy: Estimate
+    others: Mapping[str, float]
+    unended: int | None
+    failed: int
+    pairing: Pairing | None
+
+
+def metrics_of(items: Sequence[ItemScore]) -> list[str]:
+    """Names of what questions are scored by, that of the accuracy first: the first that is all or nothing."""
+    names = list(dict.fromkeys(m for i in items for m in i.scores))
+    return sorted(names, key=lambda m: any(i.scores.get(m, 0) not in (0, 1) for i in items))
+
+
+def scores_of(run: Run, task: TaskIdentity) -> dict[str, Score]:
+    """By file, of those that have answered all; the reference first. Questions that any file failed are left out for all, so that figures compare."""
+    found = judged_of(run, task.key)
+    if not found:
+        return {}
+    failed = {i.item for record in found.values() for i in record.items if i.failure is not None}
+    usable = {name: [i for i in record.items if i.item not in failed] for name, record in found.items()}
+    reference = usable.get(run.reference or "")
+    first = next((metrics_of(items) for items in usable.values() if items), [])
+    if not first:
+        return {}
+    return {
+        name: _score(items, first, len(failed), None if name == run.reference else reference)
+        for name, items in usable.items()
+    }
+
+
+def _score(items: list[ItemScore], metrics: list[str], failed: int, reference: list[ItemScore] | None) -> Score:
+    right = values_of(items, metrics[0])
+    ended = [i.ended for i in items if i.ended is not None]
+    return Score(
+        n=len(items),
+        accuracy=_share(right),
+        others={m: float(values_of(items, m).mean()) for m in metrics[1:]},
+        unended=sum(not e for e in ended) if ended else None,
+        failed=failed,
+        pairing=None if reference is None else _pairing(items, reference, metrics[0]),
+    )
+
+
+def values_of(items: Sequence[ItemScore], metric: str) -> NDArray[np.float64]:
+    """A metric's values, 0 where it has none."""
+    return np.array([i.scores.get(metric, 0.0) for i in items])
+
+
+def _share(values: NDArray[np.float64]) -> Estimate:
+    if np.isin(values, (0, 1)).all():
+        return share_of(int(values.sum()), len(values))
+    return ratio_of_sums(values, np.ones(len(values)), "odds")
+
+
+def _pairing(items: list[ItemScore], reference: list[ItemScore], metric: str) -> Pairing:
+    own, theirs = values_of(items, metric), values_of(reference, metric)
+    lost, won = int((theirs > own).sum()), int((own > theirs).sum())
+    pairs = [(i.margin, r.margin) for i, r in zip(items, reference, strict=True)]
+    margins = np.array([a - b for a, b in pairs if a is not None and b is not None])
+    return Pairing(
+        lost=lost,
+        won=won,
+        p=mcnemar(lost, won) if len(items) >= MIN_FOR_INTERVAL else None,
+        kept=_kept(own, theirs),
+        change=ratio_of_sums(own - theirs, np.ones(len(own))),
+        margin=ratio_of_sums(margins, np.ones(len(margins))) if len(margins) else None,
+    )
+
+
+def mcnemar(lost: int, won: int) -> float:
+    """The exact test of McNemar (Note on the sampling error of the difference between correlated proportions or percentages, Psychometrika 12:2, 1947): of
+    questions that one of two has right, as many are the one's as the other's."""
+    from scipy.stats import binomtest  # a second to import
+
+    return float(binomtest(lost, lost + won).pvalue) if lost + won else 1.0
+
+
+def _kept(own: NDArray[np.float64], theirs: NDArray[np.float64]) -> Estimate:
+    """The ratio of two paired means, with its interval on the logarithm by the delta method."""
+    n, base = len(own), float(theirs.mean()) if len(theirs) else 0.0
+    if not base:
+        return Estimate(math.nan)
+    value = float(own.mean()) / base
+    if n < MIN_FOR_INTERVAL:
+        return Estimate(value)
+    se = float((own - value * theirs).std(ddof=1)) / (math.sqrt(n) * base)
+    return estimate(value, student(value, se, n - 1, "logarithm"))
