@@ -1,6 +1,6 @@
 """What judges have in common: the fields of an item, what a model says, and whether two values are the same.
 
-An item is a line of a task's JSON lines. Fields that hold objects are texts of JSON there, since the loader of data sets would give every
+An item is a line of a task's JSON lines. Fields that hold objects are texts of JSON there, since `datasets` 4.0, unlike 5.2, gives every
 object the keys of all others, with null for those that it lacks; they may be objects as well.
 """
 
