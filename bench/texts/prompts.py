@@ -120,7 +120,7 @@ def identify(source: Path | str) -> tuple[str, str]:
     entries = "".join(f"{i.path.name} {i.kind} {i.sha256}\n" for i in _manifest(source))
     codes = source.partition(":")[2]
     usual = f"{_LANGUAGES_TOLD}{', '.join(codes.split(','))}" if codes else f"fixed {source} prompts"
-    name = {"fim": "fixed infill problems", "chat": "fixed conversations"}.get(source, usual)
+    name = {"fim": "fixed infill problems", "chat": "fixed conversations", "tasks": "fixed tasks"}.get(source, usual)
     return name, hashlib.sha256(entries.encode()).hexdigest()
 
 
@@ -210,6 +210,12 @@ def write_manifest() -> str:
             kind = tomllib.loads(text)["kind"] if path.suffix == ".toml" else path.stem.split("-")[0]
             digest = hashlib.sha256(text.encode()).hexdigest()
             lines += ["", f"[[{folder}]]", f'file = "{path.name}"', f'kind = "{kind}"', f'sha256 = "{digest}"']
+    # a task is a folder of a YAML file and its items; its kind is the folder's name, or that of the list of all
+    for path in sorted(p for p in (prompts_directory() / "tasks").rglob("*") if p.suffix in (".yaml", ".jsonl")):
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        file = path.relative_to(prompts_directory() / "tasks").as_posix()
+        kind = file.partition("/")[0].removesuffix(".yaml")
+        lines += ["", "[[tasks]]", f'file = "{file}"', f'kind = "{kind}"', f'sha256 = "{digest}"']
     return "\n".join(lines) + "\n"
 
 
