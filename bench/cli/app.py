@@ -34,6 +34,7 @@ from bench.cli import (
     sample,
     sensitivity,
     tables,
+    tasks,
     time,
     traces,
     worker,
@@ -59,7 +60,7 @@ app = typer.Typer(
 
 #: In the order of the help.
 _COMMANDS = (
-    run, sample, tables, compare, recipe, quantize, imatrix, sensitivity, ppl, time, traces, info, cache, report, history, check, export,
+    run, sample, tables, compare, recipe, quantize, imatrix, sensitivity, ppl, tasks, time, traces, info, cache, report, history, check, export,
     advise, card, doctor, worker,
 )  # fmt: skip
 for _module in _COMMANDS:

@@ -43,8 +43,8 @@ IntervalsOption = Annotated[
 ForceOption = Annotated[bool, typer.Option("--force", "-f", help="Overwrite what is there.")]
 WindowOption = Annotated[int, typer.Option("--window", min=4, help="Tokens in a window.")]
 
-#: Stands among the names of options for those of all measures.
-MEASURES = "..."
+#: Stands among the names of options for those of all measures; behind the prefix for those of one.
+MEASURES, ONE_MEASURE = "...", "measure:"
 #: What files of recipes are made with.
 MAKING = (
     "model", "imatrix", "no_imatrix", "calibration", "calibration_chunks", "prior_weight", "threads", "allow_quantized", "widen", "cache",
@@ -54,7 +54,8 @@ MAKING = (
 def with_options(*names: str, **helps: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Put options in the place of a command's parameter `options`.
 
-    names: fields of Options, in the order of the help; MEASURES for all that measures are asked for. helps: other help for
+    names: fields of Options, in the order of the help; MEASURES for all that measures are asked for, `measure:FOLDER` for
+    one of them. helps: other help for
     some of them.
     """
 
@@ -81,10 +82,12 @@ def with_options(*names: str, **helps: str) -> Callable[[Callable[..., None]], C
 def _parameters(names: tuple[str, ...], helps: Mapping[str, str]) -> Iterator[inspect.Parameter]:
     known, types = {f.name: f for f in fields(Options)}, get_type_hints(Options)
     for name in names:
-        if name == MEASURES:
-            for of_measure in option_types().values():
-                own_types = get_type_hints(of_measure)
-                yield from (_parameter(f, own_types[f.name]) for f in fields(of_measure) if "flag" in f.metadata)
+        if name == MEASURES or name.startswith(ONE_MEASURE):
+            for folder, of_measure in option_types().items():
+                if name in (MEASURES, ONE_MEASURE + folder):
+                    own_types = get_type_hints(of_measure)
+                    flagged = (f for f in fields(of_measure) if "flag" in f.metadata)
+                    yield from (_parameter(f, own_types[f.name], helps.get(f.name)) for f in flagged)
         else:
             yield _parameter(known[name], types[name], helps.get(name))
 

@@ -10,7 +10,7 @@ from bench.measures.frames import Frame, frame, interval
 from bench.measures.tasks.columns import TASK_SCORES, TASKS
 from bench.measures.tasks.runs import judged_of, tasks_of
 from bench.measures.tasks.statistics import scores_of
-from bench.measures.tasks.tables import metric_of, task_table
+from bench.measures.tasks.tables import task_table
 from bench.records.run import Run
 
 
@@ -34,7 +34,7 @@ def _scores(run: Run) -> pd.DataFrame:
             row: dict[str, object] = {
                 "task": task.name,
                 "recipe": name,
-                "metric": metric_of(run, task),
+                "metric": s.metric,
                 "questions": s.n,
             }
             row |= interval("accuracy", s.accuracy)

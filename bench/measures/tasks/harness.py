@@ -122,7 +122,7 @@ class Harness:
             task.build_all_requests(
                 limit=asked.limit,
                 apply_chat_template=chat,
-                chat_template=(_own_chat if own else _chat) if chat else None,
+                chat_template=(_own_chat if own else conversation) if chat else None,
                 tokenizer_name="",
             )
             requests = tuple(_request(i, chat=chat) for i in task.instances for _ in range(i.repeats or 1))
@@ -178,7 +178,7 @@ def _beside(directory: Path, files: Any) -> Any:
     return [_beside(directory, of) for of in files]
 
 
-def _chat(history: Sequence[Mapping[str, str]], add_generation_prompt: bool = True) -> str:
+def conversation(history: Sequence[Mapping[str, str]], add_generation_prompt: bool = True) -> str:
     """In place of rendering, which takes the model: the conversation itself."""
     messages = tuple(Message(role=m["role"], content=m["content"]) for m in history)
     return Chat(messages=messages, generation=add_generation_prompt).model_dump_json()

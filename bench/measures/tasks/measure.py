@@ -15,7 +15,8 @@ from bench.measures.tasks.options import Asked
 from bench.measures.tasks.records import AnswerRecord, TaskRecord
 from bench.measures.tasks.runs import tasks_of
 from bench.measures.tasks.sources import foreseen_tokens, tasks_asked
-from bench.measures.tasks.stage import Tasks, encoded
+from bench.measures.tasks.stage import Tasks, put
+from bench.measures.tasks.statistics import scores_of
 from bench.measures.tasks.tables import failures, key, summary_table, task_table
 from bench.records.record import Record
 from bench.records.run import Run
@@ -33,7 +34,7 @@ class TaskMeasure(Measure):
         found = []
         for task in tasks_asked(asked):
             try:
-                found.append(encoded(task, plan.work, limit=asked.limit, shots=asked.shots, template=asked.template))
+                found.append(put(task, plan.work, limit=asked.limit, shots=asked.shots, template=asked.task_template))
             except BenchError as e:  # a model without a chat template still answers the other tasks
                 plan.work.reporter.warn(str(e))
         return Tasks(plan, tuple(found)) if found else None
@@ -64,7 +65,11 @@ class TaskMeasure(Measure):
             if len(frame := task_table(run, task)):
                 caption = f"{task.name}: {task.items} questions ({task.source})"
                 table = Table(
-                    f"task-{n}", caption, frame, key=key(run, task), label=f"{task.items} questions, {task.source}:"
+                    f"task-{n}",
+                    caption,
+                    frame,
+                    key=key(scores_of(run, task), chance=task.chance, settings=task.settings),
+                    label=f"{task.items} questions, {task.source}:",
                 )
                 found.append(Section(f"Task {task.name}", f"task-{n}", (table,)))
         return found

@@ -10,10 +10,10 @@ from bench.core.options import TEXT, option
 
 @dataclass(frozen=True)
 class Asked:
-    """names: of tasks; path: a directory with more of them; limit: questions of each task; shots: examples before each question, None for the task's own
-    number; template: whether questions are put as conversations."""
+    """tasks: their names; task_path: a directory with more of them; limit: questions of each task; shots: examples before each question, None for the task's own
+    number; task_template: whether questions are put as conversations."""
 
-    names: tuple[str, ...] = option(
+    tasks: tuple[str, ...] = option(
         (),
         "--tasks",
         "Also put these tasks to every file, separated by commas: own (the project's), any task of lm-evaluation-harness (hellaswag, "
@@ -22,7 +22,7 @@ class Asked:
         panel=TEXT,
         metavar="NAMES",
     )
-    path: Path | None = option(
+    task_path: Path | None = option(
         None,
         "--task-path",
         "Directory with further tasks in the form of lm-evaluation-harness: YAML, with JSON lines beside it.",
@@ -45,7 +45,7 @@ class Asked:
         metavar="N",
         min=0,
     )
-    template: bool = option(
+    task_template: bool = option(
         False,
         "--task-template",
         "Put questions as conversations, rendered with the model's chat template.",

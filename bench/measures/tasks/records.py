@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from bench.core.values import Count, Name, Number, Some
 from bench.measures.tasks.jobs import Probability, Written
+from bench.measures.tasks.questions import Judged
 from bench.records.identity import Kept
 from bench.records.record import OfFile
 
@@ -53,6 +55,14 @@ class ItemScore(Kept):
     margin: Number | None = None
     ended: bool | None = None
     failure: str | None = None
+
+
+def judged_items(judged: Iterable[Judged]) -> tuple[ItemScore, ...]:
+    """What a judge found, as it is kept."""
+    return tuple(
+        ItemScore(item=j.item, group=j.group, scores=dict(j.scores), margin=j.margin, ended=j.ended, failure=j.failure)
+        for j in judged
+    )
 
 
 class TaskRecord(OfFile):

@@ -21,21 +21,21 @@ _SLOWER = 4
 @cache
 def tasks_asked(asked: Asked) -> tuple[Task, ...]:
     """The tasks that are asked for, in order. Raises BenchError for what cannot be loaded."""
-    if not asked.names:
-        if asked.path or asked.limit or asked.shots is not None or asked.template:
+    if not asked.tasks:
+        if asked.task_path or asked.limit or asked.shots is not None or asked.task_template:
             raise BenchError(
                 "--task-path, --limit, --shots and --task-template say how --tasks are put; give --tasks too"
             )
         return ()
     found: list[Task] = []
     harness: Harness | None = None
-    for name in dict.fromkeys(asked.names):
+    for name in dict.fromkeys(asked.tasks):
         form, colon, path = name.partition(":")
         if colon and form in FORMS:
             found.append(file_task(form, path, asked.limit))
             continue
-        harness = harness or Harness(asked.path)
-        found += harness.load(name, Choice(asked.limit, asked.shots, asked.template))
+        harness = harness or Harness(asked.task_path)
+        found += harness.load(name, Choice(asked.limit, asked.shots, asked.task_template))
     names = [t.name for t in found]
     if twice := next((n for n in names if names.count(n) > 1), None):
         raise BenchError(f"--tasks: {twice} is asked for twice; name it, or a group that holds it, once")

@@ -34,10 +34,11 @@ class Pairing:
 
 @dataclass(frozen=True)
 class Score:
-    """What a file scored in a task. n: questions that were judged; accuracy: by the task's first metric; others: means of the rest; unended: texts that only the
+    """What a file scored in a task. n: questions that were judged; metric: that the accuracy is by, the task's first; others: means of the rest; unended: texts that only the
     limit ended, None where none was written; failed: questions without a score; pairing: None for the reference."""
 
     n: int
+    metric: str
     accuracy: Estimate
     others: Mapping[str, float]
     unended: int | None
@@ -51,21 +52,22 @@ def metrics_of(items: Sequence[ItemScore]) -> list[str]:
     return sorted(names, key=lambda m: any(i.scores.get(m, 0) not in (0, 1) for i in items))
 
 
-def scores_of(run: Run, task: TaskIdentity) -> dict[str, Score]:
-    """By file, of those that have answered all; the reference first. Questions that any file failed are left out for all, so that figures compare."""
-    found = judged_of(run, task.key)
-    if not found:
+def scores_between(found: Mapping[str, Sequence[ItemScore]], reference: str | None) -> dict[str, Score]:
+    """Scores of files that answered the same questions. Questions that any file failed are left out for all, so that figures compare."""
+    failed = {i.item for items in found.values() for i in items if i.failure is not None}
+    usable = {name: [i for i in items if i.item not in failed] for name, items in found.items()}
+    metrics = next((metrics_of(items) for items in usable.values() if items), [])
+    if not metrics:
         return {}
-    failed = {i.item for record in found.values() for i in record.items if i.failure is not None}
-    usable = {name: [i for i in record.items if i.item not in failed] for name, record in found.items()}
-    reference = usable.get(run.reference or "")
-    first = next((metrics_of(items) for items in usable.values() if items), [])
-    if not first:
-        return {}
+    base = usable.get(reference or "")
     return {
-        name: _score(items, first, len(failed), None if name == run.reference else reference)
-        for name, items in usable.items()
+        name: _score(items, metrics, len(failed), None if name == reference else base) for name, items in usable.items()
     }
+
+
+def scores_of(run: Run, task: TaskIdentity) -> dict[str, Score]:
+    """By file, of those that have answered all; the reference first."""
+    return scores_between({name: r.items for name, r in judged_of(run, task.key).items()}, run.reference)
 
 
 def _score(items: list[ItemScore], metrics: list[str], failed: int, reference: list[ItemScore] | None) -> Score:
@@ -73,6 +75,7 @@ def _score(items: list[ItemScore], metrics: list[str], failed: int, reference: l
     ended = [i.ended for i in items if i.ended is not None]
     return Score(
         n=len(items),
+        metric=metrics[0],
         accuracy=_share(right),
         others={m: float(values_of(items, m).mean()) for m in metrics[1:]},
         unended=sum(not e for e in ended) if ended else None,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from bench.core.formats import MISSING, share
 from bench.measures.tasks.records import TaskIdentity
 from bench.measures.tasks.runs import judged_of, tasks_of
-from bench.measures.tasks.statistics import Score, metrics_of, scores_of
+from bench.measures.tasks.statistics import Score, scores_of
 from bench.records.run import Run
 from bench.statistics.verdicts import FEW_WINDOWS, NO_DIFFERENCE, TOGETHER, holm, verdicts, with_interval
 
@@ -23,17 +25,18 @@ MARGIN = """\
 
 def task_table(run: Run, task: TaskIdentity) -> pd.DataFrame:
     """One row a file, the reference first; empty without any."""
-    found = scores_of(run, task)
-    if not found:
-        return pd.DataFrame()
-    metric = metric_of(run, task)
+    return score_table(scores_of(run, task))
+
+
+def score_table(found: Mapping[str, Score]) -> pd.DataFrame:
+    """The same of scores by file."""
     pairings = [s.pairing for s in found.values()]
     shown = holm([p.p if p else None for p in pairings])
     margins = [p.margin if p else None for p in pairings]
     words = verdicts(margins, "smaller", "larger")
     rows = []
     for (name, s), is_shown, margin, word in zip(found.items(), shown, margins, words, strict=True):
-        row = {"Recipe": name, f"{metric} [95 %]": with_interval(s.accuracy, share)}
+        row = {"Recipe": name, f"{s.metric} [95 %]": with_interval(s.accuracy, share)}
         row |= _paired(s, is_shown)
         if any(m is not None for m in margins):
             row["Δ margin [95 %]"] = MISSING if margin is None else with_interval(margin, "{:+.3f}".format)
@@ -58,26 +61,18 @@ def _paired(s: Score, is_shown: bool | None) -> dict[str, str]:
     }
 
 
-def metric_of(run: Run, task: TaskIdentity) -> str:
-    """What the task calls the share of right answers."""
-    for record in judged_of(run, task.key).values():
-        if found := metrics_of(record.items):
-            return found[0]
-    return "score"
-
-
-def key(run: Run, task: TaskIdentity) -> str:
-    found = scores_of(run, task)
-    any_score = next(iter(found.values()))
+def key(found: Mapping[str, Score], *, chance: float | None, settings: str) -> str:
+    """What the columns of such a table mean. chance: what guessing is worth; settings: how texts are written."""
+    one = next(iter(found.values()))
     more = ""
-    if any_score.unended is not None:
-        more += f"\n- Texts are written with {task.settings}; Never ended: those that only this limit ended"
-    if any_score.failed:
-        more += f"\n- {any_score.failed} questions have no score with some file and are left out for all; the records say why"
+    if one.unended is not None:
+        more += f"\n- Texts are written with {settings}; Never ended: those that only this limit ended"
+    if one.failed:
+        more += f"\n- {one.failed} questions have no score with some file and are left out for all"
     with_margin = any(s.pairing and s.pairing.margin for s in found.values())
     return KEY.format(
-        metric=metric_of(run, task),
-        chance="" if task.chance is None else f"; guessing has {share(task.chance)}",
+        metric=one.metric,
+        chance="" if chance is None else f"; guessing has {share(chance)}",
         margin=MARGIN if with_margin else "",
         together=TOGETHER,
         more=more,

@@ -1,0 +1,111 @@
+"""Requests put to files: encoded once for a vocabulary, and answered batch by batch, in a run or outside of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.core.checked import FileNote, read_checked, tell_damage, write_checked
+from bench.core.errors import BenchError
+from bench.core.files import complete_or_absent, file_sha256, short_hash
+from bench.core.progress import Steps
+from bench.execute.content import Content
+from bench.measures.tasks.jobs import (
+    AnswerJob,
+    AnswerResult,
+    Continuation,
+    EncodeJob,
+    EncodeResult,
+    Request,
+    Requests,
+    Writing,
+)
+from bench.measures.tasks.questions import Answer, Task
+from bench.workbench.work import Work
+
+#: Part of every key: raise it when requests are turned into other tokens, or into other batches.
+_ENCODING = 1
+#: Tokens that a request may have with what is written for it, where the model's context allows it.
+_CONTEXT = 8192
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Requests in the tokens of a vocabulary. key: of them as the model reads them; weights: tokens, about, of each batch; failed: why requests cannot be
+    asked, by their number."""
+
+    key: str
+    content: Content
+    weights: tuple[int, ...]
+    failed: Mapping[int, str]
+
+
+class _EncodedNote(FileNote):
+    """Of encoded requests that are kept."""
+
+    result: EncodeResult
+
+
+def encoded(name: str, requests: Sequence[Request], sha256: str, work: Work) -> Encoded:
+    """Requests for the reference's vocabulary. name: of what asks, for messages; sha256: of all that is asked. Raises BenchError where nothing of it can be."""
+    reference = work.reference
+    chats = any(isinstance(r, Continuation | Writing) and r.chat for r in requests)
+    form = reference.chat_template if chats else None
+    if chats and form is None:
+        raise BenchError(f"{name}: {reference.info.name} has no chat template; leave the task out")
+    context = min(_CONTEXT, reference.info.context_length or _CONTEXT)
+    key = short_hash(_ENCODING, work.library.binding, context, sha256, reference.info.vocabulary_sha256, form)
+    site, out = work.executor.site, Content(name=f"tokens/tasks-{key}.json")
+    path = site.path(out)
+    note = path.with_suffix(".note")
+    kept = read_checked(note, _EncodedNote, work.reporter.warn)
+    if kept is not None and path.is_file():
+        if file_sha256(path) == kept.sha256:
+            return Encoded(key, out, kept.result.weights, kept.result.failed)
+        tell_damage(path, work.reporter.warn)
+    asked = Content(name=f"tokens/tasks-{key}.requests.json")
+    with complete_or_absent(site.path(asked)) as partial:
+        partial.write_text(Requests(requests=tuple(requests)).model_dump_json(), encoding="utf-8")
+    result = work.executor.do(EncodeJob(model=work.model, requests=asked, template=form, context=context, out=out))
+    write_checked(note, _EncodedNote(sha256=file_sha256(path), result=result))
+    if result.cut:
+        work.reporter.warn(
+            f"{name}: {result.cut} of {len(requests)} texts are longer than the {context} tokens of the context and lose their beginning"
+        )
+    return Encoded(key, out, result.weights, result.failed)
+
+
+def put_together(task_requests: int, answers: Sequence[AnswerResult], failed: Mapping[int, str]) -> list[Answer | str]:
+    """Answers in the order of the requests, with the reason for those that there are none of."""
+    found: dict[int, Answer | str] = dict(failed)
+    for result in answers:
+        found.update((a.request, a) for a in result.probabilities)
+        found.update((a.request, a) for a in result.written)
+    return [found.get(n, "it was not answered") for n in range(task_requests)]
+
+
+class _AnswersNote(FileNote):
+    """Answers of a file that are kept in the cache."""
+
+    result: AnswerResult
+
+
+def answer_all(work: Work, file: Content, sha256: str, asked: Encoded, steps: Steps) -> list[AnswerResult]:
+    """A file's answers to all batches, each kept in the cache as soon as it is there. sha256: of the file; steps: one a batch."""
+    found = []
+    for batch in range(len(asked.weights)):
+        key = short_hash(asked.key, sha256, batch, work.library.binding, work.library.isa)
+        note = work.options.cache.absolute() / "answers" / f"{key}.json"
+        kept = read_checked(note, _AnswersNote, work.reporter.warn)
+        if kept is None:
+            job = AnswerJob(model=file, tasks=asked.content, batch=batch, threads=work.threads)
+            kept = _AnswersNote(sha256=sha256, result=work.executor.do(job, steps.share))
+            write_checked(note, kept)
+        found.append(kept.result)
+        steps.done()
+    return found
+
+
+def encoded_task(task: Task, work: Work) -> Encoded:
+    """A task in the tokens of the reference's vocabulary."""
+    return encoded(task.name, task.requests, task.sha256, work)
