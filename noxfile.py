@@ -146,8 +146,12 @@ _HELP = ("--help", "-h", "--version", "--install-completion", "--show-completion
 def bench(session: nox.Session) -> None:
     """Run the sweep. Arguments after -- go to `dynamicgate-bench run`; a command's name there runs that command."""
     given = session.posargs
-    needs_dask = "worker" in given or any(a.startswith("--cluster") for a in given)
-    prepare(session, *(["cluster"] if needs_dask else []))
+    extras = {
+        "cluster": "worker" in given or any(a.startswith("--cluster") for a in given),
+        "code": any(a.startswith("--kinds") for a in given),
+        "tasks": "tasks" in given or any(a.startswith("--tasks") for a in given),
+    }
+    prepare(session, *(name for name, needed in extras.items() if needed))
     command = next((a for a in given if a not in ("--debug", "--quiet", "-q")), "")
     # options without a command are a run's
     arguments = ["run", *given] if (command.startswith("-") and command not in _HELP) or not command else given

@@ -120,7 +120,7 @@ class RunFrames:
 
     @property
     def problems(self) -> pd.DataFrame:
-        """Infill problems and conversations. Index: recipe, set, problem; columns: tokens, ppl, kl (nats), exact, similarity and others.
+        """Infill problems and conversations. Index: recipe, set, problem; columns: tokens, ppl, kl (nats), exact, similarity, parses, passes and others.
         Empty for a run without `--kinds`."""
         return self._frame("problems")
 

@@ -169,6 +169,37 @@ def share_of(count: int, n: int) -> Estimate:
     return estimate(count / n, at)
 
 
+def change_of_share(after: NDArray[np.bool_], before: NDArray[np.bool_]) -> Estimate:
+    """Difference of two shares of the same independent units: that of `after` minus that of `before`.
+
+    The interval is Newcombe's method 10 (Improved confidence intervals for the difference between binomial proportions based on paired
+    data, Statistics in Medicine 17:22, 1998): Wilson's intervals of both, and their correlation. Student's t would be sure of a
+    change of nothing where no unit happens to differ.
+    """
+    n, a, b = len(after), share_of(int(after.sum()), len(after)), share_of(int(before.sum()), len(before))
+    value = a.value - b.value
+    at_a, at_b = a.at, b.at
+    if at_a is None or at_b is None:
+        return Estimate(value)
+    both, neither = int((after & before).sum()), int((~after & ~before).sum())
+    only_after, only_before = int((after & ~before).sum()), int((~after & before).sum())
+    margins = (both + only_after) * (only_before + neither) * (both + only_before) * (only_after + neither)
+    agreement = float(both * neither - only_after * only_before)
+    if agreement > 0:  # continuity correction
+        agreement = max(agreement - n / 2, 0.0)
+    correlation = agreement / math.sqrt(margins) if margins else 0.0
+
+    def at(level: float) -> tuple[float, float]:
+        (low_a, high_a), (low_b, high_b) = at_a(level), at_b(level)
+
+        def reach(x: float, y: float) -> float:
+            return math.sqrt(max(x * x - 2 * correlation * x * y + y * y, 0.0))
+
+        return value - reach(a.value - low_a, high_b - b.value), value + reach(high_a - a.value, b.value - low_b)
+
+    return estimate(value, at)
+
+
 def exp(x: float) -> float:
     """e to the x; infinity where that is beyond a float."""
     return math.exp(x) if x < 700 else math.inf

@@ -204,7 +204,7 @@ def write_manifest() -> str:
                 for path in files[i * len(files) // rounds : (i + 1) * len(files) // rounds]:
                     digest = hashlib.sha256(path.read_bytes()).hexdigest()
                     lines += ["", f"[[{part}]]", f'file = "{path.name}"', f'kind = "{kind}"', f'sha256 = "{digest}"']
-    for folder in ("fim", "chat"):
+    for folder in ("fim", "chat", "fim_checks"):
         for path in sorted(p for p in (prompts_directory() / folder).iterdir() if p.suffix in (".txt", ".toml")):
             text = path.read_text(encoding="utf-8")
             kind = tomllib.loads(text)["kind"] if path.suffix == ".toml" else path.stem.split("-")[0]

@@ -20,6 +20,13 @@ PROBLEMS = Columns(
         Column("same_top", "tokens where the likeliest token is the reference's", SHARE),
         Column("exact", "1 for a gap that is filled to the letter, else 0"),
         Column("similarity", "1 - edit distance / length of the longer, of completion and what belongs there", SHARE),
+        Column(
+            "parses",
+            "1 where the file with the completion in its gap parses, else 0; missing where that was not judged",
+        ),
+        Column(
+            "passes", "1 where that file's doctests pass, else 0; missing where there are none or they were not run"
+        ),
         Column("completion", "what the file wrote"),
         Column("expected", "what belongs into the gap"),
     ),

@@ -34,6 +34,8 @@ def _problems(run: Run) -> pd.DataFrame:
                         "same_top": _value(s.same_top),
                         "exact": _value(s.exact),
                         "similarity": _value(s.similarity),
+                        "parses": _value(s.parses),
+                        "passes": _value(s.passes),
                         "completion": r.completion,
                         "expected": r.expected,
                     }

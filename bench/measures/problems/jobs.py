@@ -74,7 +74,8 @@ class ProblemResult(Frozen):
     """Raw values of one problem. tokens: scored; nll, kl: sums over them, nats, kl None without a comparison.
 
     correct, same_top: tokens whose likeliest token is the right one, and the reference's. completion: what the model wrote up to
-    where it stops, expected: what was wanted; None where nothing was to be completed.
+    where it stops, expected: what was wanted; None where nothing was to be completed. parses, passes: whether the file with the
+    completion in its gap parses, and whether its doctests pass; None where that was not judged, as in records of early versions.
     """
 
     name: Name
@@ -86,6 +87,8 @@ class ProblemResult(Frozen):
     same_top: Count | None = None
     completion: str | None = None
     expected: str | None = None
+    parses: bool | None = None
+    passes: bool | None = None
 
 
 class SolveResult(Frozen):
@@ -108,3 +111,31 @@ class SolveJob(Job[SolveResult]):
     threads: int
     write_logits: Content | None = None
     reference_logits: Content | None = None
+
+
+class CompletedFile(Frozen):
+    """A file whose gap is filled. language: whose grammar it is to be parsed with (grammars.py), None for none; doctests: texts with
+    doctests that are to be run on it as a Python module."""
+
+    language: str | None
+    text: str
+    doctests: tuple[str, ...]
+
+
+class Verdict(Frozen):
+    """Whether a completed file parses and its doctests pass; None for what was not asked."""
+
+    parses: bool | None
+    passes: bool | None
+
+
+class JudgeResult(Frozen):
+    verdicts: tuple[Verdict, ...]
+
+
+class JudgeJob(Job[JudgeResult]):
+    """Judge completed files, in their order. Doctests are run in a locked-down process (sandbox.py)."""
+
+    done_by: ClassVar[str] = "bench.measures.problems.judge:judge"
+
+    files: tuple[CompletedFile, ...]

@@ -14,10 +14,11 @@ from bench.engine.memory import machine_memory
 from bench.engine.reference_logits import ReferenceLogits
 from bench.execute.content import Content
 from bench.measures.plan import File, Part, Plan
-from bench.measures.problems.jobs import EncodeJob, EncodeResult, SolveJob, SolveResult
+from bench.measures.problems.jobs import EncodeJob, EncodeResult, ProblemResult, SolveJob
+from bench.measures.problems.judging import Judging
 from bench.measures.problems.records import ProblemRecord, ProblemSetIdentity
 from bench.measures.problems.runs import problems_of
-from bench.measures.problems.sets import CHAT, FIM, KINDS, problem_set
+from bench.measures.problems.sets import CHAT, FIM, KINDS, ProblemSet, problem_set
 from bench.records.run import Run
 from bench.records.store import RunStore
 from bench.workbench.work import Work
@@ -30,10 +31,11 @@ _CONTEXT = 8192
 
 @dataclass(frozen=True)
 class Encoded:
-    """A set as it is asked of one model. identity: what its figures belong to; content: the encoded set; rows: scored tokens of
-    the largest batch."""
+    """A set as it is asked of one model. identity: what its figures belong to; problems: as they are before that; content: the
+    encoded set; rows: scored tokens of the largest batch."""
 
     identity: ProblemSetIdentity
+    problems: ProblemSet
     content: Content
     batches: int
     rows: int
@@ -82,7 +84,7 @@ def encoded_sets(named: Sequence[str], work: Work, *, assistant_only: bool) -> l
             work.reporter.warn(
                 f"{name}: {len(encoded.left_out)} of {len(wanted.problems)} are left out, such as {problem}: {why}"
             )
-        found.append(Encoded(identity, job.out, encoded.batches, encoded.rows))
+        found.append(Encoded(identity, wanted, job.out, encoded.batches, encoded.rows))
     return found
 
 
@@ -147,10 +149,11 @@ class Problems:
 
     def measure(self, store: RunStore, files: Mapping[str, File]) -> None:
         """Put the results of every file on record, set by set. A failure costs one batch of one file."""
+        judging = Judging(self.plan.work)
         for wanted in self.sets:
-            self._solve(wanted, store, files)
+            self._solve(wanted, judging, store, files)
 
-    def _solve(self, wanted: Encoded, store: RunStore, files: Mapping[str, File]) -> None:
+    def _solve(self, wanted: Encoded, judging: Judging, store: RunStore, files: Mapping[str, File]) -> None:
         plan, work = self.plan, self.plan.work
         todo = {
             b: there
@@ -182,7 +185,8 @@ class Problems:
                         work.reporter.warn(f"{name}, {wanted.label.lower()}, batch {batch + 1}: {e}")
                     else:
                         if name in names:
-                            store.append(_record(store.run, name, wanted, batch, solved))
+                            results = judging.judged(wanted.problems, solved.results)
+                            store.append(_record(store.run, name, wanted, batch, results))
                     if name in names:
                         steps.done()
 
@@ -203,7 +207,7 @@ class Problems:
         return self.plan.work.scratch("problems.logits")
 
 
-def _record(run: Run, name: str, wanted: Encoded, batch: int, solved: SolveResult) -> ProblemRecord:
+def _record(run: Run, name: str, wanted: Encoded, batch: int, results: tuple[ProblemResult, ...]) -> ProblemRecord:
     return ProblemRecord(
         run=run.header.id,
         recipe=name,
@@ -211,5 +215,5 @@ def _record(run: Run, name: str, wanted: Encoded, batch: int, solved: SolveResul
         problem_set=wanted.identity,
         batch=batch,
         batches=wanted.batches,
-        results=solved.results,
+        results=results,
     )

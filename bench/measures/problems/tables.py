@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from bench.measures.problems.records import ProblemSetIdentity
 from bench.measures.problems.runs import problems_of
 from bench.measures.problems.sets import FIM
 from bench.records.run import Run
-from bench.statistics.estimates import Estimate, exp, ratio_of_sums, share_of
+from bench.statistics.estimates import Estimate, change_of_share, exp, ratio_of_sums, share_of
 from bench.statistics.verdicts import verdicts, with_interval
 
 FIM_KEY = """\
@@ -26,6 +26,10 @@ Key
 - A completion stops at the model's own end, at the end of the line for a gap within a line, and where the line after the gap begins for a gap of lines, and after 64 or 192 tokens (more for longer gaps)
 - Intervals (95 %) come from problems as independent draws"""
 
+PARSES_KEY = "- Parses: share of files with the completion in the gap in which tree-sitter's grammar of the language finds no error, of those that it can parse with the right text there"
+PASSES_KEY = "- Doctests: share of Python files with the completion in the gap that run and pass their doctests, of those that pass them with the right text there; run in a locked-down process"
+PAIRED_KEY = "- Both have Wilson's interval; vs reference: change on the same problems in percentage points, Newcombe's interval for paired shares"
+
 CHAT_KEY = """\
 Key
 - Conversations: {n}, rendered with the model's chat template; scored are {scored}
@@ -35,7 +39,8 @@ Key
 
 @dataclass(frozen=True)
 class Scores:
-    """Figures of one file on one set. exact, similarity: None for what is scored only; the rest against the reference: None for itself."""
+    """Figures of one file on one set. exact, similarity: None for what is scored only; parses, passes: None where none
+    was judged; the rest against the reference: None for itself."""
 
     problems: int
     ppl: Estimate
@@ -45,6 +50,10 @@ class Scores:
     exact: Estimate | None
     similarity: Estimate | None
     similarity_change: Estimate | None
+    parses: Estimate | None
+    parses_change: Estimate | None
+    passes: Estimate | None
+    passes_change: Estimate | None
 
 
 def problem_results(run: Run, problems: ProblemSetIdentity) -> dict[str, list[ProblemResult]]:
@@ -74,6 +83,8 @@ def scores(results: Sequence[ProblemResult], reference: Sequence[ProblemResult] 
         if written:
             before = _array(edit_similarity(by_name[r.name].completion or "", r.expected or "") for r in results)
             similarity_change = ratio_of_sums(similarity - before, np.ones(len(written)))
+    parses, parses_change = _judged(results, reference, lambda r: r.parses)
+    passes, passes_change = _judged(results, reference, lambda r: r.passes)
     return Scores(
         problems=len(results),
         ppl=ratio_of_sums(nll, tokens).map(exp),
@@ -83,7 +94,28 @@ def scores(results: Sequence[ProblemResult], reference: Sequence[ProblemResult] 
         exact=share_of(sum(is_exact(c, e) for c, e in written), len(written)) if written else None,
         similarity=ratio_of_sums(similarity, np.ones(len(written)), "odds") if written else None,
         similarity_change=similarity_change,
+        parses=parses,
+        parses_change=parses_change,
+        passes=passes,
+        passes_change=passes_change,
     )
+
+
+def _judged(
+    results: Sequence[ProblemResult],
+    reference: Sequence[ProblemResult] | None,
+    verdict: Callable[[ProblemResult], bool | None],
+) -> tuple[Estimate | None, Estimate | None]:
+    """Share of the judged completions that hold, and its change from the reference's on the problems that both are judged on."""
+    found = {r.name: v for r in results if (v := verdict(r)) is not None}
+    if not found:
+        return None, None
+    share_found = share_of(sum(found.values()), len(found))
+    theirs = {r.name: v for r in reference or () if r.name in found and (v := verdict(r)) is not None}
+    if not theirs:
+        return share_found, None
+    ours = np.array([found[name] for name in theirs], np.bool_)
+    return share_found, change_of_share(ours, np.array(list(theirs.values()), np.bool_))
 
 
 def _array(values: object) -> NDArray[np.float64]:
@@ -111,9 +143,13 @@ def problem_table(run: Run, problems: ProblemSetIdentity) -> pd.DataFrame:
     found = problem_results(run, problems)
     reference = found.get(run.reference or "")
     scored = {name: scores(results, None if name == run.reference else reference) for name, results in found.items()}
-    words = verdicts([s.similarity_change for s in scored.values()], "worse", "better")
+    # what is said of a table holds together, so all its comparisons are one family
+    changes = [c for s in scored.values() for c in (s.similarity_change, s.parses_change, s.passes_change)]
+    words = verdicts(changes, "worse", "better")
+    judged = [what for what in ("parses", "passes") if any(getattr(s, what) is not None for s in scored.values())]
     rows = []
-    for (name, s), word in zip(scored.items(), words, strict=True):
+    for i, (name, s) in enumerate(scored.items()):
+        similarity_word, parses_word, passes_word = words[3 * i : 3 * i + 3]
         row = {
             "Recipe": name,
             "PPL [95 %]": with_interval(s.ppl, perplexity_text),
@@ -124,10 +160,18 @@ def problem_table(run: Run, problems: ProblemSetIdentity) -> pd.DataFrame:
             row |= {
                 "Exact [95 %]": _text(s.exact, share),
                 "Similarity [95 %]": _text(s.similarity, share),
-                "Similarity vs reference": MISSING
-                if s.similarity_change is None
-                else f"{_text(s.similarity_change, lambda x: f'{100 * x:+.1f}')} ({word})",
+                "Similarity vs reference": _change(s.similarity_change, similarity_word),
             }
+            if "parses" in judged:
+                row |= {
+                    "Parses [95 %]": _text(s.parses, share),
+                    "Parses vs reference": _change(s.parses_change, parses_word),
+                }
+            if "passes" in judged:
+                row |= {
+                    "Doctests [95 %]": _text(s.passes, share),
+                    "Doctests vs reference": _change(s.passes_change, passes_word),
+                }
         else:
             row["Same top [95 %]"] = _text(s.same_top, share)
         rows.append(row)
@@ -146,9 +190,13 @@ def groups_table(run: Run, problems: ProblemSetIdentity) -> pd.DataFrame:
 
 
 def key(run: Run, problems: ProblemSetIdentity) -> str:
-    n = max((len(r) for r in problem_results(run, problems).values()), default=0)
+    found = problem_results(run, problems)
+    n = max((len(r) for r in found.values()), default=0)
     if problems.problem_kind == FIM:
-        return FIM_KEY.format(n=n)
+        results = [r for of_file in found.values() for r in of_file]
+        judged = [PARSES_KEY] if any(r.parses is not None for r in results) else []
+        judged += [PASSES_KEY] if any(r.passes is not None for r in results) else []
+        return "\n".join([FIM_KEY.format(n=n), *judged, *([PAIRED_KEY] if judged else [])])
     scored = "the assistant's tokens" if problems.assistant_only else "all tokens, the template's among them"
     return CHAT_KEY.format(n=n, scored=scored)
 
@@ -158,6 +206,11 @@ def title(problems: ProblemSetIdentity) -> str:
     fixed = problems.name in ("fim", "chat")
     only = ", assistant's tokens" if problems.assistant_only else ""
     return what + ("" if fixed else f": {problems.name}") + only
+
+
+def _change(change: Estimate | None, word: str) -> str:
+    """A paired change in percentage points, and what it allows to say."""
+    return MISSING if change is None else f"{_text(change, lambda x: f'{100 * x:+.1f}')} ({word})"
 
 
 def _text(estimate: Estimate | None, form: object) -> str:

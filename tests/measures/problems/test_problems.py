@@ -227,6 +227,7 @@ def test_nll_is_that_of_the_gap_alone(
             expected = -sum(log_p[i - 1, tokens[i]] for i in range(a, b))
             assert result.nll == pytest.approx(expected, rel=1e-4)
             assert result.tokens == b - a and result.completion is not None
+            assert (result.parses is None) == (problem.group == "c") and result.passes is None
     text_of = (tmp_path / "run" / "tables" / "tables.md").read_text()
     assert "/own.jsonl\n" in text_of and "Infill problems: 8 pieces" in text_of
     again = bench("run", "--model", model, "--text", text, "--window", 64, "--windows", 1, "--generate", 0, "--recipes", "Q8_0",
