@@ -6,7 +6,8 @@
 
 A text's score is the mean logarithm of the probabilities of its tokens from where the texts of a question differ. With a limit the same questions
 are drawn as by the tool, which draws them with the Mersenne twister seeded with 1. One thing is not as there: where only a word or two follow a choice in
-`winogrande`, the tool takes the first probability of the second choice out of the wrong place (a FIXME in its source); here it is the right one.
+`winogrande`, the tool takes the first probability of the second choice out of the wrong place (a FIXME in its source); here it is the right one. As
+there, the last line of a winogrande file counts only if an empty line follows it.
 """
 
 from __future__ import annotations
@@ -104,7 +105,10 @@ def _hellaswag(data: bytes, path: str) -> list[_Question]:
 
 def _winogrande(data: bytes, path: str) -> list[_Question]:
     found: list[_Question] = []
-    for number, line in enumerate(_lines(data, path), 1):
+    lines = _lines(data, path)
+    if lines and lines[-1].strip():
+        lines.pop()  # the tool strips a text's last line feed, and then does not see this line's end
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         sentence, one, other, right = _cells(line, f"{path}:{number}")

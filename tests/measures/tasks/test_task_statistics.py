@@ -1,0 +1,72 @@
+"""Statistics of tasks by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from bench.measures.tasks.records import ItemScore
+from bench.measures.tasks.statistics import mcnemar, metrics_of, scores_between
+
+
+def items(right: list[int], margins: list[float] | None = None, failed: int | None = None) -> list[ItemScore]:
+    return [
+        ItemScore(
+            item=str(n), group="g", scores={} if n == failed else {"part": 0.25, "acc": r},
+            margin=None if margins is None else margins[n], failure="it broke" if n == failed else None,
+        )
+        for n, r in enumerate(right)
+    ]  # fmt: skip
+
+
+def test_lost_and_won_are_counted_question_by_question() -> None:
+    reference, own = [1] * 12 + [0] * 8, [1] * 3 + [0] * 9 + [1] * 2 + [0] * 6
+    found = scores_between({"ref": items(reference), "own": items(own)}, "ref")["own"]
+    assert found.pairing is not None
+    assert (found.metric, found.accuracy.value, found.others) == ("acc", 0.25, {"part": 0.25})
+    assert (found.pairing.lost, found.pairing.won) == (9, 2)
+    # the probability of 9 or more, or 2 or fewer, of 11 tosses
+    tail = sum(math.comb(11, k) for k in range(3)) / 2**11
+    assert found.pairing.p == pytest.approx(2 * tail)
+    assert found.pairing.kept.value == pytest.approx(5 / 12) and found.pairing.kept.low is not None
+    assert found.pairing.kept.low < 5 / 12 < (found.pairing.kept.high or 0)
+
+
+def test_no_question_apart_is_no_difference() -> None:
+    assert mcnemar(0, 0) == 1.0 and mcnemar(3, 3) == 1.0
+
+
+def test_the_interval_of_what_is_kept_covers(  # 95 in 100, of pairs drawn with a known ratio
+) -> None:
+    rng, hits = np.random.default_rng(1), 0
+    for _ in range(300):
+        theirs = rng.random(200) < 0.6
+        own = np.where(rng.random(200) < 0.85, theirs, rng.random(200) < 0.2)
+        kept = scores_between({"ref": items([int(t) for t in theirs]), "own": items([int(o) for o in own])}, "ref")[
+            "own"
+        ].pairing
+        assert kept is not None and kept.kept.low is not None and kept.kept.high is not None
+        hits += kept.kept.low <= (0.85 * 0.6 + 0.15 * 0.2) / 0.6 <= kept.kept.high
+    assert 0.91 <= hits / 300 <= 0.985
+
+
+def test_margins_are_paired() -> None:
+    rng = np.random.default_rng(2)
+    base = rng.normal(1, 5, 60)
+    lost = base - 0.5 + rng.normal(0, 0.1, 60)
+    right = [int(m > 0) for m in base]
+    found = scores_between({"ref": items(right, list(base)), "own": items(right, list(lost))}, "ref")["own"].pairing
+    assert found is not None and found.margin is not None and found.margin.high is not None
+    assert found.margin.value == pytest.approx(-0.5, abs=0.05) and found.margin.high < -0.4
+
+
+def test_a_question_that_one_file_fails_counts_for_none() -> None:
+    found = scores_between({"ref": items([1] * 10), "own": items([1] * 9 + [0], failed=9)}, "ref")
+    assert {s.n for s in found.values()} == {9} and {s.failed for s in found.values()} == {1}
+    assert found["own"].accuracy.value == 1.0
+
+
+def test_the_first_metric_is_one_that_is_all_or_nothing() -> None:
+    assert metrics_of(items([1, 0])) == ["acc", "part"]
