@@ -1,0 +1,144 @@
+"""Rank correlations, over the files of a run, of what was measured on text with what was lost in tasks.
+
+A rank correlation (Spearman's) asks whether the file that is further from the reference on text is also the one that loses more. Its interval is a
+bootstrap over what is random here (Efron, Bootstrap methods: another look at the jackknife, Annals of Statistics 7:1, 1979, percentiles): windows of the text and questions of
+each task are drawn again, the same for all files, and the files stay. So it says how sure the correlation of these files is, not what that of other files would be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.measures.tasks.records import ItemScore
+from bench.measures.tasks.runs import judged_of, tasks_of
+from bench.measures.tasks.statistics import metrics_of, values_of
+from bench.measures.windows.jobs import SAME_TOP, WindowResult, unpack
+from bench.measures.windows.runs import windows_of
+from bench.records.run import Run
+from bench.statistics.estimates import LEVEL, Estimate
+from bench.statistics.layout import MIN_FOR_INTERVAL
+
+#: Files beside the reference that a correlation is told of.
+MIN_FILES = 5
+#: Draws of the bootstrap, and what they begin with: the same interval every time.
+_DRAWS, _SEED = 2000, 19
+#: What a question can lose: the answer, or some of the margin.
+ANSWERS, MARGIN = "answers", "margin"
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What files lost in the tasks of a run against the reference. names: of the files; by_task: (files, questions) of each task, the reference's minus the file's, means of which
+    are averaged over tasks."""
+
+    names: tuple[str, ...]
+    by_task: tuple[NDArray[np.float64], ...]
+
+    def means(self, draw: Callable[[int], NDArray[np.int64]] | None = None) -> NDArray[np.float64]:
+        """(files,), mean over tasks of the mean over questions. draw: which of n questions, None for all."""
+        of = [t.mean(axis=1) if draw is None else t[:, draw(t.shape[1])].mean(axis=1) for t in self.by_task]
+        return np.asarray(np.mean(of, axis=0))
+
+
+@dataclass(frozen=True)
+class OnText:
+    """A figure of files on the text: (files, windows), the larger the further from the reference."""
+
+    title: str
+    values: NDArray[np.float64]
+
+
+def lost(run: Run, what: str) -> Lost | None:
+    """What the files of a run lost in all of its tasks that tell; None for fewer than MIN_FILES files that have them all and are scored on the text."""
+    tasks = [judged_of(run, t.key) for t in tasks_of(run)]
+    names = [
+        n
+        for n in run.files
+        if n != run.reference and all(n in t for t in tasks) and _comparable(windows_of(run).results(n))
+    ]
+    if len(names) < MIN_FILES or not tasks or any(run.reference not in t for t in tasks):
+        return None
+    found = []
+    for judged in tasks:
+        reference = judged[run.reference or ""].items
+        by_file = [judged[n].items for n in names]
+        rows = _answers(reference, by_file) if what == ANSWERS else _margins(reference, by_file)
+        if rows is not None and rows.shape[1] >= MIN_FOR_INTERVAL:
+            found.append(rows)
+    return Lost(tuple(names), tuple(found)) if found else None
+
+
+def _comparable(results: list[WindowResult] | None) -> bool:
+    return results is not None and all(r.tokens is not None and r.tokens.kl is not None for r in results)
+
+
+Items = tuple[ItemScore, ...]
+
+
+def _answers(reference: Items, by_file: list[Items]) -> NDArray[np.float64] | None:
+    usable = [n for n, i in enumerate(reference) if i.failure is None and all(f[n].failure is None for f in by_file)]
+    if not usable:
+        return None
+    metric = metrics_of(reference)[0]
+    base, own = values_of(reference, metric), np.array([values_of(f, metric) for f in by_file])
+    return np.asarray((base - own)[:, usable])
+
+
+def _margins(reference: Items, by_file: list[Items]) -> NDArray[np.float64] | None:
+    all_margins = np.array([[np.nan if i.margin is None else i.margin for i in f] for f in (reference, *by_file)])
+    usable = ~np.isnan(all_margins).any(axis=0)
+    return np.asarray((all_margins[0] - all_margins[1:])[:, usable]) if usable.any() else None
+
+
+def on_text(run: Run, names: tuple[str, ...]) -> list[OnText]:
+    """Figures of these files on the text."""
+    windows = windows_of(run)
+    base = windows.results(run.reference)
+    found: dict[str, list[list[float]]] = {}
+    for name in names:
+        results = windows.results(name) or []
+        rows: dict[str, list[float]] = {}
+        for n, r in enumerate(results):
+            assert r.tokens is not None and r.tokens.kl is not None
+            rows.setdefault("KL divergence", []).append(float(unpack(r.tokens.kl, np.float32).mean()))
+            if base is not None:
+                rows.setdefault("Perplexity", []).append(_nll(r) - _nll(base[n]))
+            same = (unpack(r.tokens.flags, np.uint8) & SAME_TOP) > 0
+            rows.setdefault("Other top token", []).append(1 - float(same.mean()))
+        for title, values in rows.items():
+            found.setdefault(title, []).append(values)
+    return [OnText(title, np.array(values)) for title, values in found.items()]
+
+
+def _nll(result: WindowResult) -> float:
+    return sum(s.nll for s in result.by_kind.values()) / sum(s.tokens for s in result.by_kind.values())
+
+
+def spearman(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Rank correlation, -1 to 1, equal values with their mean rank; NaN where one has no ranks."""
+    from scipy.stats import rankdata
+
+    x, y = (rankdata(v) for v in (a, b))
+    x, y = x - x.mean(), y - y.mean()
+    scale = float(np.sqrt((x @ x) * (y @ y)))
+    return float(x @ y) / scale if scale else float("nan")
+
+
+def correlation(text: OnText, losses: Lost) -> Estimate:
+    """Of a figure on the text with what was lost. Without an interval for too few windows, or where draws leave nothing to rank."""
+    value = spearman(text.values.mean(axis=1), losses.means())
+    n_windows = text.values.shape[1]
+    if n_windows < MIN_FOR_INTERVAL or np.isnan(value):
+        return Estimate(value)
+    rng = np.random.default_rng(_SEED)
+
+    def again(n: int) -> NDArray[np.int64]:
+        return rng.integers(0, n, n)
+
+    drawn = [spearman(text.values[:, again(n_windows)].mean(axis=1), losses.means(again)) for _ in range(_DRAWS)]
+    low, high = np.nanquantile(drawn, [LEVEL / 2, 1 - LEVEL / 2])
+    return Estimate(value, float(low), float(high))

@@ -1,0 +1,75 @@
+"""The table of correlations of text with tasks."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from bench.core.formats import MISSING
+from bench.measures.columns import Column, Columns
+from bench.measures.frames import frame, interval
+from bench.measures.prediction.statistics import ANSWERS, MARGIN, Lost, correlation, lost, on_text
+from bench.records.run import Run
+from bench.statistics.estimates import Estimate
+from bench.statistics.verdicts import with_interval
+
+KEY = """\
+Key
+- {files} files of this run, each against the reference; {tasks}
+- Answers lost: how much smaller the share of right answers is than the reference's, mean over tasks; Margin lost: how much less more probable than the best wrong choice the right one is, nats, mean over tasks of choice
+- Rank correlation (Spearman's): 1 where every file that is further from the reference on the text loses more, 0 where text says nothing of tasks
+- Intervals (95 %) come from windows and questions drawn again, the files being these: other files, and other tasks, may correlate otherwise"""
+
+PREDICTION = Columns(
+    "prediction",
+    "`load_run(...).prediction`",
+    "One row a figure on the text and a loss in tasks: their rank correlation over the files of the run. Empty for a run with fewer than five files that have both.",
+    (
+        Column("on_text", "figure on the text"),
+        Column("lost", "what is lost in tasks: answers or margin"),
+        Column("files", "number of files"),
+        Column("tasks", "number of tasks"),
+        Column("correlation", "Spearman's rank correlation", interval=True),
+    ),
+    index=("on_text", "lost"),
+)
+
+
+def _both(run: Run) -> dict[str, Lost]:
+    found = {what: lost(run, what) for what in (ANSWERS, MARGIN)}
+    return {what: of for what, of in found.items() if of is not None}
+
+
+def _correlations(run: Run) -> list[tuple[str, str, Lost, Estimate]]:
+    """(figure on the text, what is lost, of which files and tasks, correlation)."""
+    return [
+        (text.title, what, losses, correlation(text, losses))
+        for what, losses in _both(run).items()
+        for text in on_text(run, losses.names)
+    ]
+
+
+def prediction_frame(run: Run) -> pd.DataFrame:
+    """One row a figure and a loss, in numbers."""
+    rows = []
+    for title, what, losses, found in run.view(_correlations):  # which take seconds
+        row: dict[str, object] = {"on_text": title, "lost": what}
+        row |= {"files": len(losses.names), "tasks": len(losses.by_task)}
+        rows.append(row | interval("correlation", found))
+    return frame(PREDICTION, rows)
+
+
+def prediction_table(run: Run) -> pd.DataFrame:
+    """One row a figure on the text, as text; empty without any."""
+    rows: dict[str, dict[str, str]] = {}
+    for title, what, _, found in run.view(_correlations):
+        row = rows.setdefault(title, {"On the text": title})
+        row[f"With {what} lost [95 %]"] = with_interval(found, "{:+.2f}".format)
+    return pd.DataFrame(list(rows.values())).fillna(MISSING)
+
+
+def key(run: Run) -> str:
+    both = _both(run)
+    counts = [
+        f"{what} lost in {len(of.by_task)} {'task' if len(of.by_task) == 1 else 'tasks'}" for what, of in both.items()
+    ]
+    return KEY.format(files=len(next(iter(both.values())).names), tasks=", ".join(counts))
