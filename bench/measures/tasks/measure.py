@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from bench.core.errors import BenchError
+from bench.core.formats import markdown
 from bench.measures.frames import Frame
 from bench.measures.measure import Measure
 from bench.measures.plan import Foreseen, Plan, Stage
@@ -89,6 +90,16 @@ class TaskMeasure(Measure):
 
     def frames(self) -> Sequence[Frame]:
         return FRAMES
+
+    def quotes(self, run: Run) -> Mapping[str, str]:
+        """The summary, and the table of the task with most questions."""
+        tasks = [t for t in tasks_of(run) if len(task_table(run, t))]
+        if not tasks:
+            return {}
+        most = max(tasks, key=lambda t: t.items)
+        told = key(scores_of(run, most), chance=most.chance, settings=most.settings)
+        quoted = {"task": f"{markdown(task_table(run, most))}\n\n{told}"}
+        return quoted | ({"tasks": markdown(found)} if len(found := summary_table(run)) else {})
 
     def json(self, run: Run) -> Mapping[str, object]:
         return {"tasks": {t.name: task_table(run, t).to_dict("records") for t in tasks_of(run)}}
