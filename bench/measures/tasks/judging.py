@@ -32,7 +32,7 @@ def judged_instruct(item: Item, answer: str) -> dict[str, float]:
 
 
 def judged_json(item: Item, answer: str) -> dict[str, float]:
-    """valid: 1 if the answer is JSON; schema: 1 if it fits the item's `schema`; values: 1 if it is the item's `expected`.
+    """values: 1 if the answer is the item's `expected`; schema: 1 if it fits its `schema`; valid: 1 if it is JSON. The strictest comes first: it is the accuracy.
 
     Raises BenchError for a schema that is none, and for an `expected` that does not fit it.
     """
@@ -43,21 +43,21 @@ def judged_json(item: Item, answer: str) -> dict[str, float]:
         try:
             value = json_answer(answer)
         except ValueError:
-            return {"valid": 0.0, "schema": 0.0, "values": 0.0}
-        return {"valid": 1.0, "schema": float(fits(schema, value)), "values": float(same(value, expected))}
+            return {"values": 0.0, "schema": 0.0, "valid": 0.0}
+        return {"values": float(same(value, expected)), "schema": float(fits(schema, value)), "valid": 1.0}
     except ValueError as e:
         raise wrong(item, f"`schema` {e}") from e
 
 
 def judged_tools(item: Item, answer: str) -> dict[str, float]:
-    """called: 1 if there is a call; name: 1 if there is one call and it is of the right tool; arguments: 1 if they are right as well.
+    """arguments: 1 if there is one call, of the right tool, with the right arguments; name: of the right tool; called: 1 if there is a call at all.
 
     Where the item's `call` is null, all are 1 for an answer in words, and 0 for one that calls or tries to, or says nothing.
     """
     expected = field(item, "call")
     if expected is None:
         refrains = float(bool(said(answer)) and not tries_to_call(answer))
-        return {"called": refrains, "name": refrains, "arguments": refrains}
+        return {"arguments": refrains, "name": refrains, "called": refrains}
     if (
         not isinstance(expected, dict)
         or not isinstance(expected.get("name"), str)
@@ -67,7 +67,7 @@ def judged_tools(item: Item, answer: str) -> dict[str, float]:
     calls = tool_calls(answer)
     named = len(calls) == 1 and calls[0].name == expected["name"]
     right = named and same(calls[0].arguments, expected["arguments"])
-    return {"called": float(bool(calls)), "name": float(named), "arguments": float(right)}
+    return {"arguments": float(right), "name": float(named), "called": float(bool(calls))}
 
 
 def process_results_instruct(doc: Item, results: Sequence[str]) -> dict[str, float]:
