@@ -46,6 +46,8 @@ from bench.records.run import Run
 _ENOUGH = 3
 #: A plot of more lines cannot be read.
 _LINES = 16
+#: Intervals of more lines hide each other.
+_BANDS = 3
 #: Room for names of lines, as a share of their length.
 _FOR_NAMES = 0.2
 
@@ -158,16 +160,23 @@ def _divergence_by_position(run: Run, found: Mapping[str, ByPosition]) -> Figure
     """A line a file along the window."""
     figure, [axes] = new_figure()
     title = "Divergence along the window"
-    describe_figure(figure, title, _said(run, "Mean over windows, by parts of the scored tokens"))
+    banded = len(found) <= _BANDS
+    sure = "; bands: 95 % intervals, which windows of different text make wide" if banded else ""
+    describe_figure(figure, title, _said(run, f"Mean over windows, by parts of the scored tokens{sure}"))
     styles = family_styles(run.files[name].family for name in found)
-    ends = []
+    ends, drawn = [], [float(v) for of in found.values() for v in of.kl.mean(axis=0)]
     for name, of in found.items():
         kl, family = of.kl.mean(axis=0), run.files[name].family
         middles, colour = (of.first + of.last) / 2, styles[family]["color"]
         said = f"{name}: {kl[0]:.3g} at the beginning, {kl[-1]:.3g} at the end"
         draw_line(axes, said, middles, kl, lw=1.2, label=family, color=colour)
         ends.append((name, float(kl[-1]), colour))
-    logarithmic(axes, "y", [float(v) for of in found.values() for v in of.kl.mean(axis=0)])
+        of_parts = of.mean(of.kl, "logarithm")
+        low, high = ([e.low for e in of_parts], [e.high for e in of_parts])
+        if banded and None not in low:
+            axes.fill_between(middles, low, high, color=colour, alpha=0.15, lw=0)
+            drawn += [v for v in (*low, *high) if v is not None]
+    logarithmic(axes, "y", drawn)
     axes.set_xlim(right=middles[-1] + _FOR_NAMES * (middles[-1] - middles[0]))
     axes.set_xlabel("Position in the window (tokens)")
     axes.set_ylabel("Mean KL divergence from the reference (nats)")
