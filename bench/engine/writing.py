@@ -15,6 +15,10 @@ from bench.engine.llama import Model
 from bench.engine.sampling import draw
 from bench.engine.tree import STEP, Nodes, Scored
 
+End = Literal["own", "text", "limit", "loop"]
+#: A text of the likeliest tokens that ends with so many rounds of at most so many tokens goes round for ever, or nearly so.
+_ROUNDS, _LONGEST_ROUND = 4, 16
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -29,11 +33,12 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Text:
-    """What was written, how many tokens that took, and how it ended: by the model's own end, before one of the endings, or at the limit."""
+    """What was written, how many tokens that took, and how it ended: by the model's own end, before one of the endings, at the limit, or where it
+    went round in a loop."""
 
     text: str
     tokens: int
-    end: Literal["own", "text", "limit"]
+    end: End
 
 
 @dataclass
@@ -45,7 +50,7 @@ class _Growing:
     past: int
     chance: Callable[[], float]
     written: bytes = b""
-    tokens: int = 0
+    tokens: list[int] = field(default_factory=list)
     ended: Text | None = field(default=None)
 
     def take(self, model: Model, logits: NDArray[np.float32]) -> int | None:
@@ -55,23 +60,33 @@ class _Growing:
             self._end("own")
             return None
         self.written += model.piece(token)
-        self.tokens += 1
+        self.tokens.append(token)
         text = self._text
         if any(e in text for e in self.prompt.endings):
             self._end("text")
-        elif self.tokens >= self.prompt.limit:
+        elif len(self.tokens) >= self.prompt.limit:
             self._end("limit")
+        elif not self.prompt.temperature and goes_round(self.tokens):
+            self._end("loop")
         return None if self.ended else token
 
     @property
     def _text(self) -> str:
         return self.written.decode("utf-8", "replace")
 
-    def _end(self, how: Literal["own", "text", "limit"]) -> None:
+    def _end(self, how: End) -> None:
         text = self._text
         for ending in self.prompt.endings if how == "text" else ():
             text = text.partition(ending)[0]
-        self.ended = Text(text, self.tokens, how)
+        self.ended = Text(text, len(self.tokens), how)
+
+
+def goes_round(tokens: Sequence[int]) -> bool:
+    """Whether tokens end with rounds that are the same."""
+    return any(
+        len(tokens) >= _ROUNDS * n and all(tokens[-i] == tokens[-i - n] for i in range(1, (_ROUNDS - 1) * n + 1))
+        for n in range(1, _LONGEST_ROUND + 1)
+    )
 
 
 def room(prompts: Sequence[Prompt]) -> int:

@@ -18,6 +18,7 @@ from bench.measures.tasks.runs import judged_of, tasks_of
 from bench.measures.tasks.statistics import metrics_of, values_of
 from bench.measures.windows.jobs import SAME_TOP, WindowResult, unpack
 from bench.measures.windows.runs import windows_of
+from bench.records.resolution import resolution
 from bench.records.run import Run
 from bench.statistics.estimates import LEVEL, Estimate
 from bench.statistics.layout import MIN_FOR_INTERVAL
@@ -53,12 +54,16 @@ class OnText:
 
 
 def lost(run: Run, what: str) -> Lost | None:
-    """What the files of a run lost in all of its tasks that tell; None for fewer than MIN_FILES files that have them all and are scored on the text."""
-    tasks = [judged_of(run, t.key) for t in tasks_of(run)]
+    """What the files of a run lost in all of its tasks that tell; None for fewer than MIN_FILES files that have them all and are scored on the text.
+    Files that the reference cannot judge are left out."""
+    tasks, beyond = [judged_of(run, t.key) for t in tasks_of(run)], resolution(run).beyond
     names = [
         n
         for n in run.files
-        if n != run.reference and all(n in t for t in tasks) and _comparable(windows_of(run).results(n))
+        if n not in beyond
+        and n != run.reference
+        and all(n in t for t in tasks)
+        and _comparable(windows_of(run).results(n))
     ]
     if len(names) < MIN_FILES or not tasks or any(run.reference not in t for t in tasks):
         return None

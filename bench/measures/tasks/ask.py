@@ -24,7 +24,7 @@ from bench.measures.tasks.questions import Answer, Task
 from bench.workbench.work import Work
 
 #: Part of every key: raise it when requests are turned into other tokens, or into other batches.
-_ENCODING = 1
+_ENCODING = 2
 #: Tokens that a request may have with what is written for it, where the model's context allows it.
 _CONTEXT = 8192
 

@@ -84,9 +84,9 @@ def _scored(sequences: list[EncodedSequence]) -> Iterator[EncodedBatch]:
 
 
 def _written(writings: list[EncodedWriting]) -> Iterator[EncodedBatch]:
-    """Texts of about the same length are written side by side, since all wait for the longest."""
+    """Texts of one limit are written side by side, since all wait for the longest; those that begin alike too, since that is read once."""
     together: list[EncodedWriting] = []
-    for w in sorted(writings, key=lambda w: (w.limit, len(w.tokens), w.request)):
+    for w in sorted(writings, key=lambda w: (w.limit, w.tokens, w.request)):
         if together and (len(together) == _WRITINGS or sum(len(t.tokens) + t.limit for t in [*together, w]) > _ROOM):
             yield EncodedBatch(writings=tuple(together))
             together = []

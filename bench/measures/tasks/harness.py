@@ -259,7 +259,7 @@ class _Judge:
                 if isinstance(answer, str):
                     failures[instance.doc_id] = answer
                 elif isinstance(answer, Written):
-                    ended[instance.doc_id] = ended.get(instance.doc_id, True) and answer.end != "limit"
+                    ended[instance.doc_id] = ended.get(instance.doc_id, True) and answer.end in ("own", "text")
                 instance.resps.append(_response(answer, instance.request_type))
         try:
             with _quiet():

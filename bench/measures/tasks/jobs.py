@@ -151,12 +151,13 @@ class Probability(Frozen):
 
 
 class Written(Frozen):
-    """What a model wrote. tokens: how many; end: of its own, at a text that it was to end before, or at the limit, which it never reached by itself."""
+    """What a model wrote. tokens: how many; end: of its own, at a text that it was to end before, at the limit, or where it went round in a loop: the
+    last two never ended by themselves."""
 
     request: Count
     text: str
     tokens: Count
-    end: Literal["own", "text", "limit"]
+    end: Literal["own", "text", "limit", "loop"]
 
 
 class AnswerResult(Frozen):

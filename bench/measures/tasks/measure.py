@@ -18,7 +18,7 @@ from bench.measures.tasks.runs import tasks_of
 from bench.measures.tasks.sources import foreseen_tokens, tasks_asked
 from bench.measures.tasks.stage import Tasks, put
 from bench.measures.tasks.statistics import scores_of
-from bench.measures.tasks.tables import failures, key, summary_table, task_table
+from bench.measures.tasks.tables import failures, key, summary_table, task_table, uninformative
 from bench.records.record import Record
 from bench.records.run import Run
 
@@ -87,6 +87,9 @@ class TaskMeasure(Measure):
 
     def shortfalls(self, run: Run) -> Sequence[str]:
         return failures(run)
+
+    def notes(self, run: Run) -> Sequence[str]:
+        return [*uninformative(run), *failures(run)]
 
     def frames(self) -> Sequence[Frame]:
         return FRAMES

@@ -70,6 +70,16 @@ def scores_of(run: Run, task: TaskIdentity) -> dict[str, Score]:
     return scores_between({name: r.items for name, r in judged_of(run, task.key).items()}, run.reference)
 
 
+def tells_nothing(score: Score, chance: float | None) -> bool:
+    """Whether the reference's score leaves nothing to lose: it is not shown to be above guessing, or where nothing is guessed nearly all is wrong."""
+    low = score.accuracy.low if score.accuracy.low is not None else score.accuracy.value
+    return low <= (_LEAST if chance is None else chance)
+
+
+#: Share of right answers that a reference must be shown to have where guessing has none.
+_LEAST = 0.05
+
+
 def _score(items: list[ItemScore], metrics: list[str], failed: int, reference: list[ItemScore] | None) -> Score:
     right = values_of(items, metrics[0])
     ended = [i.ended for i in items if i.ended is not None]
@@ -124,7 +134,8 @@ def _kept(own: NDArray[np.float64], theirs: NDArray[np.float64]) -> Estimate:
     if not base:
         return Estimate(math.nan)
     value = float(own.mean()) / base
-    if n < MIN_FOR_INTERVAL:
+    # without a question apart, or with none that is right, the data do not say how sure the ratio is
+    if n < MIN_FOR_INTERVAL or not own.any() or (own == theirs).all():
         return Estimate(value)
     se = float((own - value * theirs).std(ddof=1)) / (math.sqrt(n) * base)
     return estimate(value, student(value, se, n - 1, "logarithm"))

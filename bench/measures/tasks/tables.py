@@ -9,7 +9,7 @@ import pandas as pd
 from bench.core.formats import MISSING, share
 from bench.measures.tasks.records import TaskIdentity
 from bench.measures.tasks.runs import judged_of, tasks_of
-from bench.measures.tasks.statistics import Score, scores_of
+from bench.measures.tasks.statistics import Score, scores_of, tells_nothing
 from bench.records.run import Run
 from bench.statistics.verdicts import FEW_WINDOWS, NO_DIFFERENCE, TOGETHER, holm, verdicts, with_interval
 
@@ -66,7 +66,7 @@ def key(found: Mapping[str, Score], *, chance: float | None, settings: str) -> s
     one = next(iter(found.values()))
     more = ""
     if one.unended is not None:
-        more += f"\n- Texts are written with {settings}; Never ended: those that only this limit ended"
+        more += f"\n- Texts are written with {settings}; Never ended: those that only this limit ended, or that went round in a loop"
     if one.failed:
         more += f"\n- {one.failed} questions have no score with some file and are left out for all"
     with_margin = any(s.pairing and s.pairing.margin for s in found.values())
@@ -92,6 +92,21 @@ def summary_table(run: Run) -> pd.DataFrame:
             mean = sum(s.accuracy.value for s in own.values()) / len(own)
             rows.append({"Recipe": name, "Mean": share(mean)} | {t: share(s.accuracy.value) for t, s in own.items()})
     return pd.DataFrame(rows)
+
+
+def uninformative(run: Run) -> list[str]:
+    """Tasks that the reference itself cannot do, in a sentence."""
+    found = []
+    for task in tasks_of(run):
+        own = scores_of(run, task).get(run.reference or "")
+        if own is not None and tells_nothing(own, task.chance):
+            found.append(f"{task.name} ({share(own.accuracy.value)})")
+    if not found:
+        return []
+    it = "it" if len(found) == 1 else "them"
+    return [
+        f"The reference itself is hardly better than guessing in {', '.join(found)}, so nothing can be lost there; the mean over tasks has {it} all the same"
+    ]
 
 
 def failures(run: Run) -> list[str]:

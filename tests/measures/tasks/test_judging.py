@@ -155,7 +155,9 @@ def test_instructions_are_followed_in_what_is_said_not_in_what_is_thought() -> N
 )
 def test_json_is_valid_fits_and_is_what_was_told(answer: str, figures: tuple[float, ...]) -> None:
     assert tuple(judging.judged_json(ANNA, answer).values()) == figures[::-1]
-    assert tuple(judging.judged_json({**ANNA, "schema": PERSON}, answer).values()) == figures[::-1], "objects serve as well"
+    assert tuple(judging.judged_json({**ANNA, "schema": PERSON}, answer).values()) == figures[::-1], (
+        "objects serve as well"
+    )
 
 
 def test_true_is_not_one_and_order_counts_in_lists_only() -> None:

@@ -146,7 +146,7 @@ def test_the_filter_finds_the_right_answer_where_it_stands(task: str) -> None:
 
 
 def test_what_is_to_be_copied_stands_in_the_passage_once_and_as_far_back_as_told() -> None:
-    within = {"near": (20, 40), "middle": (100, 170), "far": (400, 500)}
+    within = {"near": (20, 40), "middle": (100, 190), "far": (400, 500)}
     for item in items("own_copy"):
         found = re.findall(rf"\b{item['answer']}\b", item["passage"])
         assert found == [item["answer"]], item["id"]
@@ -206,7 +206,7 @@ def test_the_right_call_fits_its_tool_and_none_other_has_its_name() -> None:
         if len(tools) > 1:
             places.append(list(named).index(call["name"]))
     assert sum(json.loads(i["call"]) is None for i in items("own_tools")) == 5
-    assert places.count(0) < len(places) / 2, "the first tool is not always the right one"
+    assert max(places.count(n) for n in range(4)) < len(places) / 2, "the first tool is not always the right one"
 
 
 def test_no_item_shares_a_run_of_eight_words_with_the_prompts() -> None:

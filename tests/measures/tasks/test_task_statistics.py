@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench.measures.tasks.records import ItemScore
-from bench.measures.tasks.statistics import mcnemar, metrics_of, scores_between
+from bench.measures.tasks.statistics import mcnemar, metrics_of, scores_between, tells_nothing
 
 
 def items(right: list[int], margins: list[float] | None = None, failed: int | None = None) -> list[ItemScore]:
@@ -70,3 +70,17 @@ def test_a_question_that_one_file_fails_counts_for_none() -> None:
 
 def test_the_first_metric_is_one_that_is_all_or_nothing() -> None:
     assert metrics_of(items([1, 0])) == ["acc", "part"]
+
+
+def test_a_ratio_without_a_question_apart_has_no_interval() -> None:
+    for own, value in (([1] * 10 + [0] * 10, 1.0), ([0] * 20, 0.0)):
+        kept = scores_between({"ref": items([1] * 10 + [0] * 10), "own": items(own)}, "ref")["own"].pairing
+        assert kept is not None and kept.kept.value == value and kept.kept.low is None
+
+
+def test_a_reference_that_guesses_has_nothing_to_lose() -> None:
+    guesses, knows = (
+        scores_between({"ref": items(right)}, "ref")["ref"] for right in ([1, 0, 0, 0] * 10, [1, 1, 1, 0] * 10)
+    )
+    assert tells_nothing(guesses, 0.25) and not tells_nothing(knows, 0.25)
+    assert tells_nothing(scores_between({"ref": items([1] + [0] * 39)}, "ref")["ref"], None)
