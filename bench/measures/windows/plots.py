@@ -172,10 +172,10 @@ def _divergence_by_position(run: Run, found: Mapping[str, ByPosition]) -> Figure
         draw_line(axes, said, middles, kl, lw=1.2, label=family, color=colour)
         ends.append((name, float(kl[-1]), colour))
         of_parts = of.mean(of.kl, "logarithm")
-        low, high = ([e.low for e in of_parts], [e.high for e in of_parts])
-        if banded and None not in low:
+        low, high = ([x for e in of_parts if (x := getattr(e, end)) is not None] for end in ("low", "high"))
+        if banded and len(low) == len(middles):
             axes.fill_between(middles, low, high, color=colour, alpha=0.15, lw=0)
-            drawn += [v for v in (*low, *high) if v is not None]
+            drawn += [*low, *high]
     logarithmic(axes, "y", drawn)
     axes.set_xlim(right=middles[-1] + _FOR_NAMES * (middles[-1] - middles[0]))
     axes.set_xlabel("Position in the window (tokens)")
