@@ -219,6 +219,7 @@ def test_sites_that_are_started_over_ssh(
     raise AssertionError(f"still there: {left}")
 
 
+@pytest.mark.long
 def test_a_site_that_is_killed_costs_what_it_was_at(
     options: Options, here: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -245,6 +246,7 @@ def test_a_site_that_cannot_write_what_it_builds_costs_nothing(options: Options,
     assert {r.site for r in run.of(WindowRecord)} == {"works"}
 
 
+@pytest.mark.long
 def test_a_site_ten_times_slower_keeps_nobody_waiting(options: Options, here: Run, tmp_path: Path) -> None:
     """Its processes that measure stand still for nine tenths of the time."""
     over = threading.Event()
@@ -294,6 +296,7 @@ def _wait_for_a_window(out: Path) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.long
 def test_a_scheduler_that_starts_again_costs_what_was_under_way(
     options: Options, here: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
