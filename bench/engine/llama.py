@@ -232,6 +232,11 @@ class Model:
         bos = int(lib.llama_vocab_bos(self._vocab))
         return bos if bos >= 0 else int(lib.llama_vocab_eos(self._vocab))
 
+    def added_end(self) -> int | None:
+        """The token that the vocabulary puts at the end of every text, None where it does not."""
+        eos = int(lib.llama_vocab_eos(self._vocab))
+        return eos if lib.llama_vocab_get_add_eos(self._vocab) and eos >= 0 else None
+
     def special_texts(self) -> dict[str, str]:
         """The spellings of the tokens that begin and end a text, as chat templates ask for them; empty where there are none."""
         tokens = {"bos_token": lib.llama_vocab_bos(self._vocab), "eos_token": lib.llama_vocab_eos(self._vocab)}

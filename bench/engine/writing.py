@@ -16,8 +16,9 @@ from bench.engine.sampling import draw
 from bench.engine.tree import STEP, Nodes, Scored
 
 End = Literal["own", "text", "limit", "loop"]
-#: A text of the likeliest tokens that ends with so many rounds of at most so many tokens goes round for ever, or nearly so.
-_ROUNDS, _LONGEST_ROUND = 4, 16
+#: A text of the likeliest tokens goes round for ever, or nearly so, that ends with four rounds or more of at most 16 tokens, of 32 tokens together: long
+#: numbers and rows of tables are no loops.
+_ROUNDS, _LONGEST_ROUND, _LOOP = 4, 16, 32
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,11 @@ class _Growing:
 
 def goes_round(tokens: Sequence[int]) -> bool:
     """Whether tokens end with rounds that are the same."""
-    return any(
-        len(tokens) >= _ROUNDS * n and all(tokens[-i] == tokens[-i - n] for i in range(1, (_ROUNDS - 1) * n + 1))
-        for n in range(1, _LONGEST_ROUND + 1)
-    )
+    for n in range(1, _LONGEST_ROUND + 1):
+        stretch = max(_ROUNDS * n, -(-_LOOP // n) * n)
+        if len(tokens) >= stretch and all(tokens[-i] == tokens[-i - n] for i in range(1, stretch - n + 1)):
+            return True
+    return False
 
 
 def room(prompts: Sequence[Prompt]) -> int:

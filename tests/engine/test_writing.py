@@ -61,6 +61,8 @@ def test_chance_is_a_prompts_own(tiny: Path, prompts: list[Prompt]) -> None:
     assert one == again != other and drawn(["1/1"]) == [other]
 
 
-def test_a_loop_is_four_rounds_of_the_same() -> None:
-    assert goes_round([9, 1, 2, 1, 2, 1, 2, 1, 2]) and goes_round([5, 5, 5, 5]) and goes_round(list(range(16)) * 4)
-    assert not goes_round([1, 2, 1, 2, 1, 2]) and not goes_round([5, 5, 5]) and not goes_round(list(range(17)) * 4)
+def test_a_loop_is_four_rounds_of_the_same_and_32_tokens() -> None:
+    assert goes_round([9, *[1, 2] * 16]) and goes_round([5] * 32) and goes_round(list(range(16)) * 4)
+    assert goes_round([1, 2, 3] * 11)  # 33 tokens
+    assert not goes_round([5] * 31) and not goes_round([1, 2] * 15) and not goes_round(list(range(17)) * 4)
+    assert not goes_round(list(range(16)) * 3) and not goes_round([1, 0, 0, 0, 0, 0])

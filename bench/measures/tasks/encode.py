@@ -101,7 +101,7 @@ class _Encoder:
 
     def __init__(self, model: Model, context: int, template: str | None) -> None:
         self.model, self.context = model, context
-        self.start = model.start_token()
+        self.start, self.end = model.start_token(), model.added_end()
         self.template = None if template is None else ChatTemplate(template, model.special_texts())
 
     def _context(self, request: Continuation | Writing) -> str:
@@ -121,12 +121,16 @@ class _Encoder:
         return without_bos(self.model, text)
 
     def _tokens(self, text: str, *, special: bool) -> list[int]:
-        return [int(t) for t in self.model.tokenize(text, special=special)]
+        """Tokens of a text that more follows: without the end that some vocabularies add."""
+        tokens = [int(t) for t in self.model.tokenize(text, special=special)]
+        return tokens[:-1] if len(tokens) > 1 and tokens[-1] == self.end else tokens
 
     def _bare(self, text: str) -> list[int]:
         return [int(t) for t in self.model.tokenize(text, start=False)]
 
     def continuation(self, n: int, request: Continuation) -> tuple[EncodedSequence, bool]:
+        if not request.text:
+            raise BenchError("its answer is empty, so there is nothing to score")
         context = self._context(request)
         bare = context if request.chat else context.rstrip()
         text = context[len(bare) :] + request.text
@@ -153,7 +157,9 @@ class _Encoder:
             if all(len(t) - shared > _TRAILING for t in all_tokens):
                 first = len(self._tokens(request.heads[request.index], special=False))
             end -= len(tokens) - first > 1
-        if not 1 <= first < end:
+        if first == 0:  # a vocabulary that puts nothing at the start of a text
+            tokens, first, end = [self.start, *tokens], 1, end + 1
+        if first >= end:
             raise BenchError("the texts that are to be told apart do not differ")
         if end - 1 > self.context:
             raise BenchError(f"it takes {end} tokens, and the context holds {self.context}")
@@ -172,7 +178,8 @@ class _Encoder:
 
     def writing(self, n: int, request: Writing) -> tuple[EncodedWriting, bool]:
         tokens = self._tokens(self._context(request), special=request.chat) or [self.start]
-        limit = min(request.limit, self.context - 1)
+        # a prompt that fits is never cut: a limit beyond the context is
+        limit = max(min(request.limit, self.context - len(tokens)), min(request.limit, self.context // 4))
         room = self.context - limit
         return EncodedWriting(
             request=n,
