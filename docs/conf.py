@@ -28,6 +28,7 @@ NAVIGATION = {
         "docs/measuring": "",
         "docs/kv-cache": "",
         "docs/traces": "",
+        "docs/refact": "",
         "docs/cluster": "",
         "docs/stress": "",
         "docs/results": "",
