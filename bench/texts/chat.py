@@ -13,9 +13,9 @@ import psutil
 
 from bench.core.errors import BenchError
 
-#: Refact's files name no template. The form that its makers give, a turn a line.
+#: Refact's files name no template. The form that its makers give, a turn a line, with what is said stripped of blanks, as their server does.
 REFACT_TEMPLATE = (
-    "{% for m in messages %}<empty_output>{{ m.role | upper }} {{ m.content }}\n{% endfor %}"
+    "{% for m in messages %}<empty_output>{{ m.role | upper }} {{ m.content | trim }}\n{% endfor %}"
     "{% if add_generation_prompt %}<empty_output>ASSISTANT{% endif %}"
 )
 #: What begins a turn of it. No token of its own ends one: its makers' server takes any special token for the end of an answer.

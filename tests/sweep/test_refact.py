@@ -29,7 +29,10 @@ from bench.present.output import summarize
 from bench.present.pages.repeat import command
 from bench.records.run import Run
 from bench.sweep.sweep import Sweep
+from bench.traces.make import Asked as TracesAsked
+from bench.traces.make import make_traces
 from bench.workbench.options import Options
+from bench.workbench.work import Work
 from tests.support.architectures import REFACT_OWN_TOKENS, refact
 from tests.support.held import Held
 from tests.support.tiny import SPELLED, byte_level_vocabulary
@@ -198,6 +201,23 @@ def test_it_is_shown(run: Run, tmp_path: Path) -> None:
         "```\n<empty_output>SYSTEM {system_prompt}\n<empty_output>USER {prompt}\n<empty_output>ASSISTANT\n```" in card
     )
     assert "The files hold no chat template" in card and "localhost:8080/infill" in card
+
+
+def test_an_answer_of_traces_ends_at_the_next_turn(model: Path, tmp_path: Path) -> None:
+    """So hot that any token may come, the one that begins a turn among them."""
+    conversations = tmp_path / "asked.jsonl"
+    asked_for = [{"messages": [{"role": "user", "content": f"{n}?"}]} for n in range(12)]
+    conversations.write_text("".join(json.dumps(c) + "\n" for c in asked_for))
+    work = Work(Options(model=str(model), window=512, threads=1, cache=tmp_path / "cache"), Reporter())
+    asked = TracesAsked(conversations=conversations, tokens=200, temperature=99.0)
+    talks = make_traces(work, tmp_path / "traces.jsonl", asked).talks
+    answers = [p.tokens[a:b] for t in talks for p in t.passages for a, b in p.written]
+    ends = {"<empty_output>", "<|endoftext|>"}
+    assert not any(ends.intersection(marks(a[:-1])) for a in answers)
+    assert [a.stop for t in talks for a in t.answers] == [
+        "ended" if ends.intersection(marks(a[-1:])) else "limit" for a in answers
+    ]
+    assert "<empty_output>" in {m for a in answers for m in marks(a[-1:])}
 
 
 @pytest.mark.parametrize("special", [True, False])

@@ -103,8 +103,7 @@ class _Encoder:
         self.model, self.context = model, context
         self.start = model.start_token()
         self.template = None if template is None else ChatTemplate(template, model.special_texts())
-        mark = None if template is None else turn_mark(template)
-        self.turn = () if mark is None else tuple(self._bare(mark, special=True))
+        self.turn = () if template is None else model.mark(turn_mark(template))
         self.infill = model.infill_tokens() or ()
 
     def _context(self, request: Continuation | Writing) -> str:
@@ -131,8 +130,7 @@ class _Encoder:
 
     def _ends(self, request: Writing) -> tuple[int, ...]:
         """Tokens that end a text beside the model's own end: the mark of the next turn, and those of infill prompts, as in `--kinds fim`."""
-        turn = self.turn if request.chat and len(self.turn) == 1 else ()
-        return (*turn, *(self.infill if request.special else ()))
+        return (*(self.turn if request.chat else ()), *(self.infill if request.special else ()))
 
     def continuation(self, n: int, request: Continuation) -> tuple[EncodedSequence, bool]:
         context, special = self._context(request), request.chat or request.special
