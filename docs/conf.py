@@ -29,6 +29,7 @@ NAVIGATION = {
         "docs/kv-cache": "",
         "docs/traces": "",
         "docs/tasks": "",
+        "docs/refact": "",
         "docs/cluster": "",
         "docs/stress": "",
         "docs/results": "",

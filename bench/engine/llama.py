@@ -223,6 +223,11 @@ class Model:
                 return int(tokens[0][0]), int(tokens[1][0]), int(tokens[2][0])
         return None
 
+    def mark(self, text: str | None) -> tuple[int, ...]:
+        """The special token that a text spells; nothing where it is no single one."""
+        tokens = () if text is None else tuple(int(t) for t in self.tokenize(text, start=False, special=True))
+        return tokens if len(tokens) == 1 else ()
+
     def is_end(self, token: int) -> bool:
         """Whether a model says with this token that it has finished."""
         return bool(lib.llama_vocab_is_eog(self._vocab, token))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,13 +26,15 @@ def draw(logits: NDArray[np.float32], temperature: float, chance: float) -> int:
     return min(int(np.searchsorted(reached, chance * reached[-1], side="right")), len(logits) - 1)
 
 
-def sampled(context: Context, limit: int, temperature: float, chance: Callable[[], float]) -> Iterator[int]:
-    """Tokens after the last decode, up to the limit or to the one with which the model ends, which is the last then. The very last one is not
-    decoded any more."""
+def sampled(
+    context: Context, limit: int, temperature: float, chance: Callable[[], float], ends: Collection[int] = ()
+) -> Iterator[int]:
+    """Tokens after the last decode, up to the limit or to the one with which the model ends, or one of `ends`, which is the last then. The very
+    last one is not decoded any more."""
     for i in range(limit):
         token = draw(context.logits()[-1], temperature, chance())
         yield token
-        if context.model.is_end(token) or i + 1 == limit:
+        if context.model.is_end(token) or token in ends or i + 1 == limit:
             return
         context.prepare(np.array([token], np.int32), 0)
         context.decode()

@@ -23,13 +23,15 @@ _ROUNDS, _LONGEST_ROUND, _LOOP = 4, 16, 32
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a text goes on from. endings: texts that it ends before; limit: tokens at most; temperature: 0 for the likeliest; seed: of chance, its own for each prompt."""
+    """What a text goes on from. endings: texts that it ends before; limit: tokens at most; temperature: 0 for the likeliest; seed: of chance, its own for each prompt;
+    ends: tokens that are an end of the model's own here, beside those that are so anywhere."""
 
     tokens: tuple[int, ...]
     endings: tuple[str, ...] = ()
     limit: int = 256
     temperature: float = 0.0
     seed: str = ""
+    ends: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class _Growing:
     def take(self, model: Model, logits: NDArray[np.float32]) -> int | None:
         """The next token; None where the text has ended."""
         token = draw(logits, self.prompt.temperature, self.chance() if self.prompt.temperature else 0.0)
-        if model.is_end(token):
+        if model.is_end(token) or token in self.prompt.ends:
             self._end("own")
             return None
         self.written += model.piece(token)

@@ -35,6 +35,7 @@ from bench.records.describe import about, reference_caveat
 from bench.records.resolution import resolution
 from bench.records.run import FILE_NAME, Run
 from bench.statistics.verdicts import with_interval
+from bench.texts.chat import template_for
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelCardData
@@ -216,6 +217,7 @@ def _variables(
     best = chosen[-1].file.recipe if chosen else next(iter(names))
     # the commands for a chat also do for a model without a template
     chat = details.chat_template is not None or _is_untold(run, given)
+    form = template_for(details.chat_template, i.model.architecture)
     made = commands(run, matrix)
     families: dict[str, tuple[str, str]] = {}
     for recipe in (best, *names):  # the one whose types are listed speaks for its family
@@ -248,8 +250,9 @@ def _variables(
         "repo": given.repo,
         "best": names[best],
         "chat": chat,
-        "template": details.chat_template,
-        "format": prompt_format(details),
+        "template": form,
+        "template_is_inside": details.chat_template is not None,
+        "format": prompt_format(details.model_copy(update={"chat_template": form})),
         "prompt": "Why is the sky blue?" if chat else "The sky is blue because",
         "infill": "infill" in {a for m in all_measures() for a in m.abilities(run)},
         "matrix": matrix,

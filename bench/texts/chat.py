@@ -13,11 +13,13 @@ import psutil
 
 from bench.core.errors import BenchError
 
-#: Refact's files name no template. The form that its makers give, a turn a line.
+#: Refact's files name no template. The form that its makers give, a turn a line, with what is said stripped of blanks, as their server does.
 REFACT_TEMPLATE = (
-    "{% for m in messages %}<empty_output>{{ m.role | upper }} {{ m.content }}\n{% endfor %}"
+    "{% for m in messages %}<empty_output>{{ m.role | upper }} {{ m.content | trim }}\n{% endfor %}"
     "{% if add_generation_prompt %}<empty_output>ASSISTANT{% endif %}"
 )
+#: What begins a turn of it. No token of its own ends one: its makers' server takes any special token for the end of an answer.
+_REFACT_MARK = "<empty_output>"
 #: A template that takes longer than this for one conversation does not end.
 _SECONDS = 5
 _EXPONENT = 64
@@ -32,6 +34,11 @@ Messages = Sequence[tuple[str, str]]
 def template_for(embedded: str | None, architecture: str) -> str | None:
     """The template to render with: the model's own, or that of an architecture whose files have none."""
     return embedded or (REFACT_TEMPLATE if architecture == "refact" else None)
+
+
+def turn_mark(template: str) -> str | None:
+    """What begins the next turn, and so ends an answer, in a form that has no token for its end; None where the model has one."""
+    return _REFACT_MARK if template == REFACT_TEMPLATE else None
 
 
 class ChatTemplate:

@@ -14,7 +14,7 @@ from bench.engine.llama import Model
 from bench.engine.sampling import sampled
 from bench.execute.content import Site
 from bench.execute.job import Share
-from bench.texts.chat import ChatTemplate
+from bench.texts.chat import ChatTemplate, turn_mark
 from bench.texts.traces import Answer, Message, Passage, Talk
 from bench.traces.jobs import TalkJob
 
@@ -73,6 +73,7 @@ class _Speaker:
         self._job, self._context, self._model = job, context, context.model
         self._special = context.model.special_texts()
         self._template = ChatTemplate(job.template, self._special)
+        self._ends = context.model.mark(turn_mark(job.template))
         self._passages: list[_Open] = []
         # Python promises that these are the same in every version
         self._chance = random.Random(f"{job.seed}/{job.name}").random
@@ -87,14 +88,14 @@ class _Speaker:
         past = self._context.n_past
         self._context.prepare(np.array(passage.tokens[past:], np.int32), first - past - 1)
         self._context.decode()
-        for token in sampled(self._context, limit, job.temperature, self._chance):
+        for token in sampled(self._context, limit, job.temperature, self._chance, self._ends):
             passage.tokens.append(token)
             progress((len(passage.tokens) - first) / limit)
         if not passage.written:
             self._passages.append(passage)
         written = passage.tokens[first:]
         passage.written.append((first, len(passage.tokens)))
-        ended = self._model.is_end(written[-1])
+        ended = self._model.is_end(written[-1]) or written[-1] in self._ends
         said = self._spelled(written[:-1] if ended else written)
         passage.text += said + (self._spelled(written[-1:]) if ended else "")
         self.messages.append((_ASSISTANT, said))

@@ -51,6 +51,18 @@ def test_a_text_ends_before_what_it_is_to_end_before(tiny: Path, prompts: list[P
     assert cut.text == whole.text.partition(ending)[0] and cut.end == "text" and cut.tokens <= whole.tokens
 
 
+def test_a_prompt_may_have_ends_of_its_own(tiny: Path, prompts: list[Prompt]) -> None:
+    with Model(tiny) as model:
+        with Context(model, n_ctx=256, n_batch=256, n_ubatch=256, threads=1) as context:
+            context.prepare(np.array(prompts[3].tokens, np.int32), len(prompts[3].tokens) - 1)
+            context.decode()
+            alone = list(greedy(context, 12))
+        end = alone[-1]
+        before = alone[: alone.index(end)]
+        [found] = write(model, [Prompt(prompts[3].tokens, limit=12, ends=(end,))], threads=1, progress=told)
+    assert (found.tokens, found.end) == (len(before), "own")
+
+
 def test_chance_is_a_prompts_own(tiny: Path, prompts: list[Prompt]) -> None:
     def drawn(seeds: list[str]) -> list[str]:
         asked = [Prompt(prompts[0].tokens, (), 8, 1.0, seed) for seed in seeds]

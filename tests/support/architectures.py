@@ -7,7 +7,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 
-from tests.support.tiny import vocabulary
+from tests.support.tiny import byte_level_vocabulary, vocabulary
 
 WIDTH, FEED_FORWARD, HEADS, HEAD, LAYERS, CONTEXT = 256, 512, 4, 64, 4, 1024
 
@@ -24,11 +24,13 @@ class Writer:
         heads: int = HEADS,
         feed_forward: int = FEED_FORWARD,
         control: tuple[str, ...] = (),
+        byte_level: str | None = None,
     ) -> None:
+        """byte_level: how the text is split before its bytes are joined, in a vocabulary of the kind of GPT-2's, whose first control token begins and ends
+        a text; None for one of the kind of SentencePiece's."""
         self.rng, self.path = np.random.default_rng(5), path
         self.file = gguf.GGUFWriter(path, architecture)
-        tokens, scores, kinds = vocabulary(*control)
-        self.n_vocab = len(tokens)
+        self.n_vocab = self._sentence_piece(control) if byte_level is None else self._byte_level(control, byte_level)
         self.file.add_name(path.stem)
         self.file.add_block_count(LAYERS)
         self.file.add_context_length(CONTEXT)
@@ -39,13 +41,28 @@ class Writer:
         self.file.add_layer_norm_rms_eps(1e-5)
         self.file.add_layer_norm_eps(1e-5)
         self.file.add_vocab_size(self.n_vocab)
+        self.matrix("token_embd", WIDTH, self.n_vocab)
+
+    def _sentence_piece(self, control: tuple[str, ...]) -> int:
+        tokens, scores, kinds = vocabulary(*control)
         self.file.add_tokenizer_model("llama")
         self.file.add_token_list(tokens)
         self.file.add_token_scores(scores)
         self.file.add_token_types(kinds)
         self.file.add_bos_token_id(1)
         self.file.add_eos_token_id(2)
-        self.matrix("token_embd", WIDTH, self.n_vocab)
+        return len(tokens)
+
+    def _byte_level(self, control: tuple[str, ...], split: str) -> int:
+        tokens, kinds, merges = byte_level_vocabulary(*control)
+        self.file.add_tokenizer_model("gpt2")
+        self.file.add_tokenizer_pre(split)
+        self.file.add_token_list(tokens)
+        self.file.add_token_types(kinds)
+        self.file.add_token_merges(merges)
+        self.file.add_bos_token_id(0)
+        self.file.add_eos_token_id(0)
+        return len(tokens)
 
     def matrix(self, name: str, *shape: int) -> None:
         """shape: columns, rows, and for stacked matrices their number."""
@@ -76,9 +93,20 @@ class Writer:
 REFACT_TOKENS = ("<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<empty_output>")
 
 
-def refact(path: Path) -> Path:
-    """Refact: multi-query attention (one key and value head), ALiBi instead of rotary positions, gated feed-forward."""
-    w = Writer(path, "refact", kv_heads=1, control=REFACT_TOKENS)
+#: The same in the order of the real vocabulary, as far as prompts have them.
+REFACT_OWN_TOKENS = ("<|endoftext|>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<empty_output>")
+
+
+def refact(path: Path, *, own_vocabulary: bool = False) -> Path:
+    """Refact: multi-query attention (one key and value head), ALiBi instead of rotary positions, gated feed-forward.
+
+    own_vocabulary: one of the kind that Refact has, byte by byte, with nothing put before a text.
+    """
+    w = (
+        Writer(path, "refact", kv_heads=1, control=REFACT_OWN_TOKENS, byte_level="refact")
+        if own_vocabulary
+        else Writer(path, "refact", kv_heads=1, control=REFACT_TOKENS)
+    )
     w.norm("output_norm")
     w.matrix("output", WIDTH, w.n_vocab)
     for i in range(LAYERS):

@@ -37,6 +37,19 @@ def vocabulary(*control: str, joined: tuple[str, ...] = ()) -> tuple[list[str], 
     return tokens, [0.0] * len(tokens), kinds
 
 
+#: How vocabularies of the kind of GPT-2's spell a byte: as itself where it is a letter that can be seen, or else as one of those from U+0100 on.
+_SEEN = [*range(33, 127), *range(161, 173), *range(174, 256)]
+_UNSEEN = [b for b in range(256) if b not in _SEEN]
+SPELLED = {b: chr(b) for b in _SEEN} | {b: chr(256 + n) for n, b in enumerate(_UNSEEN)}
+
+
+def byte_level_vocabulary(*control: str) -> tuple[list[str], list[int], list[str]]:
+    """A vocabulary of the kind of GPT-2's: control tokens first, 256 bytes, some joined letters; with the kinds of its tokens and what is joined."""
+    merges = ["r e", "re t", "Ġ =", "Ġ re"]
+    tokens = [*control, *(SPELLED[b] for b in range(256)), *(m.replace(" ", "") for m in merges)]
+    return tokens, [*[3] * len(control), *[1] * (len(tokens) - len(control))], merges
+
+
 def write_model(
     path: Path,
     shape: Shape | None = None,

@@ -26,6 +26,7 @@ def test_the_form_of_refact() -> None:
     assert ChatTemplate(REFACT_TEMPLATE, SPECIAL).render(MESSAGES[:2], generation=True) == (
         "<empty_output>SYSTEM Be brief.\n<empty_output>USER Hello\n<empty_output>ASSISTANT"
     )
+    assert ChatTemplate(REFACT_TEMPLATE, SPECIAL).render([("assistant", " Hi.\n")]) == "<empty_output>ASSISTANT Hi.\n"
     assert template_for(None, "refact") == REFACT_TEMPLATE
     assert template_for(CHATML, "refact") == CHATML and template_for(None, "llama") is None
 

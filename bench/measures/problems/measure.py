@@ -15,9 +15,11 @@ from bench.measures.problems.records import ProblemRecord
 from bench.measures.problems.runs import problem_sets
 from bench.measures.problems.sets import FIM
 from bench.measures.problems.stage import Problems, encoded_sets
-from bench.measures.sections import Section, Table
+from bench.measures.sections import FileColumn, Section, Table
 from bench.records.record import Record
 from bench.records.run import Run
+
+_FILLED = "{title}: share of gaps in code that are filled to the letter"
 
 
 class InfillAndChat(Measure):
@@ -56,6 +58,16 @@ class InfillAndChat(Measure):
                 made.append(Table(f"{name}-groups", caption, groups, label="Perplexity by group:"))
             found.append(Section(title, name, tuple(made)))
         return found
+
+    def file_columns(self, run: Run) -> Sequence[FileColumn]:
+        """Of infill only, which is what one takes a code model for."""
+        return [
+            FileColumn(title, cells, values, card=_FILLED.format(title=title))
+            for title, cells, values in tables.filled(run)
+        ]
+
+    def file_key(self, run: Run, *, everywhere: bool) -> Sequence[str]:
+        return [_FILLED.format(title=title) for title, *_ in tables.filled(run)]
 
     def frames(self) -> Sequence[Frame]:
         return [FRAME]

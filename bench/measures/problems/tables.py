@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bench.core.formats import MISSING, divergence_text, percent, perplexity_text, share
 from bench.measures.problems.jobs import ProblemResult
 from bench.measures.problems.records import ProblemSetIdentity
-from bench.measures.problems.runs import problems_of
+from bench.measures.problems.runs import problem_sets, problems_of
 from bench.measures.problems.sets import FIM
 from bench.records.run import Run
 from bench.statistics.estimates import Estimate, change_of_share, exp, ratio_of_sums, share_of
@@ -176,6 +176,17 @@ def problem_table(run: Run, problems: ProblemSetIdentity) -> pd.DataFrame:
             row["Same top [95 %]"] = _text(s.same_top, share)
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def filled(run: Run) -> list[tuple[str, dict[str, str], dict[str, float]]]:
+    """Of each set of infill problems: its title, the share of gaps that are filled to the letter by file as text, and as a number."""
+    found = []
+    for problems in problem_sets(run):
+        if problems.problem_kind == FIM and (results := problem_results(run, problems)):
+            exact = {name: e for name, r in results.items() if (e := scores(r, None).exact) is not None}
+            cells = {name: with_interval(e, share) for name, e in exact.items()}
+            found.append((title(problems), cells, {name: e.value for name, e in exact.items()}))
+    return found
 
 
 def groups_table(run: Run, problems: ProblemSetIdentity) -> pd.DataFrame:

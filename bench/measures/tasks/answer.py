@@ -67,7 +67,7 @@ def _probabilities(
 
 
 def _written(model: Model, writings: tuple[EncodedWriting, ...], threads: int, progress: Share) -> list[Written]:
-    prompts = [Prompt(w.tokens, w.endings, w.limit, w.temperature, f"{w.seed}/{w.request}") for w in writings]
+    prompts = [Prompt(w.tokens, w.endings, w.limit, w.temperature, f"{w.seed}/{w.request}", w.ends) for w in writings]
     return [
         Written(request=w.request, text=t.text, tokens=t.tokens, end=t.end)
         for w, t in zip(writings, write(model, prompts, threads=threads, progress=progress), strict=True)

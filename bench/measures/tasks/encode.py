@@ -26,7 +26,7 @@ from bench.measures.tasks.jobs import (
     Whole,
     Writing,
 )
-from bench.texts.chat import ChatTemplate
+from bench.texts.chat import ChatTemplate, turn_mark
 
 #: What a model is told of tools where its template does not tell it.
 _TOOLS = """You can call these functions:
@@ -103,6 +103,8 @@ class _Encoder:
         self.model, self.context = model, context
         self.start, self.end = model.start_token(), model.added_end()
         self.template = None if template is None else ChatTemplate(template, model.special_texts())
+        self.turn = () if template is None else model.mark(turn_mark(template))
+        self.infill = model.infill_tokens() or ()
 
     def _context(self, request: Continuation | Writing) -> str:
         """The context as a text."""
@@ -125,21 +127,25 @@ class _Encoder:
         tokens = [int(t) for t in self.model.tokenize(text, special=special)]
         return tokens[:-1] if len(tokens) > 1 and tokens[-1] == self.end else tokens
 
-    def _bare(self, text: str) -> list[int]:
-        return [int(t) for t in self.model.tokenize(text, start=False)]
+    def _bare(self, text: str, *, special: bool) -> list[int]:
+        return [int(t) for t in self.model.tokenize(text, start=False, special=special)]
+
+    def _ends(self, request: Writing) -> tuple[int, ...]:
+        """Tokens that end a text beside the model's own end: the mark of the next turn, and those of infill prompts, as in `--kinds fim`."""
+        return (*(self.turn if request.chat else ()), *(self.infill if request.special else ()))
 
     def continuation(self, n: int, request: Continuation) -> tuple[EncodedSequence, bool]:
         if not request.text:
             raise BenchError("its answer is empty, so there is nothing to score")
-        context = self._context(request)
+        context, special = self._context(request), request.chat or request.special
         bare = context if request.chat else context.rstrip()
         text = context[len(bare) :] + request.text
         if bare:
-            before = self._tokens(bare, special=request.chat)
-            whole = self._tokens(bare + text, special=request.chat)
+            before = self._tokens(bare, special=special)
+            whole = self._tokens(bare + text, special=special)
             first = min(len(before), len(whole) - 1)
         else:
-            whole, first = [self.start, *self._bare(text)], 1
+            whole, first = [self.start, *self._bare(text, special=special)], 1
         if first < 1:  # a text of one token, behind which nothing stands
             whole, first = [self.start, *whole], 1
         over = max(len(whole) - 1 - self.context, 0)
@@ -167,7 +173,7 @@ class _Encoder:
 
     def whole(self, n: int, request: Whole) -> list[EncodedSequence]:
         """Each token is predicted once, from as many as the context holds where so many precede it."""
-        tokens = [self.start, *self._bare(request.text)]
+        tokens = [self.start, *self._bare(request.text, special=False)]
         found, predicted, size = [], 1, self.context
         while predicted < len(tokens):
             end = min(predicted + size, len(tokens))
@@ -177,7 +183,8 @@ class _Encoder:
         return found
 
     def writing(self, n: int, request: Writing) -> tuple[EncodedWriting, bool]:
-        tokens = self._tokens(self._context(request), special=request.chat) or [self.start]
+        special = request.chat or request.special
+        tokens = self._tokens(self._context(request), special=special) or [self.start]
         # a prompt that fits is never cut: a limit beyond the context is
         limit = max(min(request.limit, self.context - len(tokens)), min(request.limit, self.context // 4))
         room = self.context - limit
@@ -185,6 +192,7 @@ class _Encoder:
             request=n,
             tokens=tuple(tokens[-room:]),
             endings=tuple(u for u in request.until if u),
+            ends=self._ends(request),
             limit=limit,
             temperature=request.temperature,
             seed=request.seed,

@@ -21,7 +21,17 @@ from typing import Any
 
 from bench.core.errors import BenchError, nearest
 from bench.core.formats import in_one_line
-from bench.measures.tasks.jobs import Chat, Continuation, Message, Probability, Request, Whole, Writing, Written
+from bench.measures.tasks.jobs import (
+    Chat,
+    Continuation,
+    Message,
+    Probability,
+    Request,
+    Whole,
+    Writing,
+    Written,
+    identifying,
+)
 from bench.measures.tasks.questions import Answer, Judged, Task
 from bench.texts.prompts import prompts_directory
 
@@ -116,7 +126,8 @@ class Harness:
         if getattr(task, "MULTIMODAL", False) or getattr(task, "UNSAFE_CODE", False):
             why = "asks about pictures" if getattr(task, "MULTIMODAL", False) else "runs what the model writes"
             raise BenchError(f"{said}: {why}, which is not supported; leave it out")
-        own = bool((task.config.metadata or {}).get("chat"))
+        told = task.config.metadata or {}
+        own, special = bool(told.get("chat")), bool(told.get("special"))
         chat = asked.template or own
         try:
             task.build_all_requests(
@@ -125,13 +136,15 @@ class Harness:
                 chat_template=(_own_chat if own else conversation) if chat else None,
                 tokenizer_name="",
             )
-            requests = tuple(_request(i, chat=chat) for i in task.instances for _ in range(i.repeats or 1))
+            requests = tuple(
+                _request(i, chat=chat, special=special) for i in task.instances for _ in range(i.repeats or 1)
+            )
         except Exception as e:
             raise BenchError(f"{said}: its questions cannot be put: {_why(e)}") from e
         judge = _Judge(task)
         digest = hashlib.sha256()
         for request in requests:
-            digest.update(request.model_dump_json().encode())
+            digest.update(identifying(request))
         for doc in judge.documents.values():
             digest.update(json.dumps(doc, sort_keys=True, ensure_ascii=False, default=str).encode("utf-8", "replace"))
         return Task(
@@ -190,16 +203,16 @@ def _own_chat(history: Sequence[Mapping[str, str]], add_generation_prompt: bool 
     return Chat(**{**asked, "tools": asked.get("tools") or ()}, generation=add_generation_prompt).model_dump_json()
 
 
-def _request(instance: Any, *, chat: bool) -> Request:
+def _request(instance: Any, *, chat: bool, special: bool) -> Request:
     if instance.request_type == "loglikelihood":
         context, text = instance.args[:2]
-        return Continuation(context=context, text=text, chat=chat and context != "")
+        return Continuation(context=context, text=text, chat=chat and context != "", special=special)
     if instance.request_type == "loglikelihood_rolling":
         return Whole(text=instance.args[0])
-    return writing(*instance.args[:2], chat=chat)
+    return writing(*instance.args[:2], chat=chat, special=special)
 
 
-def writing(context: str, settings: Mapping[str, Any] | None, *, chat: bool = False) -> Writing:
+def writing(context: str, settings: Mapping[str, Any] | None, *, chat: bool = False, special: bool = False) -> Writing:
     """A request for a text, from what tasks say of generation. Always the likeliest token unless it asks for sampling."""
     settings = settings or {}
     until = settings.get("until") or ()
@@ -212,6 +225,7 @@ def writing(context: str, settings: Mapping[str, Any] | None, *, chat: bool = Fa
         temperature=float(settings.get("temperature") or 1.0) if sampled else 0.0,
         seed=int(settings.get("seed") or 0),
         chat=chat,
+        special=special,
     )
 
 

@@ -32,12 +32,14 @@ class Chat(Frozen):
 
 
 class Continuation(Frozen):
-    """How probable is a text behind another? chat: whether the context is a Chat as JSON, to be rendered with the model's template."""
+    """How probable is a text behind another? chat: whether the context is a Chat as JSON, to be rendered with the model's template; special: whether special
+    tokens that the context and the text spell are read as such, as those of a rendered conversation always are."""
 
     kind: Literal["continuation"] = "continuation"
     context: str
     text: str
     chat: bool = False
+    special: bool = False
 
 
 class Alternative(Frozen):
@@ -60,7 +62,7 @@ class Whole(Frozen):
 class Writing(Frozen):
     """What does the model write behind a text? It ends before the first of `until`, with the model's own end, or after `limit` tokens.
 
-    chat: as in Continuation; temperature: 0 for always the likeliest token; seed: of the numbers that it is drawn with otherwise.
+    chat, special: as in Continuation; temperature: 0 for always the likeliest token; seed: of the numbers that it is drawn with otherwise.
     """
 
     kind: Literal["writing"] = "writing"
@@ -70,9 +72,16 @@ class Writing(Frozen):
     temperature: Amount = 0.0
     seed: Count = 0
     chat: bool = False
+    special: bool = False
 
 
 Request = Annotated[Continuation | Alternative | Whole | Writing, Field(discriminator="kind")]
+
+
+def identifying(request: Request) -> bytes:
+    """What a request is told apart by. One that asks for no special tokens is what it was before any did, and so are its records."""
+    asks = isinstance(request, Continuation | Writing) and request.special
+    return request.model_dump_json(exclude=None if asks else {"special"}).encode()
 
 
 class Requests(Frozen):
@@ -90,11 +99,12 @@ class EncodedSequence(Frozen):
 
 
 class EncodedWriting(Frozen):
-    """A request for writing as tokens. endings: texts that it ends before."""
+    """A request for writing as tokens. endings: texts that it ends before; ends: tokens that end it, beside the model's own."""
 
     request: Count
     tokens: tuple[int, ...]
     endings: tuple[str, ...]
+    ends: tuple[int, ...] = ()
     limit: Some
     temperature: Amount
     seed: Count

@@ -20,7 +20,7 @@ from bench.core.files import cache_directory
 from bench.core.progress import Reporter
 from bench.measures.tasks.ask import answer_all, encoded, put_together
 from bench.measures.tasks.harness import conversation, writing
-from bench.measures.tasks.jobs import Continuation, Probability, Request, Whole, Written
+from bench.measures.tasks.jobs import Continuation, Probability, Request, Whole, Written, identifying
 from bench.models.sources import local_model
 from bench.workbench.options import Options
 from bench.workbench.work import Work
@@ -64,7 +64,7 @@ class DynamicGate(LM):  # type: ignore[misc]  # the library has no types
         """In the order of the requests. Raises BenchError for what cannot be asked."""
         digest = hashlib.sha256()
         for request in requests:
-            digest.update(request.model_dump_json().encode())
+            digest.update(identifying(request))
         asked = encoded("lm-eval", requests, digest.hexdigest(), self._work)
         with self._reporter.steps("Answers", len(asked.weights)) as steps:
             results = answer_all(self._work, self._work.model, self._work.reference.sha256, asked, steps)

@@ -35,7 +35,7 @@ class TaskMeasure(Measure):
         found = []
         for task in tasks_asked(asked):
             try:
-                found.append(put(task, plan.work, limit=asked.limit, shots=asked.shots, template=asked.task_template))
+                found.append(put(task, plan.work, asked))
             except BenchError as e:  # a model without a chat template still answers the other tasks
                 plan.work.reporter.warn(str(e))
         return Tasks(plan, tuple(found)) if found else None
@@ -50,6 +50,7 @@ class TaskMeasure(Measure):
             return []
         last = tasks[-1]
         asked = ["--tasks", ",".join(dict.fromkeys(t.asked for t in tasks))]
+        asked += [] if last.directory is None else ["--task-path", last.directory]
         asked += [] if last.limit is None else ["--limit", str(last.limit)]
         asked += [] if last.shots is None else ["--shots", str(last.shots)]
         return asked + (["--task-template"] if last.template else [])

@@ -16,7 +16,8 @@ from bench.records.record import OfFile
 
 class TaskIdentity(Kept):
     """What figures of a task belong to. name: in tables; asked: the name, of a group perhaps, that it was asked for with; source: what made it, with its version; sha256: of all that is asked and expected;
-    items: questions; chance: what guessing is worth; settings: how texts are written; limit, shots, template: what was asked for beside its name; key: of the task as the model reads it."""
+    items: questions; chance: what guessing is worth; settings: how texts are written; limit, shots, template: what was asked for beside its name; directory: name of the
+    one with further tasks, None without; key: of the task as the model reads it."""
 
     name: Name
     asked: Name
@@ -28,6 +29,7 @@ class TaskIdentity(Kept):
     limit: Some | None = None
     shots: Count | None = None
     template: bool = False
+    directory: Name | None = None
     key: Name
 
 

@@ -9,6 +9,7 @@ from bench.core.errors import BenchError
 from bench.measures.plan import File, Part, Plan
 from bench.measures.tasks.ask import Encoded, encoded_task, put_together
 from bench.measures.tasks.jobs import AnswerJob, AnswerResult
+from bench.measures.tasks.options import Asked
 from bench.measures.tasks.questions import Task
 from bench.measures.tasks.records import AnswerRecord, TaskIdentity, TaskRecord, judged_items
 from bench.measures.tasks.runs import answers_of, judged_of
@@ -30,7 +31,7 @@ class Put:
         return len(self.encoded.weights)
 
 
-def put(task: Task, work: Work, *, limit: int | None, shots: int | None, template: bool) -> Put:
+def put(task: Task, work: Work, asked: Asked) -> Put:
     """A task for the reference's vocabulary. Raises BenchError where nothing of it can be asked."""
     found = encoded_task(task, work)
     identity = TaskIdentity(
@@ -41,9 +42,10 @@ def put(task: Task, work: Work, *, limit: int | None, shots: int | None, templat
         items=task.items,
         chance=task.chance,
         settings=task.settings,
-        limit=limit,
-        shots=shots,
-        template=template,
+        limit=asked.limit,
+        shots=asked.shots,
+        template=asked.task_template,
+        directory=None if asked.task_path is None else asked.task_path.absolute().name,
         key=found.key,
     )
     return Put(task, identity, found)
