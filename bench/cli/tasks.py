@@ -51,11 +51,14 @@ def tasks(
     asked = options.measures["tasks"]
     asked = asked if asked.tasks else replace(asked, tasks=("own",))
     named = list(dict.fromkeys(models if against is None else (against, *models)))
-    found = put_to_files(options, Reporter(), named, tasks_asked(asked))
+    found, whole = put_to_files(options, Reporter(), named, tasks_asked(asked))
     if as_json:
-        print_json([p.json() for p in found])
-        return
-    for n, put in enumerate(found):
-        print(("\n" if n else "") + f"{put.task.name}: {put.task.items} questions, {put.task.source}\n")
-        print_table(put.table())
-        print(f"\n{put.key()}")
+        print_json([answered.json() for answered in found])
+    for n, answered in enumerate([] if as_json else found):
+        print(("\n" if n else "") + f"{answered.task.name}: {answered.task.items} questions, {answered.task.source}\n")
+        if len(table := answered.table()):
+            print_table(table)
+            print()
+        print(answered.key())
+    if not whole:
+        raise typer.Exit(1)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from bench.measures.plotting import GREY, RC, caption, describe_figure, label_points, logarithmic, new_figure, points
 from bench.measures.prediction.statistics import ANSWERS, MARGIN, Lost, lost, on_text
 from bench.records.run import Run
-from bench.statistics.estimates import mean_over_windows
+
+#: Standard errors to either end of a 95 % interval.
+_REACH = 1.96
 
 
 def draw(run: Run) -> dict[str, Figure]:
@@ -37,19 +40,19 @@ def _frame(run: Run, losses: Lost) -> pd.DataFrame:
     kl = next(t for t in on_text(run, losses.names) if t.title == "KL divergence").values.mean(axis=1)
     rows = []
     for n, name in enumerate(losses.names):
-        # questions of all tasks, each task with the same weight
-        by_question = np.concatenate([t[n] * (len(t[n]) and 1 / len(t[n])) for t in losses.by_task])
-        scaled = by_question * len(by_question) / len(losses.by_task)
-        estimate = mean_over_windows(scaled)
+        value = float(losses.means()[n])
+        # of a mean over tasks of means over questions, which are many: the normal distribution does
+        errors = [t[n].std(ddof=1) ** 2 / len(t[n]) for t in losses.by_task]
+        reach = _REACH * math.sqrt(sum(errors)) / len(errors)
         rows.append(
             {
                 "recipe": name,
                 "family": run.files[name].family,
                 "bytes": run.files[name].n_bytes,
                 "x": float(kl[n]),
-                "y": float(losses.means()[n]),
-                "y_low": estimate.low,
-                "y_high": estimate.high,
+                "y": value,
+                "y_low": value - reach,
+                "y_high": value + reach,
             }
         )
     return pd.DataFrame(rows)

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.measures.tasks.records import ItemScore
+from bench.measures.tasks.records import ItemScore, TaskIdentity
 from bench.measures.tasks.runs import judged_of, tasks_of
-from bench.measures.tasks.statistics import metrics_of, values_of
+from bench.measures.tasks.statistics import metrics_of, scores_of, tells_nothing, values_of
 from bench.measures.windows.jobs import SAME_TOP, WindowResult, unpack
 from bench.measures.windows.runs import windows_of
 from bench.records.resolution import resolution
@@ -54,9 +54,10 @@ class OnText:
 
 
 def lost(run: Run, what: str) -> Lost | None:
-    """What the files of a run lost in all of its tasks that tell; None for fewer than MIN_FILES files that have them all and are scored on the text.
+    """What the files of a run lost in its tasks in which the reference has something to lose; None for fewer than MIN_FILES files that have them all and are scored on the text.
     Files that the reference cannot judge are left out."""
-    tasks, beyond = [judged_of(run, t.key) for t in tasks_of(run)], resolution(run).beyond
+    reference, beyond = run.reference or "", resolution(run).beyond
+    tasks = [judged_of(run, t.key) for t in tasks_of(run) if _tells(run, t)]
     names = [
         n
         for n in run.files
@@ -65,16 +66,21 @@ def lost(run: Run, what: str) -> Lost | None:
         and all(n in t for t in tasks)
         and _comparable(windows_of(run).results(n))
     ]
-    if len(names) < MIN_FILES or not tasks or any(run.reference not in t for t in tasks):
+    if len(names) < MIN_FILES or not tasks:
         return None
     found = []
     for judged in tasks:
-        reference = judged[run.reference or ""].items
-        by_file = [judged[n].items for n in names]
-        rows = _answers(reference, by_file) if what == ANSWERS else _margins(reference, by_file)
+        base, by_file = judged[reference].items, [judged[n].items for n in names]
+        rows = _answers(base, by_file) if what == ANSWERS else _margins(base, by_file)
         if rows is not None and rows.shape[1] >= MIN_FOR_INTERVAL:
             found.append(rows)
     return Lost(tuple(names), tuple(found)) if found else None
+
+
+def _tells(run: Run, task: TaskIdentity) -> bool:
+    """Whether the reference has something to lose in a task."""
+    own = scores_of(run, task).get(run.reference or "")
+    return own is not None and not tells_nothing(own, task.chance)
 
 
 def _comparable(results: list[WindowResult] | None) -> bool:

@@ -15,7 +15,7 @@ from bench.statistics.verdicts import with_interval
 KEY = """\
 Key
 - {files} files of this run, each against the reference; {tasks}
-- Answers lost: how much smaller the share of right answers is than the reference's, mean over tasks; Margin lost: how much less more probable than the best wrong choice the right one is, nats, mean over tasks of choice
+- Tasks in which the reference itself is hardly better than guessing are left out. Answers lost: how much smaller the share of right answers is than the reference's, mean over tasks; Margin lost: how much less more probable than the best wrong choice the right one is, nats, mean over tasks of choice
 - Rank correlation (Spearman's): 1 where every file that is further from the reference on the text loses more, 0 where text says nothing of tasks
 - Intervals (95 %) come from windows and questions drawn again, the files being these: other files, and other tasks, may correlate otherwise"""
 

@@ -1,4 +1,4 @@
-"""Whether a file parses, by tree-sitter's grammar of its language: packages of the extra `tasks`."""
+"""Whether a file parses, by tree-sitter's grammar of its language: packages of the extra `code`."""
 
 from __future__ import annotations
 

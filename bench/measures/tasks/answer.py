@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
@@ -18,7 +20,6 @@ from bench.measures.tasks.jobs import (
     AnswerResult,
     EncodedBatch,
     EncodedSequence,
-    EncodedTasks,
     EncodedWriting,
     Probability,
     Written,
@@ -27,7 +28,7 @@ from bench.measures.tasks.jobs import (
 
 def answer(job: AnswerJob, site: Site, progress: Share) -> AnswerResult:
     """Answer a batch. Raises BenchError for a model whose vocabulary is another."""
-    batch = EncodedTasks.model_validate_json(site.path(job.tasks).read_bytes()).batches[job.batch]
+    batch = _batch(site.path(job.tasks), job.batch)
     path = site.path(job.model)
     with Model(path) as model:
         if max(_tokens(batch)) >= model.n_vocab:
@@ -35,6 +36,12 @@ def answer(job: AnswerJob, site: Site, progress: Share) -> AnswerResult:
         if batch.packs:
             return AnswerResult(probabilities=tuple(_probabilities(model, batch.packs, job.threads, progress)))
         return AnswerResult(written=tuple(_written(model, batch.writings, job.threads, progress)))
+
+
+def _batch(path: Path, number: int) -> EncodedBatch:
+    """A batch alone: all of a large task take gigabytes."""
+    with path.open("rb") as lines:
+        return EncodedBatch.model_validate_json(next(islice(lines, number, None)))
 
 
 def _tokens(batch: EncodedBatch) -> list[int]:

@@ -31,13 +31,18 @@ _CONTEXT = 8192
 
 @dataclass(frozen=True)
 class Encoded:
-    """Requests in the tokens of a vocabulary. key: of them as the model reads them; weights: tokens, about, of each batch; failed: why requests cannot be
-    asked, by their number."""
+    """Requests in the tokens of a vocabulary. key: of them as the model reads them; batches: how many there are; cut: how many requests lost their
+    beginning; failed: why requests cannot be asked, by their number."""
 
     key: str
     content: Content
-    weights: tuple[int, ...]
+    batches: int
+    cut: int
     failed: Mapping[int, str]
+
+
+class NoTemplateError(BenchError):
+    """A model without a chat template is asked for conversations."""
 
 
 class _EncodedNote(FileNote):
@@ -52,27 +57,34 @@ def encoded(name: str, requests: Sequence[Request], sha256: str, work: Work) -> 
     chats = any(isinstance(r, Continuation | Writing) and r.chat for r in requests)
     form = reference.chat_template if chats else None
     if chats and form is None:
-        raise BenchError(f"{name}: {reference.info.name} has no chat template; leave the task out")
+        raise NoTemplateError(f"{name}: {reference.info.name} has no chat template, so this task is left out for it")
     context = min(_CONTEXT, reference.info.context_length or _CONTEXT)
     key = short_hash(_ENCODING, work.library.binding, context, sha256, reference.info.vocabulary_sha256, form)
-    site, out = work.executor.site, Content(name=f"tokens/tasks-{key}.json")
+    site, out = work.executor.site, Content(name=f"tokens/tasks-{key}.jsonl")
     path = site.path(out)
     note = path.with_suffix(".note")
     kept = read_checked(note, _EncodedNote, work.reporter.warn)
     if kept is not None and path.is_file():
         if file_sha256(path) == kept.sha256:
-            return Encoded(key, out, kept.result.weights, kept.result.failed)
+            return _told(
+                name, Encoded(key, out, kept.result.batches, kept.result.cut, kept.result.failed), context, work
+            )
         tell_damage(path, work.reporter.warn)
     asked = Content(name=f"tokens/tasks-{key}.requests.json")
     with complete_or_absent(site.path(asked)) as partial:
         partial.write_text(Requests(requests=tuple(requests)).model_dump_json(), encoding="utf-8")
     result = work.executor.do(EncodeJob(model=work.model, requests=asked, template=form, context=context, out=out))
     write_checked(note, _EncodedNote(sha256=file_sha256(path), result=result))
-    if result.cut:
+    return _told(name, Encoded(key, out, result.batches, result.cut, result.failed), context, work)
+
+
+def _told(name: str, found: Encoded, context: int, work: Work) -> Encoded:
+    """The same, with a word on what does not fit into the context."""
+    if found.cut:
         work.reporter.warn(
-            f"{name}: {result.cut} of {len(requests)} texts are longer than the {context} tokens of the context and lose their beginning"
+            f"{name}: {found.cut} texts are longer than the {context} tokens of the context and lose their beginning"
         )
-    return Encoded(key, out, result.weights, result.failed)
+    return found
 
 
 def put_together(task_requests: int, answers: Sequence[AnswerResult], failed: Mapping[int, str]) -> list[Answer | str]:
@@ -93,7 +105,7 @@ class _AnswersNote(FileNote):
 def answer_all(work: Work, file: Content, sha256: str, asked: Encoded, steps: Steps) -> list[AnswerResult]:
     """A file's answers to all batches, each kept in the cache as soon as it is there. sha256: of the file; steps: one a batch."""
     found = []
-    for batch in range(len(asked.weights)):
+    for batch in range(asked.batches):
         key = short_hash(asked.key, sha256, batch, work.library.binding, work.library.isa)
         note = work.options.cache.absolute() / "answers" / f"{key}.json"
         kept = read_checked(note, _AnswersNote, work.reporter.warn)

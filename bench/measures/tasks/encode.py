@@ -18,7 +18,6 @@ from bench.measures.tasks.jobs import (
     Continuation,
     EncodedBatch,
     EncodedSequence,
-    EncodedTasks,
     EncodedWriting,
     EncodeJob,
     EncodeResult,
@@ -72,8 +71,8 @@ def encode(job: EncodeJob, site: Site, progress: Share) -> EncodeResult:
         raise BenchError(next(iter(failed.values()), "the tasks ask nothing"))
     batches = [*_scored(sequences), *_written(writings)]
     with complete_or_absent(site.path(job.out)) as partial:
-        partial.write_text(EncodedTasks(batches=tuple(batches)).model_dump_json(), encoding="utf-8")
-    return EncodeResult(weights=tuple(b.weight for b in batches), cut=cut, failed=failed)
+        partial.write_text("".join(f"{b.model_dump_json()}\n" for b in batches), encoding="utf-8")
+    return EncodeResult(batches=len(batches), cut=cut, failed=failed)
 
 
 def _scored(sequences: list[EncodedSequence]) -> Iterator[EncodedBatch]:
@@ -114,13 +113,16 @@ class _Encoder:
             raise BenchError("the model has no chat template")
         chat = Chat.model_validate_json(request.context)
         messages = [(m.role, m.content) for m in chat.messages]
-        text = self.template.render(messages, generation=chat.generation, tools=chat.tools)
-        if chat.tools and text == self.template.render(messages, generation=chat.generation):
+        # an answer whose beginning is given is not ended by the template: the model goes on from there
+        begun = messages.pop()[1] if not chat.generation and messages and messages[-1][0] == "assistant" else ""
+        generation = chat.generation or bool(begun)
+        text = self.template.render(messages, generation=generation, tools=chat.tools)
+        if chat.tools and text == self.template.render(messages, generation=generation):
             # a template that does not know of tools: the model is told of them in words
             told = _TOOLS.format(tools="\n".join(json.dumps(t, ensure_ascii=False) for t in chat.tools))
             messages = [("system", told), *messages]
-            text = self.template.render(messages, generation=chat.generation)
-        return without_bos(self.model, text)
+            text = self.template.render(messages, generation=generation)
+        return without_bos(self.model, text + begun)
 
     def _tokens(self, text: str, *, special: bool) -> list[int]:
         """Tokens of a text that more follows: without the end that some vocabularies add."""

@@ -1,4 +1,4 @@
-"""Tasks of lm-evaluation-harness: what they ask, and how they judge. The only module that knows the library.
+"""Tasks of lm-evaluation-harness: what they ask. This module, its judge (judge.py) and lm.py are all that knows the library.
 
 Its tasks make the requests and judge the answers, filters and metrics included; what happens in between is this program's. Tasks are code that the
 user chose to run: a task of `--task-path` may hold Python functions.
@@ -6,12 +6,11 @@ user chose to run: a task of `--task-path` may hold Python functions.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 import json
 import logging
 import os
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,19 +18,19 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bench.core.errors import BenchError, nearest
-from bench.core.formats import in_one_line
 from bench.measures.tasks.jobs import (
     Chat,
     Continuation,
     Message,
-    Probability,
     Request,
     Whole,
     Writing,
-    Written,
     identifying,
 )
+from bench.measures.tasks.judge import Judge, quiet, why
 from bench.measures.tasks.questions import Answer, Judged, Task
 from bench.texts.prompts import prompts_directory
 
@@ -88,15 +87,16 @@ class Harness:
         if name not in manager.task_index:
             known = nearest(name, manager.all_tasks)
             raise BenchError(f"--tasks {name}: is no task of {self.version} or of --task-path{known}")
-        with _quiet():
+        with quiet():
             try:
+                _seed()
                 # an inline group is how the library takes tasks with settings of the caller's
                 specs = [*self._specs(manager, name, asked)]
                 loaded = manager.load([{"group": "asked", "task": specs}])["tasks"]
             except BenchError:
                 raise
             except Exception as e:  # whatever reading YAML, its functions and its data set can end with
-                raise BenchError(f"--tasks {name}: {_why(e)}") from e
+                raise BenchError(f"--tasks {name}: {why(e)}") from e
             found = [self._task(name, of, asked) for of in loaded.values()]
         entry = manager.task_index[name].cfg or {}
         return [_pooled(name, found)] if len(found) > 1 and "aggregate_metric_list" in entry else found
@@ -105,31 +105,40 @@ class Harness:
         """What the library is to load: names, or with a data file that lies beside its YAML and is named relative to it, that file."""
         entry = manager.task_index[name]
         children = (entry.cfg or {}).get("task")
+        shots = {} if asked.shots is None else {"num_fewshot": asked.shots}
+        if entry.tags:
+            for child in sorted(entry.tags):
+                yield from self._specs(manager, child, asked)
+            return
         if isinstance(children, list) and all(c in manager.task_index for c in children if isinstance(c, str)):
             for child in children:
                 if isinstance(child, str):
                     yield from self._specs(manager, child, asked)
                 else:
-                    yield child
+                    yield {**child, **shots}
             return
         overrides: dict[str, Any] = {}
-        kwargs = (entry.cfg or {}).get("dataset_kwargs") or {}
+        config = entry.cfg or {}
+        kwargs = config.get("dataset_kwargs") or {}
         if entry.yaml_path and (files := kwargs.get("data_files")):
             overrides["dataset_kwargs"] = {**kwargs, "data_files": _beside(entry.yaml_path.parent, files)}
-        if asked.shots is not None and not isinstance(children, list):
-            overrides["num_fewshot"] = asked.shots
+        # a task that says 0 has no examples to give
+        if not isinstance(children, list) and config.get("num_fewshot") != 0:
+            overrides |= shots
         yield {"task": name, **overrides} if overrides else name
 
     def _task(self, name: str, task: Any, asked: Choice) -> Task:
         """Its questions as requests. Raises BenchError for a task whose questions cannot be put."""
         said = f"--tasks {task.config.task}"
         if getattr(task, "MULTIMODAL", False) or getattr(task, "UNSAFE_CODE", False):
-            why = "asks about pictures" if getattr(task, "MULTIMODAL", False) else "runs what the model writes"
-            raise BenchError(f"{said}: {why}, which is not supported; leave it out")
+            unfit = "asks about pictures" if getattr(task, "MULTIMODAL", False) else "runs what the model writes"
+            raise BenchError(f"{said}: {unfit}, which is not supported; leave it out")
         told = task.config.metadata or {}
         own, special = bool(told.get("chat")), bool(told.get("special"))
         chat = asked.template or own
         try:
+            _seed()
+            task.set_fewshot_seed(_SEED)
             task.build_all_requests(
                 limit=asked.limit,
                 apply_chat_template=chat,
@@ -140,8 +149,8 @@ class Harness:
                 _request(i, chat=chat, special=special) for i in task.instances for _ in range(i.repeats or 1)
             )
         except Exception as e:
-            raise BenchError(f"{said}: its questions cannot be put: {_why(e)}") from e
-        judge = _Judge(task)
+            raise BenchError(f"{said}: its questions cannot be put: {why(e)}") from e
+        judge = Judge(task)
         digest = hashlib.sha256()
         for request in requests:
             digest.update(identifying(request))
@@ -155,9 +164,20 @@ class Harness:
             requests=requests,
             items=len(judge.documents),
             chance=judge.chance,
-            settings=_settings(requests),
+            settings=_settings(requests, task.config.generation_kwargs),
             judge=judge,
+            judge_sha256=hashlib.sha256(f"{self.version}{judge.sha256}".encode()).hexdigest(),
         )
+
+
+def _seed() -> None:
+    """Examples, and what a task's own code draws, are the same every time: the library's command line seeds with these numbers too."""
+    random.seed(0)
+    np.random.seed(_SEED)
+
+
+#: The library's seed of examples.
+_SEED = 1234
 
 
 def _pooled(name: str, tasks: Sequence[Task]) -> Task:
@@ -179,6 +199,7 @@ def _pooled(name: str, tasks: Sequence[Task]) -> Task:
         chance=sum((t.chance or 0) * t.items for t in tasks) / items if known else None,
         settings=next((t.settings for t in tasks if t.settings), ""),
         judge=judge,
+        judge_sha256=hashlib.sha256("".join(t.judge_sha256 for t in tasks).encode()).hexdigest(),
     )
 
 
@@ -217,20 +238,25 @@ def writing(context: str, settings: Mapping[str, Any] | None, *, chat: bool = Fa
     settings = settings or {}
     until = settings.get("until") or ()
     limit = next((settings[k] for k in ("max_gen_toks", "max_new_tokens", "max_tokens") if settings.get(k)), _LIMIT)
-    sampled = settings.get("do_sample", bool(settings.get("temperature")))
+    temperature = settings.get("temperature")
+    sampled = settings.get("do_sample", bool(temperature)) and temperature != 0
     return Writing(
         context=context,
         until=(until,) if isinstance(until, str) else tuple(until),
         limit=int(limit),
-        temperature=float(settings.get("temperature") or 1.0) if sampled else 0.0,
+        temperature=float(temperature or 1.0) if sampled else 0.0,
         seed=int(settings.get("seed") or 0),
         chat=chat,
         special=special,
     )
 
 
-def _settings(requests: Sequence[Request]) -> str:
-    """How texts are written."""
+#: Settings of chance that are not taken up.
+_NOT_TAKEN = ("top_p", "top_k", "min_p", "repetition_penalty")
+
+
+def _settings(requests: Sequence[Request], asked: Mapping[str, Any] | None) -> str:
+    """How texts are written. asked: what the task says of it."""
     written = [r for r in requests if isinstance(r, Writing)]
     if not written:
         return ""
@@ -240,127 +266,6 @@ def _settings(requests: Sequence[Request]) -> str:
         if hot
         else "always the likeliest token"
     )
-    return f"{how}, {max(r.limit for r in written)} tokens at most"
-
-
-class _Judge:
-    """Judges answers as the task does."""
-
-    def __init__(self, task: Any) -> None:
-        self._task = task
-        self._instances: dict[int, list[Any]] = {}
-        self.documents: dict[int, Any] = {}
-        for instance in task.instances:
-            self._instances.setdefault(instance.doc_id, []).append(instance)
-            self.documents[instance.doc_id] = instance.doc
-        for of in self._instances.values():
-            of.sort(key=lambda i: i.idx)
-        counts = {len(of) for of in self._instances.values() if self._is_choice}
-        self.chance = sum(1 / len(of) for of in self._instances.values()) / len(self._instances) if counts else None
-
-    @property
-    def _is_choice(self) -> bool:
-        return bool(self._task.OUTPUT_TYPE == "multiple_choice")
-
-    def __call__(self, answers: Sequence[Answer | str]) -> list[Judged]:
-        given = iter(answers)
-        failures: dict[int, str] = {}
-        ended: dict[int, bool] = {}
-        for instance in self._task.instances:
-            instance.resps, instance.filtered_resps = [], {}
-            for _ in range(instance.repeats or 1):
-                answer = next(given)
-                if isinstance(answer, str):
-                    failures[instance.doc_id] = answer
-                elif isinstance(answer, Written):
-                    ended[instance.doc_id] = ended.get(instance.doc_id, True) and answer.end in ("own", "text")
-                instance.resps.append(_response(answer, instance.request_type))
-        try:
-            with _quiet():
-                self._task.apply_filters()
-        except Exception as e:
-            return [self._judged(n, {}, None, None, f"its filters fail: {_why(e)}") for n in self._instances]
-        return [
-            self._judged(n, {}, None, None, failures[n]) if n in failures else self._judge(n, of, ended.get(n))
-            for n, of in self._instances.items()
-        ]
-
-    def _judge(self, n: int, instances: list[Any], ended: bool | None) -> Judged:
-        doc, scores = self.documents[n], dict[str, float]()
-        filters = list(instances[0].filtered_resps)
-        try:
-            for filtered in filters:
-                with _quiet():
-                    found = self._task.process_results(doc, [i.filtered_resps[filtered] for i in instances])
-                label = "" if len(filters) == 1 else f", {filtered}"
-                scores |= {f"{m}{label}": float(v) for m, v in found.items() if _is_score(v)}
-        except Exception as e:  # a metric that takes some answers and not others
-            return self._judged(n, {}, None, ended, _why(e))
-        return self._judged(n, scores, self._margin(doc, instances), ended, None)
-
-    def _judged(
-        self, n: int, scores: Mapping[str, float], margin: float | None, ended: bool | None, failure: str | None
-    ) -> Judged:
-        doc = self.documents[n]
-        group = doc.get("kind") if isinstance(doc, Mapping) else None
-        task = self._task.config.task
-        return Judged(f"{task}/{n}", group if isinstance(group, str) else task, scores, margin, ended, failure)
-
-    def _margin(self, doc: Any, instances: list[Any]) -> float | None:
-        """Of the sums that plain accuracy compares; where several choices are right, of the best of them."""
-        if not self._is_choice:
-            return None
-        choices = self._task.doc_to_choice(doc)
-        gold = self._task.doc_to_text(doc) if self._task.multiple_input else self._task.doc_to_target(doc)
-        if isinstance(gold, str):
-            gold = choices.index(gold) if gold in choices else None
-        right = {
-            g for g in (gold if isinstance(gold, list) else [gold]) if isinstance(g, int) and 0 <= g < len(choices)
-        }
-        sums = [i.resps[0][0] for i in instances[: len(choices)]]
-        wrong = [s for n, s in enumerate(sums) if n not in right]
-        return float(max(sums[g] for g in right) - max(wrong)) if right and wrong else None
-
-
-def _response(answer: Answer | str, kind: str) -> Any:
-    """An answer as the library's tasks take it."""
-    if isinstance(answer, Probability):
-        return answer.logarithm if kind == "loglikelihood_rolling" else (answer.logarithm, answer.greedy)
-    if isinstance(answer, Written):
-        return answer.text
-    return "" if kind == "generate_until" else (0.0 if kind == "loglikelihood_rolling" else (0.0, False))
-
-
-def _is_score(value: Any) -> bool:
-    return isinstance(value, bool | int | float) and 0 <= value <= 1
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Nothing that libraries print of their own: progress and hints of a program that is not this one."""
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        yield
-
-
-#: What of an error tells that a data set was not reached.
-_UNREACHED = (
-    "ConnectionError",
-    "OfflineModeIsEnabled",
-    "LocalEntryNotFoundError",
-    "ConnectError",
-    "DatasetNotFoundError",
-)
-
-
-def _why(error: Exception) -> str:
-    """An error of the library's in a line, with the remedy where it is one of the usual ones."""
-    said = in_one_line(str(error))[:300] or type(error).__name__
-    if any(type(e).__name__ in _UNREACHED for e in _chain(error)):
-        return f"its data set cannot be reached ({said}); give it as a file with --task-path"
-    return said
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
+    left = [name for name in _NOT_TAKEN if (asked or {}).get(name) is not None] if hot else []
+    without = f" (without the {', '.join(left)} that the task asks for)" if left else ""
+    return f"{how}{without}, {max(r.limit for r in written)} tokens at most"

@@ -116,31 +116,19 @@ class EncodedBatch(Frozen):
     packs: tuple[tuple[EncodedSequence, ...], ...] = ()
     writings: tuple[EncodedWriting, ...] = ()
 
-    @property
-    def weight(self) -> int:
-        """Tokens, about, that are computed for it."""
-        scored = sum(len(s.tokens) for pack in self.packs for s in pack)
-        return scored + sum(len(w.tokens) + w.limit for w in self.writings)
-
-
-class EncodedTasks(Frozen):
-    """All that is asked, for one vocabulary, in a file."""
-
-    batches: tuple[EncodedBatch, ...]
-
 
 class EncodeResult(Frozen):
-    """weights: tokens, about, of each batch; cut: how many requests were longer than the context holds and lost their beginning; failed: why some
+    """batches: how many there are; cut: how many requests were longer than the context holds and lost their beginning; failed: why some
     could not be encoded, by their number."""
 
-    weights: tuple[Some, ...]
+    batches: Some
     cut: Count
     failed: dict[int, str] = Field(default_factory=dict)
 
 
 class EncodeJob(Job[EncodeResult]):
     """Turn requests into tokens of a model's vocabulary. requests: a file of Requests; template: of the model's conversations; context: tokens that
-    one may have; out: EncodedTasks as JSON."""
+    one may have; out: an EncodedBatch a line, as JSON."""
 
     done_by: ClassVar[str] = "bench.measures.tasks.encode:encode"
 

@@ -66,7 +66,7 @@ class DynamicGate(LM):  # type: ignore[misc]  # the library has no types
         for request in requests:
             digest.update(identifying(request))
         asked = encoded("lm-eval", requests, digest.hexdigest(), self._work)
-        with self._reporter.steps("Answers", len(asked.weights)) as steps:
+        with self._reporter.steps("Answers", asked.batches) as steps:
             results = answer_all(self._work, self._work.model, self._work.reference.sha256, asked, steps)
         answers = put_together(len(requests), results, asked.failed)
         for answer in answers:

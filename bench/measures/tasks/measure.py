@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from bench.core.errors import BenchError
 from bench.core.formats import markdown
 from bench.measures.frames import Frame
 from bench.measures.measure import Measure
 from bench.measures.plan import Foreseen, Plan, Stage
 from bench.measures.sections import FileColumn, Section, Table
+from bench.measures.tasks.ask import NoTemplateError
 from bench.measures.tasks.frames import FRAMES
 from bench.measures.tasks.options import Asked
 from bench.measures.tasks.records import AnswerRecord, TaskRecord
@@ -36,7 +36,7 @@ class TaskMeasure(Measure):
         for task in tasks_asked(asked):
             try:
                 found.append(put(task, plan.work, asked))
-            except BenchError as e:  # a model without a chat template still answers the other tasks
+            except NoTemplateError as e:  # such a model still answers the other tasks
                 plan.work.reporter.warn(str(e))
         return Tasks(plan, tuple(found)) if found else None
 

@@ -30,7 +30,7 @@ class Judged:
 class Task:
     """name: in tables; asked: the name, of a group perhaps, that it was asked for with; source: what made it, with its version; sha256: of all that is asked and expected; chance: what guessing is worth, None where
     that is not known; settings: how texts are written, in words; judge: takes the answers to `requests`, in their order, and for those that could not be asked
-    the reason."""
+    the reason; judge_sha256: of how it judges."""
 
     name: str
     asked: str
@@ -41,3 +41,4 @@ class Task:
     chance: float | None
     settings: str
     judge: Callable[[Sequence[Answer | str]], Sequence[Judged]]
+    judge_sha256: str = ""

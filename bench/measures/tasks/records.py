@@ -17,7 +17,8 @@ from bench.records.record import OfFile
 class TaskIdentity(Kept):
     """What figures of a task belong to. name: in tables; asked: the name, of a group perhaps, that it was asked for with; source: what made it, with its version; sha256: of all that is asked and expected;
     items: questions; chance: what guessing is worth; settings: how texts are written; limit, shots, template: what was asked for beside its name; directory: name of the
-    one with further tasks, None without; key: of the task as the model reads it."""
+    one with further tasks, None without; key: of the task as the model reads it; judge: SHA-256 of how it judges, which may change without anything
+    being asked anew; cut: requests that lost their beginning, since the context does not hold them."""
 
     name: Name
     asked: Name
@@ -31,6 +32,8 @@ class TaskIdentity(Kept):
     template: bool = False
     directory: Name | None = None
     key: Name
+    judge: str = ""
+    cut: Count = 0
 
 
 class AnswerRecord(OfFile):

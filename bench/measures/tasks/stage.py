@@ -28,7 +28,7 @@ class Put:
 
     @property
     def batches(self) -> int:
-        return len(self.encoded.weights)
+        return self.encoded.batches
 
 
 def put(task: Task, work: Work, asked: Asked) -> Put:
@@ -47,6 +47,8 @@ def put(task: Task, work: Work, asked: Asked) -> Put:
         template=asked.task_template,
         directory=None if asked.task_path is None else asked.task_path.absolute().name,
         key=found.key,
+        judge=task.judge_sha256,
+        cut=found.cut,
     )
     return Put(task, identity, found)
 
@@ -60,9 +62,10 @@ class Tasks:
     title: str = "Tasks"
 
     def pending(self, run: Run) -> set[str]:
-        return {name for task in self.tasks for name in self._unjudged(task, run)} | {
-            name for names in self._pending(run).values() for name in names
-        }
+        found = {name for names in self._pending(run).values() for name in names}
+        if self.plan.part == Part():  # where only a part is measured, nothing is judged
+            found |= {name for task in self.tasks for name in self._unjudged(task, run)}
+        return found
 
     def progress(self, run: Run) -> tuple[int, int]:
         total = len(self.plan.names) * sum(t.batches for t in self.tasks)
@@ -83,8 +86,9 @@ class Tasks:
         return found
 
     def _unjudged(self, task: Put, run: Run) -> list[str]:
-        """Files that are not judged, whether all their answers are there or not."""
-        return [n for n in self.plan.names if n not in judged_of(run, task.identity.key)]
+        """Files that are not judged, or were by other rules, whether all their answers are there or not."""
+        known = judged_of(run, task.identity.key)
+        return [n for n in self.plan.names if n not in known or known[n].task.judge != task.identity.judge]
 
     def parts(self, run: Run) -> list[Part]:
         """Batch by batch, over all tasks."""

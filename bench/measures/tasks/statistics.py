@@ -21,14 +21,13 @@ class Pairing:
     """A file's answers against the reference's to the same questions.
 
     lost, won: questions that only the reference, and only this file, has right; p: of McNemar's exact test that both are equally likely; kept: share of the reference's
-    accuracy; change: of the accuracy; margin: mean change of how much more probable the right choice is than the best wrong one, nats, None where nothing is chosen.
+    accuracy; margin: mean change of how much more probable the right choice is than the best wrong one, nats, None where nothing is chosen.
     """
 
     lost: int
     won: int
     p: float | None
     kept: Estimate
-    change: Estimate
     margin: Estimate | None
 
 
@@ -47,9 +46,8 @@ class Score:
 
 
 def metrics_of(items: Sequence[ItemScore]) -> list[str]:
-    """Names of what questions are scored by, that of the accuracy first: the first that is all or nothing."""
-    names = list(dict.fromkeys(m for i in items for m in i.scores))
-    return sorted(names, key=lambda m: any(i.scores.get(m, 0) not in (0, 1) for i in items))
+    """Names of what questions are scored by, in the task's order: the first is that of the accuracy."""
+    return list(dict.fromkeys(m for i in items for m in i.scores))
 
 
 def scores_between(found: Mapping[str, Sequence[ItemScore]], reference: str | None) -> dict[str, Score]:
@@ -99,8 +97,13 @@ def values_of(items: Sequence[ItemScore], metric: str) -> NDArray[np.float64]:
     return np.array([i.scores.get(metric, 0.0) for i in items])
 
 
+def _is_binary(*values: NDArray[np.float64]) -> bool:
+    """Whether questions are right or wrong, and nothing between."""
+    return all(np.isin(v, (0, 1)).all() for v in values)
+
+
 def _share(values: NDArray[np.float64]) -> Estimate:
-    if np.isin(values, (0, 1)).all():
+    if _is_binary(values):
         return share_of(int(values.sum()), len(values))
     return ratio_of_sums(values, np.ones(len(values)), "odds")
 
@@ -113,9 +116,8 @@ def _pairing(items: list[ItemScore], reference: list[ItemScore], metric: str) ->
     return Pairing(
         lost=lost,
         won=won,
-        p=mcnemar(lost, won) if len(items) >= MIN_FOR_INTERVAL else None,
+        p=mcnemar(lost, won) if len(items) >= MIN_FOR_INTERVAL and _is_binary(own, theirs) else None,
         kept=_kept(own, theirs),
-        change=ratio_of_sums(own - theirs, np.ones(len(own))),
         margin=ratio_of_sums(margins, np.ones(len(margins))) if len(margins) else None,
     )
 

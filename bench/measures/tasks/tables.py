@@ -8,10 +8,10 @@ import pandas as pd
 
 from bench.core.formats import MISSING, share
 from bench.measures.tasks.records import TaskIdentity
-from bench.measures.tasks.runs import judged_of, tasks_of
+from bench.measures.tasks.runs import answers_of, judged_of, tasks_of
 from bench.measures.tasks.statistics import Score, scores_of, tells_nothing
 from bench.records.run import Run
-from bench.statistics.verdicts import FEW_WINDOWS, NO_DIFFERENCE, TOGETHER, holm, verdicts, with_interval
+from bench.statistics.verdicts import NO_DIFFERENCE, TOGETHER, holm, with_interval
 
 KEY = """\
 Key
@@ -23,6 +23,10 @@ MARGIN = """\
 """
 
 
+#: The verdict on what has too few questions, or is not right or wrong.
+_NOT_JUDGED = "not judged"
+
+
 def task_table(run: Run, task: TaskIdentity) -> pd.DataFrame:
     """One row a file, the reference first; empty without any."""
     return score_table(scores_of(run, task))
@@ -31,16 +35,17 @@ def task_table(run: Run, task: TaskIdentity) -> pd.DataFrame:
 def score_table(found: Mapping[str, Score]) -> pd.DataFrame:
     """The same of scores by file."""
     pairings = [s.pairing for s in found.values()]
-    shown = holm([p.p if p else None for p in pairings])
     margins = [p.margin if p else None for p in pairings]
-    words = verdicts(margins, "smaller", "larger")
+    # answers and margins are one family: a table's verdicts hold together
+    shown = holm([*(p.p if p else None for p in pairings), *(m.p_value(0) if m else None for m in margins)])
+    answers, moved = shown[: len(pairings)], shown[len(pairings) :]
     rows = []
-    for (name, s), is_shown, margin, word in zip(found.items(), shown, margins, words, strict=True):
+    for (name, s), is_shown, margin, has_moved in zip(found.items(), answers, margins, moved, strict=True):
         row = {"Recipe": name, f"{s.metric} [95 %]": with_interval(s.accuracy, share)}
         row |= _paired(s, is_shown)
         if any(m is not None for m in margins):
             row["Δ margin [95 %]"] = MISSING if margin is None else with_interval(margin, "{:+.3f}".format)
-            row["Margin"] = word
+            row["Margin"] = MISSING if margin is None else _word(has_moved, "smaller" if margin.value < 0 else "larger")
         row |= {m: share(v) for m, v in s.others.items()}
         if s.unended is not None:
             row["Never ended"] = str(s.unended)
@@ -52,13 +57,16 @@ def _paired(s: Score, is_shown: bool | None) -> dict[str, str]:
     p = s.pairing
     if p is None:
         return dict.fromkeys(("Kept [95 %]", "Lost", "Won", "Answers"), MISSING)
-    word = NO_DIFFERENCE if is_shown is False else ("fewer right" if p.lost > p.won else "more right")
     return {
         "Kept [95 %]": with_interval(p.kept, share),
         "Lost": str(p.lost),
         "Won": str(p.won),
-        "Answers": FEW_WINDOWS.replace("windows", "questions") if is_shown is None else word,
+        "Answers": _word(is_shown, "fewer right" if p.lost > p.won else "more right"),
     }
+
+
+def _word(is_shown: bool | None, difference: str) -> str:
+    return _NOT_JUDGED if is_shown is None else difference if is_shown else NO_DIFFERENCE
 
 
 def key(found: Mapping[str, Score], *, chance: float | None, settings: str) -> str:
@@ -118,5 +126,13 @@ def failures(run: Run) -> list[str]:
         }
         if failed:
             item, why = next(iter(failed.items()))
-            said.append(f"{task.name}: {len(failed)} of {task.items} questions have no score, such as {item}: {why}.")
+            said.append(f"{task.name}: {len(failed)} of {task.items} questions have no score, such as {item}: {why}")
+        answered = answers_of(run, task.key)
+        missing = [n for n in run.files if n in answered and n not in judged_of(run, task.key)]
+        if missing:
+            said.append(
+                f"{task.name}: {', '.join(missing)} did not answer all questions, and {'has' if len(missing) == 1 else 'have'} no figure"
+            )
+        if task.cut:
+            said.append(f"{task.name}: {task.cut} texts were longer than the context and lost their beginning")
     return said

@@ -66,7 +66,7 @@ def test_the_librarys_command_line_has_the_figures_of_a_run(
     assert done.returncode == 0, done.stderr[-2000:]
     [written] = tmp_path.rglob("results_*.json")
     results = json.loads(written.read_text())["results"]
-    puts = put_to_files(
+    puts, _ = put_to_files(
         Options(cache=cache, threads=1),
         Reporter(),
         [str(tiny)],

@@ -103,7 +103,7 @@ def test_the_tool_prints_the_same(asked: str, limit: int | None, tiny: Path, cac
     write_files(tmp_path)
     form, _, name = asked.partition(":")
     tasks = tasks_asked(Asked(tasks=(f"{form}:{tmp_path / name}",), limit=limit))
-    [put] = put_to_files(Options(cache=cache, threads=1), Reporter(), [str(tiny)], tasks)
+    [put], _ = put_to_files(Options(cache=cache, threads=1), Reporter(), [str(tiny)], tasks)
     [score] = put.scores.values()
     assert 100 * score.accuracy.value == pytest.approx(PRINTED[asked, limit], abs=5e-5)
 

@@ -14,7 +14,7 @@ from bench.measures.tasks.statistics import mcnemar, metrics_of, scores_between,
 def items(right: list[int], margins: list[float] | None = None, failed: int | None = None) -> list[ItemScore]:
     return [
         ItemScore(
-            item=str(n), group="g", scores={} if n == failed else {"part": 0.25, "acc": r},
+            item=str(n), group="g", scores={} if n == failed else {"acc": r, "part": 0.25},
             margin=None if margins is None else margins[n], failure="it broke" if n == failed else None,
         )
         for n, r in enumerate(right)
@@ -68,8 +68,16 @@ def test_a_question_that_one_file_fails_counts_for_none() -> None:
     assert found["own"].accuracy.value == 1.0
 
 
-def test_the_first_metric_is_one_that_is_all_or_nothing() -> None:
+def test_the_tasks_first_metric_is_the_accuracy() -> None:
     assert metrics_of(items([1, 0])) == ["acc", "part"]
+
+
+def test_what_lies_between_right_and_wrong_is_no_matter_of_lost_questions() -> None:
+    graded = [ItemScore(item=str(n), group="g", scores={"mass": n / 20}) for n in range(20)]
+    lower = [ItemScore(item=str(n), group="g", scores={"mass": n / 40}) for n in range(20)]
+    found = scores_between({"ref": graded, "own": lower}, "ref")["own"]
+    assert found.pairing is not None and found.pairing.p is None
+    assert found.pairing.kept.value == pytest.approx(0.5) and found.accuracy.low is not None
 
 
 def test_a_ratio_without_a_question_apart_has_no_interval() -> None:

@@ -13,6 +13,8 @@ from bench.core.errors import BenchError
 from bench.core.progress import Reporter
 from bench.measures.registry import load_run
 from bench.measures.tasks.frames import FRAMES
+from bench.measures.tasks.harness import Choice, Harness
+from bench.measures.tasks.jobs import Continuation
 from bench.measures.tasks.options import Asked
 from bench.measures.tasks.records import AnswerRecord, TaskRecord
 from bench.measures.tasks.runs import answers_of, judged_of, tasks_of
@@ -197,3 +199,22 @@ def test_what_cannot_be_asked_is_one_line(
     assert done.code == 2
     with pytest.raises(BenchError, match=said):
         raise BenchError(done.err.strip().splitlines()[-1])
+
+
+def test_examples_are_the_same_every_time_and_no_subject_is_lost(directory: Path, tmp_path: Path) -> None:
+    """Examples are drawn by chance, and a tag stands for all that bear it."""
+    for name in ("one", "two"):
+        text = CHOICE.replace("tiny_choice", name).replace(
+            "test_split: test", "test_split: test\nfewshot_split: test\ntag: subjects"
+        )
+        (tmp_path / f"{name}.yaml").write_text(text.replace("choice.jsonl", str(directory / "choice.jsonl")))
+    (tmp_path / "all.yaml").write_text(
+        "group: all\ntask: [subjects]\naggregate_metric_list:\n  - metric: acc\n    weight_by_size: true\n"
+    )
+    first, again = (Harness(tmp_path).load("all", Choice(shots=2)) for _ in range(2))
+    assert [t.sha256 for t in first] == [t.sha256 for t in again]
+    assert [(t.name, t.items, t.chance) for t in first] == [("all", 40, pytest.approx(1 / 3))]
+    [asked] = {r.context.count("the ") for t in first for r in t.requests if isinstance(r, Continuation)}
+    assert asked == 3 * 2  # two examples and the question
+    [bare] = Harness(tmp_path).load("all", Choice())
+    assert bare.sha256 != first[0].sha256 and bare.judge_sha256 != first[0].judge_sha256
