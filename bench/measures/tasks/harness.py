@@ -106,7 +106,7 @@ class Harness:
         entry = manager.task_index[name]
         children = (entry.cfg or {}).get("task")
         shots = {} if asked.shots is None else {"num_fewshot": asked.shots}
-        if entry.tags:
+        if entry.kind.name == "TAG":
             for child in sorted(entry.tags):
                 yield from self._specs(manager, child, asked)
             return
