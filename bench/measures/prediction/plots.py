@@ -8,7 +8,17 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from bench.measures.plotting import GREY, RC, caption, describe_figure, label_points, logarithmic, new_figure, points
+from bench.measures.plotting import (
+    GREY,
+    RC,
+    caption,
+    describe_figure,
+    label_points,
+    legend_above,
+    logarithmic,
+    new_figure,
+    points,
+)
 from bench.measures.prediction.statistics import ANSWERS, MARGIN, Lost, lost, on_text
 from bench.records.run import Run
 
@@ -27,11 +37,12 @@ def draw(run: Run) -> dict[str, Figure]:
         describe_figure(figure, "Does the distance on text predict what is lost in tasks?", caption(run, said))
         for axes, (what, losses) in zip(panels, both, strict=True):
             frame = _frame(run, losses)
-            logarithmic(axes, "x", frame["x"])
+            logarithmic(axes, "x", [0.8 * frame["x"].min(), *frame["x"], 1.2 * frame["x"].max()])  # room for names
             points(axes, frame, "y")
             label_points(axes, frame, "y")
             axes.axhline(0, color=GREY, lw=0.8)
             axes.set_ylabel("Answers lost (share)" if what == ANSWERS else "Margin lost (nats)")
+        legend_above(panels[0])
         panels[-1].set_xlabel("KL divergence from the reference on the text (nats)")
     return {"text-and-tasks": figure}
 
