@@ -30,7 +30,7 @@ class Writer:
         a text; None for one of the kind of SentencePiece's."""
         self.rng, self.path = np.random.default_rng(5), path
         self.file = gguf.GGUFWriter(path, architecture)
-        self.n_vocab = self._sentence_piece(control) if byte_level is None else self._byte_level(control, byte_level)
+        self.n_vocab = len((vocabulary(*control) if byte_level is None else byte_level_vocabulary(*control))[0])
         self.file.add_name(path.stem)
         self.file.add_block_count(LAYERS)
         self.file.add_context_length(CONTEXT)
@@ -41,9 +41,13 @@ class Writer:
         self.file.add_layer_norm_rms_eps(1e-5)
         self.file.add_layer_norm_eps(1e-5)
         self.file.add_vocab_size(self.n_vocab)
+        if byte_level is None:
+            self._sentence_piece(control)
+        else:
+            self._byte_level(control, byte_level)
         self.matrix("token_embd", WIDTH, self.n_vocab)
 
-    def _sentence_piece(self, control: tuple[str, ...]) -> int:
+    def _sentence_piece(self, control: tuple[str, ...]) -> None:
         tokens, scores, kinds = vocabulary(*control)
         self.file.add_tokenizer_model("llama")
         self.file.add_token_list(tokens)
@@ -51,9 +55,8 @@ class Writer:
         self.file.add_token_types(kinds)
         self.file.add_bos_token_id(1)
         self.file.add_eos_token_id(2)
-        return len(tokens)
 
-    def _byte_level(self, control: tuple[str, ...], split: str) -> int:
+    def _byte_level(self, control: tuple[str, ...], split: str) -> None:
         tokens, kinds, merges = byte_level_vocabulary(*control)
         self.file.add_tokenizer_model("gpt2")
         self.file.add_tokenizer_pre(split)
@@ -62,7 +65,6 @@ class Writer:
         self.file.add_token_merges(merges)
         self.file.add_bos_token_id(0)
         self.file.add_eos_token_id(0)
-        return len(tokens)
 
     def matrix(self, name: str, *shape: int) -> None:
         """shape: columns, rows, and for stacked matrices their number."""

@@ -19,7 +19,7 @@ from bench.measures.problems.runs import problem_sets
 from bench.measures.problems.tables import problem_results, scores
 from bench.measures.registry import load_run
 from bench.measures.tasks import options as task_options
-from bench.measures.tasks.jobs import Continuation, EncodedTasks, EncodedWriting, EncodeJob, Requests, Writing
+from bench.measures.tasks.jobs import Continuation, EncodedBatch, EncodedWriting, EncodeJob, Requests, Writing
 from bench.measures.tasks.runs import tasks_of
 from bench.measures.tasks.statistics import scores_of
 from bench.measures.windows.runs import windows_of
@@ -138,11 +138,15 @@ def encoded_problems(run: Run) -> list[list[EncodedProblem]]:
     return [[p for b in EncodedSet.model_validate_json(path.read_bytes()).batches for p in b] for path in paths]
 
 
+def batches_of(path: Path) -> list[EncodedBatch]:
+    return [EncodedBatch.model_validate_json(line) for line in path.read_text().splitlines()]
+
+
 def encoded_writings(run: Run) -> list[list[EncodedWriting]]:
     """Of each task, as the files read them."""
     assert run.directory is not None
     paths = [run.directory / f"cache/tokens/tasks-{t.key}.json" for t in tasks_of(run)]
-    found = [EncodedTasks.model_validate_json(path.read_bytes()).batches for path in paths]
+    found = [batches_of(path) for path in paths]
     return [sorted((w for b in batches for w in b.writings), key=lambda w: w.request) for batches in found]
 
 
@@ -235,7 +239,7 @@ def test_special_tokens_are_read_where_a_task_says_so(special: bool, model: Path
     held.do(
         EncodeJob(model=held(model), requests=held(tmp_path / "requests.json"), template=None, context=512, out=out)
     )
-    scored, written = EncodedTasks.model_validate_json((tmp_path / "encoded.json").read_bytes()).batches
+    scored, written = batches_of(tmp_path / "encoded.json")
     [[sequence]], [writing] = scored.packs, written.writings
     assert spelled(sequence.tokens) == f"{context}a + 2" and spelled(sequence.tokens[sequence.first :]) == "a + 2"
     assert spelled(writing.tokens) == context

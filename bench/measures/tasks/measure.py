@@ -67,7 +67,7 @@ class TaskMeasure(Measure):
             if len(frame := task_table(run, task)):
                 caption = f"{task.name}: {task.items} questions ({task.source})"
                 table = Table(
-                    f"task-{n}",
+                    f"task-{n}-scores",
                     caption,
                     frame,
                     key=key(scores_of(run, task), chance=task.chance, settings=task.settings),
@@ -81,7 +81,8 @@ class TaskMeasure(Measure):
         if not len(summary):
             return []
         cells = dict(zip(summary["Recipe"], summary["Mean"], strict=True))
-        return [FileColumn("Tasks", cells, card="mean share of right answers over tasks")]
+        values = {name: float(mean.rstrip("%")) for name, mean in cells.items()}
+        return [FileColumn("Tasks", cells, values, card="Tasks: mean share of right answers over tasks")]
 
     def file_key(self, run: Run, *, everywhere: bool) -> Sequence[str]:
         return ["Tasks: mean share of right answers over tasks"] if len(summary_table(run)) else []
