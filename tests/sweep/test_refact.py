@@ -145,7 +145,7 @@ def batches_of(path: Path) -> list[EncodedBatch]:
 def encoded_writings(run: Run) -> list[list[EncodedWriting]]:
     """Of each task, as the files read them."""
     assert run.directory is not None
-    paths = [run.directory / f"cache/tokens/tasks-{t.key}.json" for t in tasks_of(run)]
+    paths = [run.directory / f"cache/tokens/tasks-{t.key}.jsonl" for t in tasks_of(run)]
     found = [batches_of(path) for path in paths]
     return [sorted((w for b in batches for w in b.writings), key=lambda w: w.request) for batches in found]
 
