@@ -37,7 +37,7 @@ _TRAILING = 3
 #: Packs of a batch: what is lost where a measurement is interrupted.
 _PACKS = 8
 #: Texts that are written side by side, and tokens that these may have together.
-_WRITINGS, _ROOM = 16, 8192
+_WRITINGS, _ROOM = 32, 8192
 
 
 def encode(job: EncodeJob, site: Site, progress: Share) -> EncodeResult:

@@ -40,9 +40,11 @@ class Judge:
 
     @cached_property
     def chance(self) -> float | None:
-        """What guessing is worth: mean share of choices that are right; None where nothing is chosen."""
+        """What guessing is worth: mean share of choices that are right; where nothing is chosen what the task's metadata say, such as the share
+        of questions that any text is right for, and None without."""
         if not self._is_choice:
-            return None
+            told = (self._task.config.metadata or {}).get("chance")
+            return float(told) if isinstance(told, int | float) and 0 <= told < 1 else None
         shares = [len(right) / n for n, right in map(self._choices, self.documents.values())]
         return sum(shares) / len(shares)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ class Pairing:
     """A file's answers against the reference's to the same questions.
 
     lost, won: questions that only the reference, and only this file, has right; p: of McNemar's exact test that both are equally likely; kept: share of the reference's
-    accuracy; margin: mean change of how much more probable the right choice is than the best wrong one, nats, None where nothing is chosen.
+    accuracy, not a number where that tells nothing; margin: mean change of how much more probable the right choice is than the best wrong one, nats, None where nothing is chosen.
     """
 
     lost: int
@@ -50,22 +50,29 @@ def metrics_of(items: Sequence[ItemScore]) -> list[str]:
     return list(dict.fromkeys(m for i in items for m in i.scores))
 
 
-def scores_between(found: Mapping[str, Sequence[ItemScore]], reference: str | None) -> dict[str, Score]:
-    """Scores of files that answered the same questions. Questions that any file failed are left out for all, so that figures compare."""
+def scores_between(
+    found: Mapping[str, Sequence[ItemScore]], reference: str | None, chance: float | None = None
+) -> dict[str, Score]:
+    """Scores of files that answered the same questions, of which guessing has the share `chance` right. Questions that any file failed are left out for all, so that
+    figures compare."""
     failed = {i.item for items in found.values() for i in items if i.failure is not None}
     usable = {name: [i for i in items if i.item not in failed] for name, items in found.items()}
     metrics = next((metrics_of(items) for items in usable.values() if items), [])
     if not metrics:
         return {}
     base = usable.get(reference or "")
-    return {
+    scores = {
         name: _score(items, metrics, len(failed), None if name == reference else base) for name, items in usable.items()
     }
+    if reference in scores and tells_nothing(scores[reference], chance):
+        return {name: _without_kept(s) for name, s in scores.items()}
+    return scores
 
 
 def scores_of(run: Run, task: TaskIdentity) -> dict[str, Score]:
     """By file, of those that have answered all; the reference first."""
-    return scores_between({name: r.items for name, r in judged_of(run, task.key).items()}, run.reference)
+    answered = {name: r.items for name, r in judged_of(run, task.key).items()}
+    return scores_between(answered, run.reference, task.chance)
 
 
 def tells_nothing(score: Score, chance: float | None) -> bool:
@@ -76,6 +83,12 @@ def tells_nothing(score: Score, chance: float | None) -> bool:
 
 #: Share of right answers that a reference must be shown to have where guessing has none.
 _LEAST = 0.05
+
+
+def _without_kept(score: Score) -> Score:
+    """The same without a share of next to nothing, which may come out at anything."""
+    pairing = score.pairing
+    return score if pairing is None else replace(score, pairing=replace(pairing, kept=Estimate(math.nan)))
 
 
 def _score(items: list[ItemScore], metrics: list[str], failed: int, reference: list[ItemScore] | None) -> Score:

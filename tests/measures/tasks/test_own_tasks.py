@@ -27,21 +27,18 @@ FIELDS = {
     "own_tools": {"prompt": str, "tools": str, "call": str},
 }
 COUNTS = {
-    "own_cloze": 80, "own_choice": 120, "own_arithmetic": 40, "own_copy": 40, "own_instruct": 40, "own_json": 30, "own_tools": 30,
+    "own_cloze": 80, "own_choice": 120, "own_arithmetic": 32, "own_copy": 32, "own_instruct": 32, "own_json": 22, "own_tools": 20,
 }  # fmt: skip
 WITH_CHOICES = ("own_cloze", "own_choice")
 CHAT = ("own_instruct", "own_json", "own_tools")
 
 #: An answer to each instruction, in order, that passes.
 INSTRUCTED = [
-    "Deep blue waves.", "Dog", "Snow falls on cold fields.", "A hot bright star.", "Red Whiskers",
-    "Yes.", "No", "4", "False", "Elephant", "Green.", "E",
-    "blue, blue, blue, blue", "hello hello", "stop, stop, stop", "The kettle is on the stove.", "Good morning",
-    "Is it late?", "I love cheese!", "She sat in the garden.", "Yesterday it rained.", "Dear friend, how are you?", "Well, rain is falling water.",
-    "WHITE", "APPLE", "THE BREAD IS FRESH", "hello world",
-    "The river is wide.", "The cat drinks milk.", "A home with walls and a roof.", "I have 7 sisters.",
-    "apple, pear, plum", "red, green", "1, 2, 3, 4, 5", "cat\ndog\ncow", "Saturday\nSunday",
-    "Dogs bark. They run.", "A bridge carries a road across a river.", "A boat sailed. A storm came. It sank.", '"lamp"',
+    "Deep blue waves.", "Dog", "Snow falls on cold fields.", "A hot bright star.", "Yes.", "No", "4", "Elephant", "Green.", "blue, blue, blue, blue",
+    "hello hello", "stop, stop, stop", "The kettle is on the stove.", "Is it late?", "I love cheese!", "She sat in the garden.",
+    "Yesterday it rained.", "Well, rain is falling water.", "WHITE", "APPLE", "THE BREAD IS FRESH", "The river is wide.", "The cat drinks milk.",
+    "A home with walls and a roof.", "apple, pear, plum", "1, 2, 3, 4, 5", "cat\ndog\ncow", "Saturday\nSunday", "Dogs bark. They run.",
+    "A bridge carries a road across a river.", "A boat sailed. A storm came. It sank.", "\"lamp\"",
 ]  # fmt: skip
 
 
@@ -156,7 +153,7 @@ def test_what_is_to_be_copied_stands_in_the_passage_once_and_as_far_back_as_told
         assert item["passage"].index(item["answer"]) < 320, f"{item['id']}: what is asked for stands first"
         lead = item["question"].partition("? ")[2] or item["question"].partition(": ")[2]
         assert lead.lower() in item["passage"].lower(), f"{item['id']}: the lead is word for word"
-    assert Counter(i["distance"] for i in items("own_copy")) == {"near": 14, "middle": 13, "far": 13}
+    assert Counter(i["distance"] for i in items("own_copy")) == {"near": 12, "middle": 13, "far": 7}
 
 
 def test_every_instruction_can_be_followed_and_is_not_by_anything() -> None:
@@ -205,7 +202,8 @@ def test_the_right_call_fits_its_tool_and_none_other_has_its_name() -> None:
         assert judging.judged_tools(item, answer) == {"called": 1.0, "name": 1.0, "arguments": 1.0}, item["id"]
         if len(tools) > 1:
             places.append(list(named).index(call["name"]))
-    assert sum(json.loads(i["call"]) is None for i in items("own_tools")) == 5
+    without = sum(json.loads(i["call"]) is None for i in items("own_tools"))
+    assert without / len(items("own_tools")) == config("own_tools/own_tools.yaml")["metadata"]["chance"]
     assert max(places.count(n) for n in range(4)) < len(places) / 2, "the first tool is not always the right one"
 
 
