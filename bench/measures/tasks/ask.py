@@ -23,8 +23,8 @@ from bench.measures.tasks.jobs import (
 from bench.measures.tasks.questions import Answer, Task
 from bench.workbench.work import Work
 
-#: Part of every key: raise it when requests are turned into other tokens, or into other batches.
-_ENCODING = 2
+#: Part of every key: raise it when requests are turned into other tokens, or into other batches; the second where something is written.
+_ENCODING, _ENCODING_WRITINGS = 2, 3
 #: Tokens that a request may have with what is written for it, where the model's context allows it.
 _CONTEXT = 8192
 
@@ -59,7 +59,8 @@ def encoded(name: str, requests: Sequence[Request], sha256: str, work: Work) -> 
     if chats and form is None:
         raise NoTemplateError(f"{name}: {reference.info.name} has no chat template, so this task is left out for it")
     context = min(_CONTEXT, reference.info.context_length or _CONTEXT)
-    key = short_hash(_ENCODING, work.library.binding, context, sha256, reference.info.vocabulary_sha256, form)
+    form_of_batches = _ENCODING_WRITINGS if any(isinstance(r, Writing) for r in requests) else _ENCODING
+    key = short_hash(form_of_batches, work.library.binding, context, sha256, reference.info.vocabulary_sha256, form)
     site, out = work.executor.site, Content(name=f"tokens/tasks-{key}.jsonl")
     path = site.path(out)
     note = path.with_suffix(".note")
