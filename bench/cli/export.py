@@ -20,7 +20,7 @@ def export(
         str | None,
         typer.Option(
             "--table",
-            help="comparison, files, paired, reference, distances, bits, positions, equal-size, kinds, kl-kinds, windows, types, tokens, caches, cache_positions, recall, tasks, task_scores, prediction, problems, samples, propagation or others.",
+            help="comparison, files, paired, reference, distances, bits, positions, equal-size, kinds, kl-kinds, windows, types, tokens, caches, cache_positions, recall, tasks, task_scores, task_pairs, prediction, problems, samples, propagation or others.",
         ),
     ] = None,
     form: Annotated[

@@ -31,6 +31,8 @@ from bench.measures.propagation.runs import propagation_of
 from bench.measures.registry import load_run
 from bench.measures.samples.options import Asked as Samples
 from bench.measures.samples.records import SampleRecord
+from bench.measures.tasks.options import Asked as Tasks
+from bench.measures.tasks.records import AnswerRecord, TaskRecord
 from bench.measures.windows.records import WindowRecord
 from bench.measures.windows.runs import windows_of
 from bench.records.record import SiteRecord
@@ -39,6 +41,7 @@ from bench.sweep.sweep import Sweep
 from bench.workbench.options import Options
 from tests.cluster.ssh_server import ssh_server
 from tests.conftest import Outcome
+from tests.support.tasks import write_tasks
 from tests.support.tiny import write_model, write_text
 
 WINDOWS, NAMES = 5, ("F16", "Q8_0", "Q4_0")
@@ -151,6 +154,7 @@ def test_every_measure_and_every_choice_is_the_same(options: Options, free_choic
             "samples": Samples(samples=3),
             "caches": Caches(types=("q8_0",)),
             "problems": Problems(kinds=(str(problems),)),
+            "tasks": Tasks(tasks=("tiny",), task_path=write_tasks(tmp_path)),  # which sites load themselves
         },
     )
     runs = []
@@ -169,6 +173,12 @@ def test_every_measure_and_every_choice_is_the_same(options: Options, free_choic
     assert solved[0] == solved[1] != {}
     completions = [{r.recipe: r.completions for r in run.of(SampleRecord)} for run in runs]
     assert completions[0] == completions[1] and len(completions[0]) == 3
+    answered = [
+        {(r.recipe, r.task.name, r.batch): (r.probabilities, r.written) for r in run.of(AnswerRecord)} for run in runs
+    ]
+    assert answered[0] == answered[1] and len(answered[0]) == 3 * 2
+    judged = [{(r.recipe, r.task.name): r.items for r in run.of(TaskRecord)} for run in runs]
+    assert judged[0] == judged[1] and len(judged[0]) == 3 * 2
 
 
 def test_sites_of_other_machines_build_what_they_lack(options: Options, here: Run, tiny: Path, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def run(seconds: float = 2.0, windows: int = 6) -> Run:
 #: Tables that the published run lacks: it was not asked for them, or is of an early version.
 _OF_SOME_RUNS = (
     "problems", "samples", "propagation", "others", "caches", "cache_positions", "recall", "bits", "distances",
-    "tasks", "task_scores", "prediction",
+    "tasks", "task_scores", "task_pairs", "prediction",
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from bench.core.checked import FileNote, read_checked, tell_damage, write_checke
 from bench.core.errors import BenchError
 from bench.core.files import complete_or_absent, file_sha256, short_hash
 from bench.core.progress import Steps
+from bench.engine.memory import ModelShape
 from bench.execute.content import Content
 from bench.measures.tasks.jobs import (
     AnswerJob,
@@ -27,18 +28,26 @@ from bench.workbench.work import Work
 _ENCODING, _ENCODING_WRITINGS = 2, 3
 #: Tokens that a request may have with what is written for it, where the model's context allows it.
 _CONTEXT = 8192
+#: Bytes of a number of the cache.
+_F16 = 2
 
 
 @dataclass(frozen=True)
 class Encoded:
     """Requests in the tokens of a vocabulary. key: of them as the model reads them; batches: how many there are; cut: how many requests lost their
-    beginning; failed: why requests cannot be asked, by their number."""
+    beginning; failed: why requests cannot be asked, by their number; side, room: most texts that are written side by side, and tokens that such a batch may have."""
 
     key: str
     content: Content
     batches: int
     cut: int
     failed: Mapping[int, str]
+    side: int
+    room: int
+
+    def memory(self, shape: ModelShape) -> int:
+        """Bytes of keys and values, or of states, of the batch that takes most."""
+        return self.room * shape.kv_numbers * _F16 + self.side * shape.state_bytes
 
 
 class NoTemplateError(BenchError):
@@ -67,16 +76,18 @@ def encoded(name: str, requests: Sequence[Request], sha256: str, work: Work) -> 
     kept = read_checked(note, _EncodedNote, work.reporter.warn)
     if kept is not None and path.is_file():
         if file_sha256(path) == kept.sha256:
-            return _told(
-                name, Encoded(key, out, kept.result.batches, kept.result.cut, kept.result.failed), context, work
-            )
+            return _told(name, _of(key, out, kept.result), context, work)
         tell_damage(path, work.reporter.warn)
     asked = Content(name=f"tokens/tasks-{key}.requests.json")
     with complete_or_absent(site.path(asked)) as partial:
         partial.write_text(Requests(requests=tuple(requests)).model_dump_json(), encoding="utf-8")
     result = work.executor.do(EncodeJob(model=work.model, requests=asked, template=form, context=context, out=out))
     write_checked(note, _EncodedNote(sha256=file_sha256(path), result=result))
-    return _told(name, Encoded(key, out, result.batches, result.cut, result.failed), context, work)
+    return _told(name, _of(key, out, result), context, work)
+
+
+def _of(key: str, content: Content, result: EncodeResult) -> Encoded:
+    return Encoded(key, content, result.batches, result.cut, result.failed, result.side, result.room)
 
 
 def _told(name: str, found: Encoded, context: int, work: Work) -> Encoded:

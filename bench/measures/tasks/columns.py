@@ -44,3 +44,28 @@ TASK_SCORES = Columns(
     ),
     index=("recipe", "task"),
 )
+TASK_PAIRS = Columns(
+    "task_pairs",
+    "`load_run(...).task_pairs`",
+    "One row a mixed recipe, held against the standard file of the same base, or an automatic one, against the file whose size it was given; all tasks together.",
+    (
+        RECIPE,
+        Column("against", "the file that it is held against"),
+        Column(
+            "questions",
+            "questions that count: answered right or wrong, in tasks that the reference is better than guessing in",
+        ),
+        Column("right", "share of right answers of the recipe", "0 to 1"),
+        Column("right_against", "the same of the other file", "0 to 1"),
+        Column("lost", "questions that only the other file has right"),
+        Column("won", "questions that only the recipe has right"),
+        Column("p", "of McNemar's exact test that both are equally likely, of this row alone"),
+        Column(
+            "margin_change",
+            "mean change of the margin between right and best wrong choice, against the other file",
+            "nats",
+            interval=True,
+        ),
+    ),
+    index=("recipe", "against"),
+)

@@ -72,7 +72,13 @@ def encode(job: EncodeJob, site: Site, progress: Share) -> EncodeResult:
     batches = [*_scored(sequences), *_written(writings)]
     with complete_or_absent(site.path(job.out)) as partial:
         partial.write_text("".join(f"{b.model_dump_json()}\n" for b in batches), encoding="utf-8")
-    return EncodeResult(batches=len(batches), cut=cut, failed=failed)
+    return EncodeResult(
+        batches=len(batches),
+        cut=cut,
+        failed=failed,
+        side=max(len(b.writings) for b in batches),
+        room=max(sum(len(w.tokens) + w.limit for w in b.writings) for b in batches),
+    )
 
 
 def _scored(sequences: list[EncodedSequence]) -> Iterator[EncodedBatch]:

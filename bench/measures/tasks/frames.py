@@ -7,7 +7,8 @@ import pandas as pd
 
 from bench.core.formats import MISSING
 from bench.measures.frames import Frame, frame, interval
-from bench.measures.tasks.columns import TASK_SCORES, TASKS
+from bench.measures.tasks.columns import TASK_PAIRS, TASK_SCORES, TASKS
+from bench.measures.tasks.pairs import pairs_table, task_pairs
 from bench.measures.tasks.runs import judged_of, tasks_of
 from bench.measures.tasks.statistics import scores_of
 from bench.measures.tasks.tables import task_table
@@ -46,6 +47,16 @@ def _scores(run: Run) -> pd.DataFrame:
     return frame(TASK_SCORES, rows)
 
 
+def _pairs(run: Run) -> pd.DataFrame:
+    rows = []
+    for pair in task_pairs(run):
+        p = pair.pairing
+        row: dict[str, object] = {"recipe": pair.recipe, "against": pair.against, "questions": pair.n}
+        row |= {"right": pair.right, "right_against": pair.right_there, "lost": p.lost, "won": p.won}
+        rows.append(row | {"p": np.nan if p.p is None else p.p} | interval("margin_change", p.margin))
+    return frame(TASK_PAIRS, rows)
+
+
 def _text(run: Run) -> pd.DataFrame:
     parts = []
     for task in tasks_of(run):
@@ -59,4 +70,5 @@ def _text(run: Run) -> pd.DataFrame:
 FRAMES = (
     Frame("tasks", _items, _text, "tasks: run with --tasks", TASKS, "tasks"),
     Frame("task_scores", _scores, _text, "task_scores: run with --tasks", TASK_SCORES, "task_scores"),
+    Frame("task_pairs", _pairs, pairs_table, "task_pairs: run with --tasks", TASK_PAIRS, "task_pairs"),
 )

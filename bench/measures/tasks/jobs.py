@@ -119,11 +119,13 @@ class EncodedBatch(Frozen):
 
 class EncodeResult(Frozen):
     """batches: how many there are; cut: how many requests were longer than the context holds and lost their beginning; failed: why some
-    could not be encoded, by their number."""
+    could not be encoded, by their number; side, room: most texts that are written side by side, and tokens that such a batch may have."""
 
     batches: Some
     cut: Count
     failed: dict[int, str] = Field(default_factory=dict)
+    side: Count = 0
+    room: Count = 0
 
 
 class EncodeJob(Job[EncodeResult]):

@@ -13,6 +13,7 @@ from bench.measures.sections import FileColumn, Section, Table
 from bench.measures.tasks.ask import NoTemplateError
 from bench.measures.tasks.frames import FRAMES
 from bench.measures.tasks.options import Asked
+from bench.measures.tasks.pairs import pairs_key, pairs_table
 from bench.measures.tasks.records import AnswerRecord, TaskRecord
 from bench.measures.tasks.runs import tasks_of
 from bench.measures.tasks.sources import foreseen_tokens, tasks_asked
@@ -63,6 +64,9 @@ class TaskMeasure(Measure):
         if len(summary := summary_table(run)):
             table = Table("tasks-summary", "Share of right answers by task", summary)
             found.append(Section("Tasks", "tasks", (table,)))
+        if len(pairs := pairs_table(run)):
+            title = "Answers against Standard of the same type or size"
+            found.append(Section(title, "task-pairs", (Table("tasks-paired", title, pairs, key=pairs_key(run)),)))
         for n, task in enumerate(tasks_of(run)):
             if len(frame := task_table(run, task)):
                 caption = f"{task.name}: {task.items} questions ({task.source})"
@@ -104,10 +108,14 @@ class TaskMeasure(Measure):
         most = max(tasks, key=lambda t: t.items)
         told = key(scores_of(run, most), chance=most.chance, settings=most.settings)
         quoted = {"task": f"{markdown(task_table(run, most))}\n\n{told}"}
+        if len(pairs := pairs_table(run)):
+            quoted["task-pairs"] = f"{markdown(pairs)}\n\n{pairs_key(run)}"
         return quoted | ({"tasks": markdown(found)} if len(found := summary_table(run)) else {})
 
     def json(self, run: Run) -> Mapping[str, object]:
-        return {"tasks": {t.name: task_table(run, t).to_dict("records") for t in tasks_of(run)}}
+        pairs = pairs_table(run)
+        paired: dict[str, object] = {"task_pairs": pairs.to_dict("records")} if len(pairs) else {}
+        return paired | {"tasks": {t.name: task_table(run, t).to_dict("records") for t in tasks_of(run)}}
 
 
 MEASURE = TaskMeasure()

@@ -55,18 +55,23 @@ def scores_between(
 ) -> dict[str, Score]:
     """Scores of files that answered the same questions, of which guessing has the share `chance` right. Questions that any file failed are left out for all, so that
     figures compare."""
-    failed = {i.item for items in found.values() for i in items if i.failure is not None}
-    usable = {name: [i for i in items if i.item not in failed] for name, items in found.items()}
+    usable, failed = usable_of(found)
     metrics = next((metrics_of(items) for items in usable.values() if items), [])
     if not metrics:
         return {}
     base = usable.get(reference or "")
     scores = {
-        name: _score(items, metrics, len(failed), None if name == reference else base) for name, items in usable.items()
+        name: _score(items, metrics, failed, None if name == reference else base) for name, items in usable.items()
     }
     if reference in scores and tells_nothing(scores[reference], chance):
         return {name: _without_kept(s) for name, s in scores.items()}
     return scores
+
+
+def usable_of(found: Mapping[str, Sequence[ItemScore]]) -> tuple[dict[str, list[ItemScore]], int]:
+    """Answers to the questions that no file failed, and how many it was that some file did."""
+    failed = {i.item for items in found.values() for i in items if i.failure is not None}
+    return {name: [i for i in items if i.item not in failed] for name, items in found.items()}, len(failed)
 
 
 def scores_of(run: Run, task: TaskIdentity) -> dict[str, Score]:
@@ -110,26 +115,34 @@ def values_of(items: Sequence[ItemScore], metric: str) -> NDArray[np.float64]:
     return np.array([i.scores.get(metric, 0.0) for i in items])
 
 
-def _is_binary(*values: NDArray[np.float64]) -> bool:
+def is_binary(*values: NDArray[np.float64]) -> bool:
     """Whether questions are right or wrong, and nothing between."""
     return all(np.isin(v, (0, 1)).all() for v in values)
 
 
 def _share(values: NDArray[np.float64]) -> Estimate:
-    if _is_binary(values):
+    if is_binary(values):
         return share_of(int(values.sum()), len(values))
     return ratio_of_sums(values, np.ones(len(values)), "odds")
 
 
 def _pairing(items: list[ItemScore], reference: list[ItemScore], metric: str) -> Pairing:
-    own, theirs = values_of(items, metric), values_of(reference, metric)
-    lost, won = int((theirs > own).sum()), int((own > theirs).sum())
+    return paired(values_of(items, metric), values_of(reference, metric), margin_changes(items, reference))
+
+
+def margin_changes(items: Sequence[ItemScore], reference: Sequence[ItemScore]) -> NDArray[np.float64]:
+    """How much larger each question's margin is, nats, of those that have one."""
     pairs = [(i.margin, r.margin) for i, r in zip(items, reference, strict=True)]
-    margins = np.array([a - b for a, b in pairs if a is not None and b is not None])
+    return np.array([a - b for a, b in pairs if a is not None and b is not None])
+
+
+def paired(own: NDArray[np.float64], theirs: NDArray[np.float64], margins: NDArray[np.float64]) -> Pairing:
+    """Scores against others to the same questions, with the changes of margin where something is chosen."""
+    lost, won = int((theirs > own).sum()), int((own > theirs).sum())
     return Pairing(
         lost=lost,
         won=won,
-        p=mcnemar(lost, won) if len(items) >= MIN_FOR_INTERVAL and _is_binary(own, theirs) else None,
+        p=mcnemar(lost, won) if len(own) >= MIN_FOR_INTERVAL and is_binary(own, theirs) else None,
         kept=_kept(own, theirs),
         margin=ratio_of_sums(margins, np.ones(len(margins))) if len(margins) else None,
     )

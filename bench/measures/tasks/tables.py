@@ -45,7 +45,7 @@ def score_table(found: Mapping[str, Score]) -> pd.DataFrame:
         row |= _paired(s, is_shown)
         if any(m is not None for m in margins):
             row["Δ margin [95 %]"] = MISSING if margin is None else with_interval(margin, "{:+.3f}".format)
-            row["Margin"] = MISSING if margin is None else _word(has_moved, "smaller" if margin.value < 0 else "larger")
+            row["Margin"] = MISSING if margin is None else word(has_moved, "smaller" if margin.value < 0 else "larger")
         row |= {m: share(v) for m, v in s.others.items()}
         if s.unended is not None:
             row["Never ended"] = str(s.unended)
@@ -61,11 +61,12 @@ def _paired(s: Score, is_shown: bool | None) -> dict[str, str]:
         "Kept [95 %]": with_interval(p.kept, share),
         "Lost": str(p.lost),
         "Won": str(p.won),
-        "Answers": _word(is_shown, "fewer right" if p.lost > p.won else "more right"),
+        "Answers": word(is_shown, "fewer right" if p.lost > p.won else "more right"),
     }
 
 
-def _word(is_shown: bool | None, difference: str) -> str:
+def word(is_shown: bool | None, difference: str) -> str:
+    """What a table says of a difference: shown beside all others of the table, not shown, or nothing to judge it by."""
     return _NOT_JUDGED if is_shown is None else difference if is_shown else NO_DIFFERENCE
 
 
@@ -88,32 +89,44 @@ def key(found: Mapping[str, Score], *, chance: float | None, settings: str) -> s
 
 
 def summary_table(run: Run) -> pd.DataFrame:
-    """Share of right answers by file and task, and their mean over tasks; empty for fewer than two tasks."""
+    """Share of right answers by file and task, and their mean over tasks that the reference is better than guessing in; empty for fewer than two tasks."""
     found = {t.name: scores_of(run, t) for t in tasks_of(run)}
     found = {name: scores for name, scores in found.items() if scores}
     if len(found) < 2:
         return pd.DataFrame()
+    counted = [t.name for t in tasks_of(run) if t.name in found and t.name not in _uninformative(run)] or list(found)
     rows = []
     for name in run.files:
         own = {task: scores[name] for task, scores in found.items() if name in scores}
         if len(own) == len(found):
-            mean = sum(s.accuracy.value for s in own.values()) / len(own)
+            mean = sum(own[task].accuracy.value for task in counted) / len(counted)
             rows.append({"Recipe": name, "Mean": share(mean)} | {t: share(s.accuracy.value) for t, s in own.items()})
     return pd.DataFrame(rows)
 
 
-def uninformative(run: Run) -> list[str]:
-    """Tasks that the reference itself cannot do, in a sentence."""
-    found = []
+def _uninformative(run: Run) -> dict[str, Score]:
+    """What the reference scores in tasks that it cannot do itself, by their name."""
+    found = {}
     for task in tasks_of(run):
         own = scores_of(run, task).get(run.reference or "")
         if own is not None and tells_nothing(own, task.chance):
-            found.append(f"{task.name} ({share(own.accuracy.value)})")
+            found[task.name] = own
+    return found
+
+
+def uninformative(run: Run) -> list[str]:
+    """Tasks that the reference itself cannot do, in a sentence."""
+    found = _uninformative(run)
     if not found:
         return []
-    it = "it" if len(found) == 1 else "them"
+    listed = ", ".join(f"{name} ({share(s.accuracy.value)})" for name, s in found.items())
+    left = (
+        ""
+        if len(found) == len(tasks_of(run))
+        else f"; the mean over tasks is without {'it' if len(found) == 1 else 'them'}"
+    )
     return [
-        f"The reference itself is hardly better than guessing in {', '.join(found)}, so nothing can be lost there; the mean over tasks has {it} all the same"
+        f"The reference itself is not shown to be better than guessing in {listed}, so nothing can be lost there{left}"
     ]
 
 

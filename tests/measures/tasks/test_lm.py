@@ -22,7 +22,7 @@ from bench.measures.tasks.options import Asked
 from bench.measures.tasks.several import put_to_files
 from bench.measures.tasks.sources import tasks_asked
 from bench.workbench.options import Options
-from tests.measures.tasks.test_tasks import CHOICE, WRITING
+from tests.support.tasks import CHOICE, WRITING
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bench.measures.registry import load_run
+from bench.measures.tasks.pairs import task_pairs, tasks_compared
 from bench.measures.tasks.records import ItemScore
+from bench.measures.tasks.runs import judged_of, tasks_of
 from bench.measures.tasks.statistics import mcnemar, metrics_of, scores_between, tells_nothing
 
 
@@ -92,3 +96,28 @@ def test_a_reference_that_guesses_has_nothing_to_lose() -> None:
     )
     assert tells_nothing(guesses, 0.25) and not tells_nothing(knows, 0.25)
     assert tells_nothing(scores_between({"ref": items([1] + [0] * 39)}, "ref")["ref"], None)
+
+
+def test_a_mixed_recipe_is_paired_with_the_standard_one_over_all_tasks() -> None:
+    run = load_run(Path(__file__).parents[3] / "results" / "smollm2-135m-instruct")
+    [pair] = [p for p in task_pairs(run) if p.recipe == "DG-IQ2_S"]
+    assert pair.against == "IQ2_S" and "own_arithmetic" not in tasks_compared(run)
+    lost = won = n = 0
+    margins = []
+    for task in tasks_of(run):
+        if task.name == "own_arithmetic":  # which the reference cannot do
+            continue
+        judged = judged_of(run, task.key)
+        for own, other in zip(judged["DG-IQ2_S"].items, judged["IQ2_S"].items, strict=True):
+            a, b = next(iter(own.scores.values())), next(iter(other.scores.values()))
+            n, lost, won = n + 1, lost + (b > a), won + (a > b)
+            if own.margin is not None and other.margin is not None:
+                margins.append(own.margin - other.margin)
+    assert (pair.n, pair.pairing.lost, pair.pairing.won) == (n, lost, won)
+    assert pair.pairing.margin is not None and pair.pairing.margin.value == pytest.approx(np.mean(margins))
+    assert pair.pairing.p == pytest.approx(mcnemar(lost, won))
+
+
+def test_a_share_of_next_to_nothing_is_none() -> None:
+    found = scores_between({"ref": items([1, 1] + [0] * 38), "own": items([1, 0, 1] + [0] * 37)}, "ref", 0.1)["own"]
+    assert found.pairing is not None and math.isnan(found.pairing.kept.value) and found.pairing.lost == 1

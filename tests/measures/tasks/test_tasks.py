@@ -26,60 +26,14 @@ from bench.records.run import FILE_NAME, Run
 from bench.sweep.sweep import Sweep
 from bench.workbench.options import Options
 from tests.conftest import Outcome
+from tests.support.tasks import CHOICE, WRITING, write_tasks
 
 pytest.importorskip("lm_eval")
-
-CHOICE = """\
-task: tiny_choice
-dataset_path: json
-dataset_kwargs:
-  data_files:
-    test: choice.jsonl
-test_split: test
-output_type: multiple_choice
-doc_to_text: "{{question}}"
-doc_to_choice: "{{choices}}"
-doc_to_target: "{{right}}"
-metric_list:
-  - metric: acc
-  - metric: acc_norm
-"""
-WRITING = """\
-task: tiny_writing
-dataset_path: json
-dataset_kwargs:
-  data_files:
-    test: writing.jsonl
-test_split: test
-output_type: generate_until
-doc_to_text: "{{question}}"
-doc_to_target: "{{answer}}"
-generation_kwargs:
-  until: ["zzz"]
-  max_gen_toks: 5
-metric_list:
-  - metric: exact_match
-"""
-GROUP = """\
-group: tiny
-task: [tiny_choice, tiny_writing]
-"""
 
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    found = tmp_path_factory.mktemp("tasks")
-    for name, text in {"choice": CHOICE, "writing": WRITING, "group": GROUP}.items():
-        (found / f"{name}.yaml").write_text(text)
-    words = ["tree", "river", "stone", "cloud", "lamp"]
-    choices = [
-        {"question": f"the {a} and the {b} of a", "choices": [a, b, "a long horse"], "right": i % 3}
-        for i, (a, b) in enumerate((a, b) for a in words for b in words if a != b)
-    ]
-    (found / "choice.jsonl").write_text("".join(json.dumps(c) + "\n" for c in choices))
-    written = [{"question": f"{w} is", "answer": w} for w in words]
-    (found / "writing.jsonl").write_text("".join(json.dumps(c) + "\n" for c in written))
-    return found
+    return write_tasks(tmp_path_factory.mktemp("tasks"))
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +93,8 @@ def test_it_is_shown(run: Run, directory: Path) -> None:
     markdown = summarize(run).markdown
     assert "## Task tiny_choice" in markdown and "guessing has 33.3" in markdown
     assert "--tasks tiny" in command(run)
-    items, scores = (frame.raw(run) for frame in FRAMES)
+    items, scores, pairs = (frame.raw(run) for frame in FRAMES)
+    assert pairs.empty  # nothing here is mixed
     assert len(items) == 2 * (20 * 2 + 5) and len(scores) == 4
 
 
