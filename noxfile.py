@@ -2,7 +2,9 @@
 
 The engine, llama-cpp-python, comes as source and takes minutes to compile. It is compiled once, into a wheel that all
 sessions and checkouts of this user share. On x86-64 it is built with AVX2 and without AVX-512, whatever the building
-machine offers, so that figures are comparable; BENCH_ISA=native builds for what this machine has.
+machine offers, so that figures are comparable. BENCH_ENGINE names another build: `native` for what this machine's CPU has,
+or `cuda`, `vulkan`, `metal` or `hip` for one that also computes on a GPU, with the same code for the CPU as the default one.
+Builds are kept side by side.
 """
 
 from __future__ import annotations
@@ -40,13 +42,30 @@ _AVX2 = [
 ]
 
 
-def isa() -> str:
-    """The instruction set that the engine is built for: `avx2` or `native`."""
-    default = "avx2" if platform.machine().lower() in ("x86_64", "amd64") else "native"
-    chosen = os.environ.get("BENCH_ISA", default).lower()
-    if chosen not in ("avx2", "native"):
-        raise SystemExit(f"error: BENCH_ISA={chosen}: must be avx2 or native")
+#: What turns on a backend for GPUs, by the name of the engine that has it.
+_GPU = {
+    "cuda": "-DGGML_CUDA=ON",
+    "vulkan": "-DGGML_VULKAN=ON",
+    "metal": "-DGGML_METAL=ON",
+    "hip": "-DGGML_HIP=ON",
+}
+
+
+def engine() -> str:
+    """Which build of the engine is asked for: `avx2`, `native`, or that of a GPU's backend."""
+    chosen = os.environ.get("BENCH_ENGINE", "avx2" if _is_x86() else "native").lower()
+    if chosen not in ("avx2", "native", *_GPU):
+        raise SystemExit(f"error: BENCH_ENGINE={chosen}: must be avx2, native, {', '.join(_GPU)}")
     return chosen
+
+
+def _is_x86() -> bool:
+    return platform.machine().lower() in ("x86_64", "amd64")
+
+
+def isa() -> str:
+    """The instruction set that the engine is built for: `avx2`, also beside a GPU's backend, or `native`."""
+    return "native" if engine() == "native" or not _is_x86() else "avx2"
 
 
 def engine_requirement() -> str:
@@ -76,16 +95,18 @@ def engine_directory() -> Path:
 
 
 def engine_flags() -> list[str]:
-    # On a Mac, too, figures are the CPU's.
-    cpu_only = ["-DGGML_METAL=OFF", "-DGGML_BLAS=OFF"] if platform.system() == "Darwin" else []
-    return [*(_AVX2 if isa() == "avx2" else ["-DGGML_NATIVE=ON"]), *cpu_only, *_PARTS]
+    # On a Mac, too, figures are the CPU's unless its GPU is asked for.
+    metal = [] if engine() == "metal" else ["-DGGML_METAL=OFF"]
+    mac = [*metal, "-DGGML_BLAS=OFF"] if platform.system() == "Darwin" else []
+    gpu = [_GPU[engine()]] if engine() in _GPU else []
+    return [*(_AVX2 if isa() == "avx2" else ["-DGGML_NATIVE=ON"]), *mac, *gpu, *_PARTS]
 
 
 def engine_wheel(session: nox.Session) -> Path:
     """The engine's wheel; it is built if it is not there."""
     directory = engine_directory()
     if not (found := list(directory.glob("*.whl"))):
-        session.log(f"Compiling the engine for {isa()}: some minutes, once. It is kept in {directory}")
+        session.log(f"Compiling the engine, {engine()}: some minutes, once. It is kept in {directory}")
         directory.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".build-") as scratch:
             # --no-cache-dir and --no-binary: pip must not slip in a wheel that was built with other flags; nor may the
@@ -177,6 +198,20 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def gpu(session: nox.Session) -> None:
+    """Run the tests of GPUs with an engine that has one, Vulkan unless BENCH_ENGINE names another. Arguments after -- go to pytest.
+
+    Vulkan needs no GPU: Mesa's driver computes on the CPU. On Debian the packages mesa-vulkan-drivers, libvulkan-dev, glslc and
+    spirv-headers are all it takes. Building the shaders takes long.
+    """
+    os.environ.setdefault("BENCH_ENGINE", "vulkan")
+    prepare(session, "tests")
+    # devices that are no GPU are passed over unless they are named
+    devices = {} if engine() != "vulkan" else {"GGML_VK_VISIBLE_DEVICES": os.environ.get("GGML_VK_VISIBLE_DEVICES", "0")}
+    session.run("python", "-m", "pytest", "-m", "gpu", *session.posargs, env=devices)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check with ruff and mypy, and check the order of the folders (import-linter)."""
     prepare(session, "lint")
@@ -236,7 +271,7 @@ def tools_directory(session: nox.Session) -> Path:
     targets = ["llama-perplexity", "llama-imatrix", "llama-quantize", "llama-bench"]
     if all((binaries / t).exists() for t in targets):
         return binaries
-    session.log(f"Building llama.cpp's tools for {isa()}: some minutes, once. They are kept in {directory}")
+    session.log(f"Building llama.cpp's tools, {engine()}: some minutes, once. They are kept in {directory}")
     session.install("--quiet", "cmake", "ninja", "scikit-build-core[pyproject]")
     shutil.rmtree(directory, ignore_errors=True)  # of a build that was interrupted
     directory.mkdir(parents=True)

@@ -72,7 +72,7 @@ def sixteen_bit(cpu: Sequence[str], features: Sequence[str]) -> tuple[str, str]:
     elif not any("BF16" in f for f in features):
         bf16 = (
             f"BF16: the CPU has BF16 arithmetic ({', '.join(given)}), this engine was built without it and widens to F32; "
-            "BENCH_ISA=native builds one for the CPU"
+            "BENCH_ENGINE=native builds one for the CPU"
         )
     else:
         bf16 = f"BF16: multiplied as it is ({', '.join(given)})"

@@ -30,7 +30,7 @@ def ending(code: int) -> str:
     name = signal.Signals(-code).name if -code in {s.value for s in signal.Signals} else f"signal {-code}"
     why = {
         "SIGKILL": " (out of memory?)",
-        "SIGILL": " (the engine was built for another CPU; BENCH_ISA=native builds it for this one)",
+        "SIGILL": " (the engine was built for another CPU; BENCH_ENGINE=native builds it for this one)",
     }
     return f"was ended by {name}{why.get(name, '')}"
 

@@ -79,7 +79,7 @@ def check_library(library: LibraryInfo, isa: str | None) -> None:
     if isa is not None and isa.upper() != library.isa.upper():
         raise BenchError(
             f"--isa {isa}: the installed llama.cpp was built for {library.isa} ({', '.join(library.features)}); rebuild it with "
-            f"`BENCH_ISA={'native' if isa.upper() != 'AVX2' else 'avx2'} nox -s bench`, or leave --isa out to measure with what is there"
+            f"`BENCH_ENGINE={'native' if isa.upper() != 'AVX2' else 'avx2'} nox -s bench`, or leave --isa out to measure with what is there"
         )
 
 

@@ -449,7 +449,7 @@ def test_default_model(bench: Callable[..., Outcome], tmp_path: Path) -> None:
     assert standard["replaced_tensors"] == gated["replaced_tensors"] == 0
     assert standard["bits_per_weight"] < gated["bits_per_weight"] < reference["bits_per_weight"]
     assert reference["ppl"] < gated["ppl"] < standard["ppl"]
-    if os.uname().machine == "x86_64" and os.environ.get("BENCH_ISA", "avx2") == "avx2":
+    if os.uname().machine == "x86_64" and os.environ.get("BENCH_ENGINE", "avx2") == "avx2":
         assert said["identity"]["library"]["isa"] == "AVX2"
         assert not any("AVX512" in f for f in said["identity"]["library"]["features"])
 
