@@ -207,7 +207,9 @@ def gpu(session: nox.Session) -> None:
     os.environ.setdefault("BENCH_ENGINE", "vulkan")
     prepare(session, "tests")
     # devices that are no GPU are passed over unless they are named
-    devices = {} if engine() != "vulkan" else {"GGML_VK_VISIBLE_DEVICES": os.environ.get("GGML_VK_VISIBLE_DEVICES", "0")}
+    devices = (
+        {} if engine() != "vulkan" else {"GGML_VK_VISIBLE_DEVICES": os.environ.get("GGML_VK_VISIBLE_DEVICES", "0")}
+    )
     session.run("python", "-m", "pytest", "-m", "gpu", *session.posargs, env=devices)
 
 

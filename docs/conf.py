@@ -31,6 +31,7 @@ NAVIGATION = {
         "docs/tasks": "",
         "docs/refact": "",
         "docs/cluster": "",
+        "docs/gpu": "",
         "docs/stress": "",
         "docs/results": "",
         "docs/peers": "",

@@ -9,7 +9,7 @@ from bench.core.errors import BenchError
 from bench.core.health import Reading, energy_reading, room_readings, timing_readings
 from bench.core.machine import this_machine
 from bench.core.progress import Reporter
-from bench.engine.jobs import LibraryJob
+from bench.engine.jobs import DevicesJob, LibraryJob
 from bench.execute.local import LocalExecutor
 from bench.models.hub import hub_trouble
 
@@ -29,12 +29,21 @@ def readings(cache: Path, reporter: Reporter, *, hub: bool) -> list[Reading]:
 def _engine(cache: Path) -> list[Reading]:
     """The engine's build, and the bandwidth of memory, which is measured once and kept."""
     try:
-        library = LocalExecutor(cache).do(LibraryJob())
+        executor = LocalExecutor(cache)
+        library, devices = executor.do(LibraryJob()), executor.do(DevicesJob()).devices
         limits = limits_here(cache, library)
     except BenchError as e:
         return [Reading("engine", "cannot be used", f"{e}; `nox -s bench` builds it", of_timing=False)]
     build = f"llama-cpp-python {library.binding} (llama.cpp {library.llama_cpp}), built for {library.isa}"
     return [
         Reading("engine", build, of_timing=False),
+        *(
+            Reading(
+                d.name,
+                f"{d.description}, {d.free / 1e9:.1f}G of {d.total / 1e9:.1f}G free, for --score-on",
+                of_timing=False,
+            )
+            for d in devices
+        ),
         Reading("bandwidth", f"{limits.bandwidth / 1e9:.1f} GB/s with {limits.threads} threads", of_timing=False),
     ]

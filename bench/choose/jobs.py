@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from bench.engine.settings import Offload
 from bench.execute.content import Content
 from bench.execute.job import Frozen, Job
 
@@ -16,7 +17,7 @@ class ProbeSetting(Frozen):
     """What assignments of types are measured on: windows of `window` tokens of a stream.
 
     logits: what the names of files with the reference's logits begin with, which are computed when they are not there; log:
-    the file that a line is added to for each assignment. The rest as in QuantizeJob.
+    the file that a line is added to for each assignment; offload: the device that computes, None for the CPU. The rest as in QuantizeJob.
     """
 
     model: Content
@@ -28,6 +29,7 @@ class ProbeSetting(Frozen):
     origin: str
     logits: str
     log: Content
+    offload: Offload | None = None
 
     def logits_of(self, window: int) -> Content:
         return Content(name=f"{self.logits}/{self.window}-{window}.logits")

@@ -39,7 +39,7 @@ class ProbedModel:
         self._log_name = log.name
         self._cache, self._known = BlockCache.of(site, setting.origin), read_log(log)
         with ExitStack() as stack:
-            model = stack.enter_context(Model(path, own_memory=True))
+            model = stack.enter_context(Model(path, own_memory=True, offload=setting.offload))
             importance = fitted_importance(path, site.optional(setting.importance))
             self._live = LiveWeights(model, importance, self._cache, setting.threads)
             self._context = stack.enter_context(

@@ -182,8 +182,10 @@ class Prober:
 
     def _kept(self, what: str, *parts: object) -> Content:
         """What is kept of measurements. what: as its name ends; parts: what it depends on beside model, matrix and engine."""
-        stem = self.work.reference.path.stem
-        return Content(name=f"sensitivity/{stem}-{short_hash(_VERSION, self.origin, *parts)}.{what}")
+        stem, offload = self.work.reference.path.stem, self.work.settings.offload
+        # what a device measures is its own
+        own = [] if offload is None else [offload.model_dump_json()]
+        return Content(name=f"sensitivity/{stem}-{short_hash(_VERSION, self.origin, *parts, *own)}.{what}")
 
     def _file(self, what: str) -> Path:
         return self.work.executor.site.path(self._kept(what))
@@ -290,6 +292,7 @@ class Prober:
             origin=self.origin,
             logits=self._logits,
             log=self._log(windows, length),
+            offload=self.work.settings.offload,
         )
 
     def _log(self, windows: tuple[int, ...], length: int) -> Content:

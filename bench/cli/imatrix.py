@@ -39,7 +39,16 @@ _OutArgument = Annotated[
 
 @app.command(_MAKE, short_help="Compute an importance matrix.")
 @with_options(
-    "model", "calibration", "calibration_chunks", "prior_weight", "threads", "allow_quantized", "widen", "cache"
+    "model",
+    "calibration",
+    "calibration_chunks",
+    "prior_weight",
+    "threads",
+    "score_on",
+    "gpu_layers",
+    "allow_quantized",
+    "widen",
+    "cache",
 )
 def make_command(
     out: _OutArgument,

@@ -47,7 +47,8 @@ WindowOption = Annotated[int, typer.Option("--window", min=4, help="Tokens in a 
 MEASURES, ONE_MEASURE = "...", "measure:"
 #: What files of recipes are made with.
 MAKING = (
-    "model", "imatrix", "no_imatrix", "calibration", "calibration_chunks", "prior_weight", "threads", "allow_quantized", "widen", "cache",
+    "model", "imatrix", "no_imatrix", "calibration", "calibration_chunks", "prior_weight", "threads", "score_on", "gpu_layers", "allow_quantized",
+    "widen", "cache",
 )  # fmt: skip
 
 

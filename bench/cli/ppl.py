@@ -15,7 +15,7 @@ app = typer.Typer()
 
 @app.command(short_help="Perplexity of any GGUF files.")
 @with_options(
-    "text", "dataset", "languages", "traces", "window", "score", "windows", "threads", "isa", "cache",
+    "text", "dataset", "languages", "traces", "window", "score", "windows", "threads", "score_on", "gpu_layers", "isa", "cache",
     windows="Number of windows to score [default: all of the text].",
 )  # fmt: skip
 def ppl(
@@ -47,7 +47,8 @@ def ppl(
     from bench.workbench.work import Work
 
     named = list(dict.fromkeys(models if against is None else (against, *models)))
-    work = Work(replace(options, generate=0), Reporter())
+    # whose layers must fit where a device scores
+    work = Work(replace(options, generate=0, model=named[0], allow_quantized=True), Reporter())
     if len(named) == 1:
         one = score(work, named[0], timed=False)
         if as_json:

@@ -21,7 +21,7 @@ _QUICK_CALIBRATION_CHUNKS = 12
 @app.command(short_help="Build, score and time recipes; fill tables and plots.")
 @with_options(
     "model", "recipes", "budget", "keep_together", "compare", "text", "dataset", "languages", "traces", MEASURES, "windows", "until", "window",
-    "score", "threads", "generate", "no_speed", "cluster", "imatrix", "no_imatrix", "calibration", "calibration_chunks", "prior_weight", "isa",
+    "score", "threads", "generate", "no_speed", "score_on", "gpu_layers", "cluster", "imatrix", "no_imatrix", "calibration", "calibration_chunks", "prior_weight", "isa",
     "allow_quantized", "widen", "out", "cache",
 )  # fmt: skip
 def run(

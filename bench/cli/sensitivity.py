@@ -16,7 +16,17 @@ app = typer.Typer()
 
 @app.command(short_help="The effect of each tensor's type on the output.")
 @with_options(
-    "model", "imatrix", "no_imatrix", "calibration", "calibration_chunks", "prior_weight", "threads", "widen", "cache"
+    "model",
+    "imatrix",
+    "no_imatrix",
+    "calibration",
+    "calibration_chunks",
+    "prior_weight",
+    "threads",
+    "score_on",
+    "gpu_layers",
+    "widen",
+    "cache",
 )
 def sensitivity(
     options: Options,

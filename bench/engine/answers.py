@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from bench.engine.device_check import apart
+from bench.engine.devices import devices
 from bench.engine.jobs import (
     Buffers,
+    DeviceCheck,
+    DeviceCheckJob,
+    Devices,
+    DevicesJob,
     LibraryJob,
     MemoryJob,
     Pace,
@@ -27,6 +33,16 @@ from bench.execute.job import Share
 def library_job(job: LibraryJob, site: Site, progress: Share) -> LibraryInfo:
     """What the loaded library reports of itself."""
     return library()
+
+
+def devices_job(job: DevicesJob, site: Site, progress: Share) -> Devices:
+    """What there is beside the CPU."""
+    return Devices(devices=devices())
+
+
+def device_check_job(job: DeviceCheckJob, site: Site, progress: Share) -> DeviceCheck:
+    """Whether a device computes what the CPU does."""
+    return DeviceCheck(kl=apart(site.path(job.model), job.offload, job.threads))
 
 
 def tokenize_job(job: TokenizeJob, site: Site, progress: Share) -> TokenizeResult:

@@ -64,7 +64,7 @@ class Context:
         params.n_seq_max, params.kv_unified = sequences, sequences > 1
         params.n_threads = params.n_threads_batch = threads
         params.no_perf = True
-        params.offload_kqv = params.op_offload = False
+        params.offload_kqv = params.op_offload = model.offload is not None
         if callback is not None:
             self._callback = lib.ggml_backend_sched_eval_callback(callback)  # kept alive with the context
             params.cb_eval = self._callback

@@ -9,6 +9,7 @@ import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,12 +53,40 @@ def op_number(name: str) -> int:
     raise RuntimeError(f"this llama.cpp has no graph operation {name}")
 
 
+@cache
+def _ggml() -> Any:
+    """The functions for the data of tensors, declared. They do for memory of any device."""
+    size, pointer = ctypes.c_size_t, ctypes.c_void_p
+    libggml.ggml_backend_buffer_is_host.restype, libggml.ggml_backend_buffer_is_host.argtypes = ctypes.c_bool, [pointer]
+    for name in ("ggml_backend_tensor_get", "ggml_backend_tensor_set"):
+        function = getattr(libggml, name)
+        function.restype, function.argtypes = None, [pointer, pointer, size, size]
+    return libggml
+
+
+def read_tensor(address: int, n_bytes: int) -> bytes:
+    """The first bytes of the data of a tensor whose description lies at an address."""
+    out = ctypes.create_string_buffer(n_bytes)
+    _ggml().ggml_backend_tensor_get(address, out, 0, n_bytes)
+    return out.raw
+
+
+def write_tensor(address: int, offset: int, data: NDArray[np.generic]) -> None:
+    """Put an array's bytes into the data of such a tensor, so many bytes from its beginning. data: contiguous."""
+    _ggml().ggml_backend_tensor_set(address, data.ctypes.data, offset, data.nbytes)
+
+
 def array(tensor: Tensor) -> NDArray[np.generic]:
-    """The tensor's data as a strided view, slowest dimension first: shape (ne3, ne2, ne1, ne0)."""
+    """The tensor's data, slowest dimension first: shape (ne3, ne2, ne1, ne0). A strided view, or of a device's memory a copy."""
     dtype = {_GGML_TYPE_F32: np.float32, _GGML_TYPE_I32: np.int32}[tensor.type]
     shape, strides = tuple(tensor.ne)[::-1], tuple(tensor.nb)[::-1]
     extent = sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) + np.dtype(dtype).itemsize
-    buffer = (ctypes.c_char * extent).from_address(tensor.data)
+    owner = tensor.view_src.contents.buffer if tensor.view_src else tensor.buffer
+    if not owner or _ggml().ggml_backend_buffer_is_host(owner):
+        buffer = (ctypes.c_char * extent).from_address(tensor.data)
+    else:
+        buffer = (ctypes.c_char * extent)()
+        _ggml().ggml_backend_tensor_get(ctypes.addressof(tensor), buffer, 0, extent)
     return np.ndarray(shape, dtype, buffer, strides=strides)
 
 
@@ -160,7 +189,7 @@ def pausing_callback(pause: Callable[[], None], every: int) -> EvalCallback:
 
 
 def source_callback(found: Callable[[str, int], None]) -> EvalCallback:
-    """A `cb_eval` function that tells the name and address of everything that the graph's operations read.
+    """A `cb_eval` function that tells the name of everything that the graph's operations read, and where its description lies.
 
     Nothing is asked for, so the graph is computed as it would be without.
     """
@@ -169,7 +198,7 @@ def source_callback(found: Callable[[str, int], None]) -> EvalCallback:
         if ask:
             for source in Tensor.from_address(pointer).src:
                 if source:
-                    found(source.contents.name.decode("utf-8", "replace"), source.contents.data)
+                    found(source.contents.name.decode("utf-8", "replace"), ctypes.addressof(source.contents))
         return not ask
 
     return callback

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from bench.engine.settings import LibraryInfo
+from bench.engine.settings import LibraryInfo, Offload
 from bench.execute.content import Content
 from bench.execute.job import Frozen, Job
 from bench.texts.prompts import Part
@@ -14,6 +14,44 @@ class LibraryJob(Job[LibraryInfo]):
     """What the loaded library reports of itself."""
 
     done_by: ClassVar[str] = "bench.engine.answers:library_job"
+
+
+class Device(Frozen):
+    """A device that models can be computed on. kind: gpu, or integrated gpu; free, total: bytes of its memory."""
+
+    name: str
+    description: str
+    kind: str
+    free: int
+    total: int
+
+
+class Devices(Frozen):
+    """In llama.cpp's order."""
+
+    devices: tuple[Device, ...]
+
+
+class DevicesJob(Job[Devices]):
+    """Devices beside the CPU that the engine can compute on here."""
+
+    done_by: ClassVar[str] = "bench.engine.answers:devices_job"
+
+
+class DeviceCheck(Frozen):
+    """kl: mean KL divergence of the device's probabilities from the CPU's, nats; None where the device's are no numbers."""
+
+    kl: float | None
+
+
+class DeviceCheckJob(Job[DeviceCheck]):
+    """Whether a device computes what the CPU does: the first tokens of the evaluation text, on both."""
+
+    done_by: ClassVar[str] = "bench.engine.answers:device_check_job"
+
+    model: Content
+    offload: Offload
+    threads: int
 
 
 class TokenizeResult(Frozen):

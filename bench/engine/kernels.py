@@ -1,4 +1,4 @@
-"""llama.cpp's kernels for the data of a tensor: conversion to a type and back. The module also reaches the weights of a loaded model."""
+"""llama.cpp's kernels for the data of a tensor: conversion to a type and back."""
 
 from __future__ import annotations
 
@@ -77,13 +77,3 @@ def quantize_rows(
     if not _validate()(kind, out.ctypes.data, out.size):
         raise MeasurementError(f"quantizing to {kind.name} gives values that are not finite; the model is broken")
     return out
-
-
-def read_memory(address: int, n_bytes: int) -> bytes:
-    """What stands at an address of this process, for instance of a weight that llama.cpp told."""
-    return ctypes.string_at(address, n_bytes)
-
-
-def write_memory(address: int, data: NDArray[np.generic]) -> None:
-    """Put an array's bytes at an address of this process. data: contiguous."""
-    ctypes.memmove(address, data.ctypes.data, data.nbytes)

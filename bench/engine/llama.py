@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
+from bench.engine.devices import pointer
 from bench.engine.lowlevel import VERSION, lib
-from bench.engine.settings import LibraryInfo
+from bench.engine.settings import LibraryInfo, Offload
 
 _LOG_ERROR = 4
 
@@ -95,14 +96,24 @@ def isa_label(features: tuple[str, ...], architecture: str) -> str:
 
 def library() -> LibraryInfo:
     """The loaded engine, as it reports itself."""
-    report = lib.llama_print_system_info().decode()
-    features = tuple(name for name, value in re.findall(r"(\w+) = (\d+)", report) if value != "0")
+    features = cpu_features(lib.llama_print_system_info().decode())
     return LibraryInfo(
         binding=VERSION,
         llama_cpp=lib.llama_version().decode(),
         features=features,
         isa=isa_label(features, platform.machine()),
     )
+
+
+def cpu_features(report: str) -> tuple[str, ...]:
+    """What the kernels for the CPU were built with, of a report such as `CUDA : ARCHS = 900 | CPU : AVX2 = 1 | `: a GPU beside it changes none of them."""
+    backend, found = "CPU", []
+    for part in report.split("|"):
+        *named, told = part.split(" : ")
+        backend = named[0].strip() if named else backend
+        if backend == "CPU" and (feature := re.search(r"(\w+) = (\d+)", told)) and feature[2] != "0":
+            found.append(feature[1])
+    return tuple(found)
 
 
 # --- models and contexts ---------------------------------------------------------------------------------------------
@@ -125,17 +136,21 @@ _MARK = "\n"
 
 
 class Model:
-    """A model loaded for the CPU. Use as a context manager.
+    """A model, loaded for the CPU unless told. Use as a context manager.
 
-    own_memory: keep weights in memory of this process, as they stand in the file, not mapped and not repacked.
+    offload: the device that computes its layers; own_memory: keep weights in memory of this process, as they stand in the file, not mapped and not repacked.
     Raises BenchError when llama.cpp cannot load the file, with its reason.
     """
 
-    def __init__(self, path: Path, *, vocab_only: bool = False, own_memory: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, vocab_only: bool = False, own_memory: bool = False, offload: Offload | None = None
+    ) -> None:
         params = lib.llama_model_default_params()
-        params.n_gpu_layers = 0
-        self._no_devices = (ctypes.c_void_p * 1)()  # an empty list: figures are the CPU's on every build
-        params.devices = ctypes.addressof(self._no_devices)
+        params.n_gpu_layers = 0 if offload is None else offload.layers
+        # a list that ends with nothing: without a device figures are the CPU's on every build
+        self._devices = (ctypes.c_void_p * 2)(*([] if offload is None else [pointer(offload.device)]))
+        params.devices = ctypes.addressof(self._devices)
+        self.offload = offload
         params.vocab_only = vocab_only
         if own_memory:
             params.load_mode, params.use_extra_bufts = lib.LLAMA_LOAD_MODE_NONE, False

@@ -10,13 +10,26 @@ from bench.core.errors import BenchError, nearest
 from bench.execute.job import Frozen
 
 
+class Offload(Frozen):
+    """A device beside the CPU that computes scores. device: its name with llama.cpp, such as Vulkan0; description: what its driver calls it; layers: of
+    the model that it holds, counting the output as one; what is left is the CPU's."""
+
+    device: str
+    description: str
+    layers: Annotated[int, Field(ge=1, le=2**16)]
+
+    @property
+    def in_words(self) -> str:
+        return f"{self.device} ({self.description})"
+
+
 class Settings(Frozen):
     """Settings for processing windows. Figures are comparable only if these are equal.
 
     window, batch, ubatch, generate in tokens; generate: tokens generated in each timed round, 0 for none. scored: `half`, the second half of each
     window, whose first token is replaced by BOS where the vocabulary asks for it (llama-perplexity's convention); `all`, every token but the
     first, and nothing is replaced (the convention of the papers on GPTQ, AQLM and QuIP#); `written`, the tokens of a conversation that a model
-    wrote (texts/traces.py), of which each window holds one.
+    wrote (texts/traces.py), of which each window holds one. offload: the device that scores are computed on, None for the CPU, of which then nothing is told.
     """
 
     window: Annotated[int, Field(ge=1, le=2**31)] = 2048
@@ -25,6 +38,12 @@ class Settings(Frozen):
     threads: Annotated[int, Field(ge=1, le=2**16)] = 1
     generate: Annotated[int, Field(ge=0, le=2**31)] = 32
     scored: Literal["half", "all", "written"] = "half"
+    offload: Offload | None = Field(default=None, exclude_if=lambda value: value is None)
+
+    @property
+    def on_cpu(self) -> Self:
+        """The same on the CPU, where speeds are measured."""
+        return self.model_copy(update={"offload": None})
 
     @property
     def first_scored(self) -> int:

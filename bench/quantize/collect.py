@@ -32,10 +32,16 @@ if TYPE_CHECKING:
     from bench.engine.context import Context
     from bench.engine.graph import MatMul
     from bench.engine.llama import Model
+    from bench.engine.settings import Offload
 
 
 def collect(
-    model_path: Path, tokens: NDArray[np.int32], *, threads: int, progress: Callable[[float], None]
+    model_path: Path,
+    tokens: NDArray[np.int32],
+    *,
+    threads: int,
+    progress: Callable[[float], None],
+    offload: Offload | None = None,
 ) -> dict[str, Entry]:
     """Run the calibration tokens through the model and sum its squared activations.
 
@@ -48,7 +54,7 @@ def collect(
             f"the calibration text has {len(tokens)} tokens, fewer than one chunk of {CHUNK_TOKENS}; give a longer --calibration text"
         )
     total = Sums()
-    with _collector(model_path, threads) as collector:
+    with _collector(model_path, threads, offload) as collector:
         for part in range(parts_of(n_chunks)):
             chunks = range(part * PART_CHUNKS, min((part + 1) * PART_CHUNKS, n_chunks))
             total.add(collector.sums(tokens, chunks, lambda done: progress(done / n_chunks)))
@@ -56,7 +62,7 @@ def collect(
 
 
 @contextmanager
-def _collector(model_path: Path, threads: int) -> Iterator[_Collector]:
+def _collector(model_path: Path, threads: int, offload: Offload | None = None) -> Iterator[_Collector]:
     """The model with what observes it."""
     from bench.engine.context import Context  # loads the native library: only in a worker
     from bench.engine.graph import matmul_callback
@@ -67,7 +73,7 @@ def _collector(model_path: Path, threads: int) -> Iterator[_Collector]:
         lambda product: _observe(product, sums[0]), lambda name: name.startswith("blk."), min_rows=16
     )
     with (
-        Model(model_path) as model,
+        Model(model_path, offload=offload) as model,
         Context(
             model, n_ctx=CHUNK_TOKENS, n_batch=CHUNK_TOKENS, n_ubatch=CHUNK_TOKENS, threads=threads, callback=callback
         ) as context,
@@ -127,7 +133,7 @@ def importance(job: ImportanceJob, site: Site, progress: Share) -> ImportanceRes
     chunks = len(tokens) // CHUNK_TOKENS
     chunks = min(chunks, job.chunks) if job.chunks else chunks
     tokens = tokens[: max(chunks, 1) * CHUNK_TOKENS]
-    entries = collect(site.path(job.model), tokens, threads=job.threads, progress=progress)
+    entries = collect(site.path(job.model), tokens, threads=job.threads, progress=progress, offload=job.offload)
     write(ImportanceMatrix(entries, (job.dataset,), chunks, CHUNK_TOKENS), site.path(job.out))
     return ImportanceResult(chunks=chunks, seconds=time.perf_counter() - started)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from bench.engine.settings import Offload
 from bench.execute.content import Content
 from bench.execute.job import Frozen, Job
 from bench.recipes.recipe import Recipe
@@ -15,7 +16,7 @@ class ImportanceResult(Frozen):
 
 
 class ImportanceJob(Job[ImportanceResult]):
-    """Collect an importance matrix over a token stream. chunks: how many at most, 0 for all."""
+    """Collect an importance matrix over a token stream. chunks: how many at most, 0 for all; offload: the device that computes, None for the CPU."""
 
     done_by: ClassVar[str] = "bench.quantize.collect:importance"
     pinned: ClassVar[bool] = True
@@ -26,6 +27,7 @@ class ImportanceJob(Job[ImportanceResult]):
     chunks: int
     threads: int
     out: Content
+    offload: Offload | None = None
 
 
 class ImportancePartJob(Job[ImportanceResult]):

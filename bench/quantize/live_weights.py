@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
 from bench.engine.context import Context
-from bench.engine.graph import source_callback
-from bench.engine.kernels import dequantize, quantize_rows, read_memory, write_memory
+from bench.engine.graph import read_tensor, source_callback, write_tensor
+from bench.engine.kernels import dequantize, quantize_rows
 from bench.engine.llama import Model
 from bench.gguf_files.header import Header, HeaderTensor, read_header
 from bench.gguf_files.info import UNQUANTIZED
@@ -62,7 +62,7 @@ class LiveWeights:
         tensor, columns = pair.tensor, pair.tensor.shape[0]
         rows = int(np.prod(tensor.shape[1:], dtype=np.int64))
         row_bytes, step = data.size // rows, max(1, _CHUNK // columns)
-        address = self._addresses[tensor.name]
+        offset = 0
         for start in range(0, rows, step):
             part = data[start * row_bytes : min(start + step, rows) * row_bytes]
             values = dequantize(part, pair.kind).reshape(-1, columns)
@@ -70,26 +70,31 @@ class LiveWeights:
             own = (
                 values.view(np.uint8).ravel() if tensor.type.name == "F32" else quantize_rows(values, tensor.type, None)
             )
-            write_memory(address, own)
-            address += own.size
+            self._write(tensor, offset, own)
+            offset += own.size
 
     def _put(self, tensor: HeaderTensor, data: NDArray[np.uint8]) -> None:
-        write_memory(self._addresses[tensor.name], data[: tensor.n_bytes])
+        self._write(tensor, 0, data[: tensor.n_bytes])
+
+    def _write(self, tensor: HeaderTensor, offset: int, data: NDArray[np.uint8]) -> None:
+        for address in self._addresses[tensor.name]:
+            write_tensor(address, offset, data)
 
 
-def _locate(model: Model, tensors: dict[str, HeaderTensor], threads: int) -> dict[str, int]:
-    """Addresses of the model's weights, found by computing a token, and checked against the file."""
+def _locate(model: Model, tensors: dict[str, HeaderTensor], threads: int) -> dict[str, set[int]]:
+    """Where the model's weights are described, found by computing a token, and checked against the file: of each once, or twice where a device
+    holds a copy of embeddings that are the output too."""
     quantized = [t for t in tensors.values() if t.type.name not in UNQUANTIZED]
     if quantized:
         raise BenchError(
             f"{model.path.name}: {quantized[0].name} is quantized already, so the effect of types cannot be measured on it; "
             "use the unquantized model"
         )
-    addresses: dict[str, int] = {}
+    addresses: dict[str, set[int]] = {}
 
     def found(name: str, address: int) -> None:
         if name in tensors:
-            addresses[name] = address
+            addresses.setdefault(name, set()).add(address)
 
     with Context(model, n_ctx=8, n_batch=8, n_ubatch=8, threads=threads, callback=source_callback(found)) as context:
         context.prepare(np.zeros(2, np.int32), 0)
@@ -98,10 +103,11 @@ def _locate(model: Model, tensors: dict[str, HeaderTensor], threads: int) -> dic
         raise BenchError(
             f"{model.path.name}: its weights cannot be found in memory, so the effect of types cannot be measured"
         )
-    for name, address in addresses.items():
+    for name, found_at in addresses.items():
         tensor = tensors[name]
         size = min(tensor.n_bytes, _SAMPLE)
-        if read_memory(address, size) != _read(model.path, tensor.start, size):
+        own = _read(model.path, tensor.start, size)
+        if any(read_tensor(address, size) != own for address in found_at):
             raise BenchError(
                 f"{model.path.name}: llama.cpp keeps {name} in another form than the file's, so the effect of types cannot be "
                 "measured on this machine"

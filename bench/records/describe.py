@@ -27,6 +27,11 @@ def about(run: Run) -> list[str]:
         f"Text: {i.prompts.name}, {windows_text(run)}. Importance matrix: {_importance(run)}.",
         f"Machine: {i.machine}; {_threads(run)}, {i.library.isa} kernels, llama-cpp-python {i.library.binding}.",
     ]
+    if (offload := i.settings.offload) is not None:
+        speeds = "speeds are the CPU's" if i.speeds else "no speeds were measured"
+        about.append(
+            f"Scores were computed on {offload.in_words}, {offload.layers} of {i.model.n_layers + 1} layers; {speeds}."
+        )
     if sites := {r.site: r.machine for r in run.of(SiteRecord)}:
         of_each = Counter(str(m) for m in sites.values())
         about.append(

@@ -103,7 +103,7 @@ class Identity(Kept):
         # a run that is asked for nothing new keeps the id that it had before there was such a thing
         usual = {"until": self.until is None, "speeds": self.speeds}
         aside: dict[str, Any] = dict.fromkeys((name for name, is_usual in usual.items() if is_usual), True)
-        if self.settings.scored == "half":
+        if self.settings.scored == "half":  # and without an offload nothing is told of one
             aside["settings"] = {"scored"}
         if self.importance is not None and not self.importance.prior_weight:
             aside["importance"] = {"prior_weight"}

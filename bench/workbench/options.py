@@ -143,6 +143,22 @@ class Options:
         "Measure quality only, which takes less time: no speeds, and nothing is generated. Scores are the same.",
         panel=MEASURING,
     )
+    score_on: str = option(
+        "cpu",
+        "--score-on",
+        "What computes scores, importance matrices and the choice of types: cpu, gpu for the first GPU that the engine finds, or a device's name such "
+        "as CUDA0 or Vulkan0 (see `doctor`). Speeds are measured on the CPU all the same.",
+        panel=MEASURING,
+        metavar="DEVICE",
+    )
+    gpu_layers: int | None = option(
+        None,
+        "--gpu-layers",
+        "Layers of the model that --score-on puts on the device, counting the output as one [default: all that its memory holds].",
+        min=1,
+        panel=MEASURING,
+        metavar="N",
+    )
     cluster: str | None = option(
         None,
         "--cluster",

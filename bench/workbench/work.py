@@ -22,7 +22,7 @@ from bench.core.machine import cpu_quota, cpus_for
 from bench.core.progress import Reporter
 from bench.engine.jobs import LibraryJob, TokenizeJob
 from bench.engine.reference_logits import ReferenceLogits
-from bench.engine.settings import LibraryInfo, Settings
+from bench.engine.settings import LibraryInfo, Offload, Settings
 from bench.execute.content import Content
 from bench.execute.job import Answer, Executor, Job, Share
 from bench.execute.local import LocalExecutor
@@ -39,6 +39,7 @@ from bench.texts.conversations import holds_conversations
 from bench.texts.traces import Traces
 from bench.workbench.cache import remove_unfinished
 from bench.workbench.checks import check_library, check_threads
+from bench.workbench.devices import offload_asked
 from bench.workbench.kept import FILES, Built, Matrix, Stream, key, read_count, write_count
 from bench.workbench.options import Options
 from bench.workbench.scratch import SCRATCH, scratch_folder
@@ -101,7 +102,13 @@ class Work:
             threads=self.threads,
             generate=0 if o.no_speed else min(o.generate, o.window),
             scored="written" if o.traces is not None else _scored(o.score),
+            offload=self.offload,
         )
+
+    @cached_property
+    def offload(self) -> Offload | None:
+        """The device that scores are computed on, None for the CPU. Raises BenchError where there is none, or not room for what is asked."""
+        return offload_asked(self.options, self.executor, lambda: (self.reference.info, self.model), self.reporter)
 
     # --- the model and the text ---------------------------------------------------------------------------------------
 
@@ -256,6 +263,7 @@ class Work:
                     chunks=o.calibration_chunks,
                     threads=self.threads,
                     out=content,
+                    offload=self.offload,
                 )
                 self.executor.do(job, steps.share)
                 note = keep_file(path)
@@ -270,6 +278,7 @@ class Work:
             self.options.calibration_chunks,
             self.library.binding,
             self.library.isa,
+            *([] if self.offload is None else [self.offload.model_dump_json()]),
         )
         return Content(name=f"imatrix/{self.reference.path.stem}-{named}.gguf")
 

@@ -1,20 +1,21 @@
 """Measuring the floor of a run: its first window once more, computed in other ways that should give the same result.
 
 It is computed for the reference and for the file of fewest bits, since the effect of rounding grows with the loss of a file: once with
-half the threads and a quarter of the batch, and once with the other kernel for attention.
+half the threads and a quarter of the batch, and once with the other kernel for attention. Where a device scores, once more on the CPU.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import get_args
 
 from bench.core.errors import MeasurementError
 from bench.execute.content import Content
 from bench.execute.job import Share
 from bench.measures.plan import File, Plan
 from bench.measures.windows.jobs import MeasureJob
-from bench.measures.windows.records import FloorRecord
+from bench.measures.windows.records import FloorRecord, Way
 from bench.measures.windows.runs import windows_of
 from bench.records.run import Run
 from bench.records.store import RunStore
@@ -35,14 +36,16 @@ class FloorPass:
         """Put all that the run lacks on record."""
         wanted = lacking(self.plan, store.run)
         with self.plan.work.reporter.steps("Measurement floor", len(wanted)) as steps:
-            for name, flash in wanted:
-                steps.name(f"{name}, {'fewer threads and tokens at once' if flash else 'without flash attention'}")
-                self._measure(store, name, files[name], steps.share, flash=flash)
+            for name, way in wanted:
+                steps.name(f"{name}, {_IN_WORDS[way]}")
+                self._measure(store, name, files[name], steps.share, way)
                 steps.done()
 
-    def _measure(self, store: RunStore, name: str, file: File, share: Share, *, flash: bool) -> None:
+    def _measure(self, store: RunStore, name: str, file: File, share: Share, way: Way) -> None:
         work, settings = self.plan.work, self.plan.work.settings
-        if flash:  # the kernel of the run
+        if way == "cpu":
+            settings = settings.on_cpu
+        elif way == "batches":
             threads, ubatch = max(settings.threads // 2, 1), max(settings.ubatch // 4, 1)
             settings = settings.model_copy(update={"threads": threads, "ubatch": ubatch})
         job = MeasureJob(
@@ -51,7 +54,7 @@ class FloorPass:
             windows=(FLOOR_WINDOW,),
             settings=settings.model_copy(update={"generate": 0}),
             timed=False,
-            flash=flash,
+            flash=way != "attention",
             reference_logits=self.logits,
         )
         try:
@@ -65,14 +68,18 @@ class FloorPass:
             sha256=None if name == self.plan.reference else store.run.files[name].sha256,
             threads=settings.threads,
             ubatch=settings.ubatch,
-            flash=flash,
+            flash=way != "attention",
+            on_cpu=way == "cpu",
             result=result.untimed() if work.options.no_speed else result,
         )
         store.append(record)
 
 
-def lacking(plan: Plan, run: Run) -> list[tuple[str, bool]]:
-    """What of the floor is not on record: the file, and whether flash attention is allowed."""
+_IN_WORDS = {"batches": "fewer threads and tokens at once", "attention": "without flash attention", "cpu": "on the CPU"}
+
+
+def lacking(plan: Plan, run: Run) -> list[tuple[str, Way]]:
+    """What of the floor is not on record: the file, and the way."""
     known = windows_of(run)
     compared = [
         n
@@ -80,4 +87,5 @@ def lacking(plan: Plan, run: Run) -> list[tuple[str, bool]]:
         if n != plan.reference and n not in plan.alone and FLOOR_WINDOW in windows and n in plan.names
     ]
     fewest = sorted(compared, key=lambda n: run.files[n].bits_per_weight)[:1]
-    return [(n, flash) for n in (plan.reference, *fewest) for flash in (True, False) if (n, flash) not in known.floors]
+    ways: tuple[Way, ...] = ("batches", "attention") if run.identity.settings.offload is None else get_args(Way)
+    return [(n, way) for n in (plan.reference, *fewest) for way in ways if (n, way) not in known.floors]

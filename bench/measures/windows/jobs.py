@@ -135,6 +135,11 @@ class WindowResult(Frozen):
         """The same without what a run leaves out that measures no speeds: nothing that it was timed with compares."""
         return self.model_copy(update=dict.fromkeys(_OF_TIME))
 
+    def timed_by(self, other: Self) -> Self:
+        """These scores with the times of another measurement of the same window, and its memory."""
+        names = (*_OF_TIME, "peak_memory_bytes")
+        return self.model_copy(update={name: getattr(other, name) for name in names if name != "scoring_seconds"})
+
     @property
     def is_timed(self) -> bool:
         """Whether it has what every window of a run has that measures speeds."""

@@ -144,7 +144,11 @@ def _floor(run: Run) -> list[str]:
     for floor in floors_of(run).measured:
         record = floor.record
         threads = f"{record.threads} thread{'s' if record.threads > 1 else ''}"
-        how = f"{threads} and batches of {record.ubatch}" if record.flash else "no flash attention"
+        how = {
+            "batches": f"{threads} and batches of {record.ubatch}",
+            "attention": "no flash attention",
+            "cpu": "the CPU in place of the device",
+        }[record.way]
         by_file.setdefault(floor.recipe, []).append(
             f"{_moved(floor, is_reference=floor.recipe == run.reference)} with {how}"
         )

@@ -61,12 +61,16 @@ class WindowRecord(OfFile):
         return self.recipe, self.result.window
 
 
+#: How a window is computed for the floor: in smaller batches with fewer threads, with the other kernel for attention, or on the CPU where a device scores.
+Way = Literal["batches", "attention", "cpu"]
+
+
 class FloorRecord(Record):
     """One window of a file computed in another way: what rounding alone does to its figures. Compared with the reference's logits, as the
     window itself was.
 
     recipe, sha256: of the file, None for the reference; threads, ubatch: as the window was computed here; flash: whether flash attention
-    was allowed, as it is in a run.
+    was allowed, as it is in a run; on_cpu: whether the CPU computed it, in a run whose scores are a device's.
     """
 
     kind: Literal["floor"] = "floor"
@@ -75,8 +79,13 @@ class FloorRecord(Record):
     threads: Some
     ubatch: Some
     flash: bool = True
+    on_cpu: bool = False
     result: WindowResult
     apart: Rows | None = None
+
+    @property
+    def way(self) -> Way:
+        return "cpu" if self.on_cpu else "batches" if self.flash else "attention"
 
 
 class ExcerptRecord(Record):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.measures.windows.apart import Apart, Scored
 from bench.measures.windows.jobs import WindowResult
-from bench.measures.windows.records import FloorRecord, WindowRecord
+from bench.measures.windows.records import FloorRecord, Way, WindowRecord
 from bench.records.run import Run
 
 
@@ -31,11 +31,11 @@ class Windows:
         return {name: dict(sorted(by_window.items())) for name, by_window in found.items()}
 
     @cached_property
-    def floors(self) -> dict[tuple[str, bool], FloorRecord]:
-        """Windows that were computed in another way, by file and whether flash attention was allowed; of the files as they are recorded now."""
+    def floors(self) -> dict[tuple[str, Way], FloorRecord]:
+        """Windows that were computed in another way, by file and way; of the files as they are recorded now."""
         files, reference = self._run.files, self._run.reference or ""
         return {
-            (r.recipe or reference, r.flash): self._filled(r)
+            (r.recipe or reference, r.way): self._filled(r)
             for r in self._run.of(FloorRecord)
             if r.recipe is None or (r.recipe in files and files[r.recipe].sha256 == r.sha256)
         }

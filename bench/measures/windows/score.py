@@ -125,7 +125,7 @@ def measure(job: MeasureJob, site: Site, progress: Share, turns: Turns) -> tuple
         gauge = None
         with turns.turn():
             started = time.perf_counter()
-            model = opened.enter_context(Model(path))
+            model = opened.enter_context(Model(path, offload=settings.offload))
             if stream.tokens.max() >= model.n_vocab:
                 raise BenchError(
                     f"{path}: its vocabulary of {model.n_vocab} is smaller than the reference's; they cannot be compared"

@@ -50,19 +50,29 @@ class Scorer:
         """A window of files, side by side; once more where it was timed and the machine stood still meanwhile, and where the reference's logits
         were not as they were kept."""
         work, reference = self.plan.work, self.plan.reference
-        found = self._once(files, names, [window], share)
+        found = self._measured(files, names, window, share)
         worst = max(found, key=lambda n: found[n].still)
         if self.timed and found[worst].still > _STILL:
             work.reporter.warn(
                 f"pass {window + 1}: the machine or the program stood still for {found[worst].still:.0f} seconds while {worst} was timed; "
                 "the pass is measured once more"
             )
-            found = self._once(files, names, [window], share)
+            found = self._measured(files, names, window, share)
         if damaged := [n for n in names if found[n].is_damage]:
             tell_damage(self.logits, work.reporter.warn)
             again = self._once(files, [reference, *damaged], [window], share)
             found |= {name: again[name] for name in damaged}
         return found
+
+    def _measured(
+        self, files: Mapping[str, File], names: Sequence[str], window: int, share: Share
+    ) -> dict[str, SideResult]:
+        """A window of files. Where a device scores, it is timed apart: speeds are the CPU's."""
+        if not self.timed or self.plan.work.offload is None:
+            return self._once(files, names, [window], share)
+        times = self._once(files, names, [window], lambda done: share(done / 2), timing_only=True)
+        scores = self._once(files, names, [window], lambda done: share((1 + done) / 2))
+        return {name: _together(scores[name], times[name]) for name in names}
 
     def score_several(
         self,
@@ -97,19 +107,28 @@ class Scorer:
         windows: Sequence[int],
         share: Share,
         heard: Callable[[PassResult], None] | None = None,
+        *,
+        timing_only: bool = False,
     ) -> dict[str, SideResult]:
+        """timing_only: on the CPU, beside no reference; what a device scores is not timed."""
         plan, work = self.plan, self.plan.work
+        timed = self.timed and (timing_only or work.offload is None)
+        settings = work.settings.on_cpu if timed else work.settings
+        if self.timed and not timed:
+            settings = settings.model_copy(update={"generate": 0})
         there = plan.reference in names or self.logits.exists()
         jobs = [
             MeasureJob(
                 model=files[name].content,
                 stream=plan.stream.content,
                 windows=tuple(windows),
-                settings=work.settings,
-                timed=self.timed,
-                write_logits=self.content if name == plan.reference else None,
+                settings=settings,
+                timed=timed,
+                write_logits=self.content if name == plan.reference and not timing_only else None,
                 # none when the reference failed: the recipe is scored all the same
-                reference_logits=self.content if name != plan.reference and name not in plan.alone and there else None,
+                reference_logits=self.content
+                if name != plan.reference and name not in plan.alone and there and not timing_only
+                else None,
             )
             for name in names
         ]
@@ -122,7 +141,7 @@ class Scorer:
             raise
         except BenchError as e:  # of these files: others may do
             found = {name: SideResult(error=str(e)) for name in names}
-        if plan.reference in names and not found[plan.reference].windows:
+        if plan.reference in names and not found[plan.reference].windows and not timing_only:
             # what it wrote before it failed is not the whole window, and nothing is to be compared with it
             self.logits.unlink(missing_ok=True)
         return found
@@ -135,7 +154,7 @@ class Scorer:
             stream=self.plan.stream.content,
             windows=(window,),
             settings=work.settings.model_copy(update={"generate": 0}),
-            timed=self.timed,
+            timed=self.timed and work.offload is None,
             write_logits=self.content,
         )
         try:
@@ -168,3 +187,11 @@ class Scorer:
                 f"{'and its times show that' if self.timed else 'which takes its time'}"
             )
         work.reporter.say(f"The reference's logits for one window at a time: {needed / 1e6:,.0f} MB in {directory}")
+
+
+def _together(scores: SideResult, times: SideResult) -> SideResult:
+    """Scores of a device with times of the CPU; the first error of the two where there is one."""
+    if scores.error is not None or times.error is not None:
+        return scores if scores.error is not None else times
+    windows = tuple(s.timed_by(t) for s, t in zip(scores.windows, times.windows, strict=True))
+    return scores.model_copy(update={"windows": windows, "still": times.still})

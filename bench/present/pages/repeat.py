@@ -134,6 +134,8 @@ def command(run: Run) -> str:
     ):
         if value != normal:
             asked += [option, str(value)]
+    if i.settings.offload is not None:
+        asked += ["--score-on", i.settings.offload.device, "--gpu-layers", str(i.settings.offload.layers)]
     if not i.speeds:
         asked.append("--no-speed")
     asked += [option for m in sorted(all_measures(), key=lambda m: m.name) for option in m.repeat(run)]

@@ -1,0 +1,79 @@
+"""Devices beside the CPU: what an engine without any says, what fits, and what a run on one is told apart by."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench.core.errors import BenchError
+from bench.engine.jobs import Device
+from bench.engine.llama import cpu_features
+from bench.engine.settings import Offload, Settings
+from bench.gguf_files.info import inspect
+from bench.measures.registry import load_run
+from bench.workbench.devices import _named, fitting
+from tests.conftest import Outcome
+
+RESULTS = Path(__file__).parents[2] / "results"
+GPU = Device(name="CUDA0", description="A GPU", kind="gpu", free=10**9, total=2 * 10**9)
+OFFLOAD = Offload(device="CUDA0", description="A GPU", layers=5)
+
+
+def test_features_are_the_cpus_whatever_stands_beside_it() -> None:
+    alone = "CPU : SSE3 = 1 | AVX2 = 1 | AVX512 = 0 | REPACK = 1 | "
+    assert cpu_features(alone) == ("SSE3", "AVX2", "REPACK")
+    assert cpu_features(f"CUDA : ARCHS = 900 | USE_GRAPHS = 1 | {alone}") == ("SSE3", "AVX2", "REPACK")
+    assert cpu_features(f"{alone}Vulkan : X = 1 | ") == ("SSE3", "AVX2", "REPACK")
+
+
+def test_a_run_on_the_cpu_is_told_as_it_was_before_there_were_devices() -> None:
+    assert "offload" not in Settings().model_dump_json()
+    assert json.loads(Settings(offload=OFFLOAD).model_dump_json())["offload"]["device"] == "CUDA0"
+    assert Settings(offload=OFFLOAD).on_cpu == Settings()
+    for directory in (p.parent for p in RESULTS.glob("*/records.jsonl")):
+        header = load_run(directory).header
+        if header.format >= 2:
+            assert header.identity.id == header.id, directory
+
+
+def test_scores_of_a_device_are_another_run() -> None:
+    identity = load_run(RESULTS / "smollm2-135m-instruct").header.identity
+    other = identity.model_copy(update={"settings": identity.settings.model_copy(update={"offload": OFFLOAD})})
+    assert other.id != identity.id
+    assert any("CUDA0" in d for d in identity.differences(other))
+
+
+def test_layers_that_fit(tiny: Path) -> None:
+    info = inspect(tiny)
+    assert fitting(info, GPU, 128) == info.n_layers + 1
+    assert fitting(info, GPU.model_copy(update={"free": 1000}), 128) == 0
+    some = [fitting(info, GPU.model_copy(update={"free": n * 10**6}), 128) for n in range(1, 60)]
+    assert some == sorted(some) and len(set(some)) > 3, "more memory holds more layers, one after the other"
+
+
+def test_devices_by_name() -> None:
+    other = GPU.model_copy(update={"name": "Vulkan0"})
+    assert _named("gpu", (GPU, other)) is GPU and _named("vulkan0", (GPU, other)) is other
+    with pytest.raises(BenchError, match=r"no such device.*CUDA0, Vulkan0, gpu or cpu"):
+        _named("Vulcan0", (GPU, other))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--score-on", "gpu"], "the engine finds no GPU; build one for it"),
+        (["--score-on", "CUDA0"], "the engine finds no GPU; build one for it"),
+        (["--gpu-layers", "3"], "belongs to --score-on gpu"),
+        (["--score-on", "gpu", "--gpu-layers", "0"], "--gpu-layers"),
+        (["--score-on", "gpu", "--cluster", "local:2"], "sites of a --cluster score on their CPUs"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_one_line(
+    bench: Callable[..., Outcome], tiny: Path, text: Path, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    done = bench("run", "--model", tiny, "--text", text, "--window", 64, "--recipes", "Q8_0", "--no-imatrix", "--cache", tmp_path, "--out", tmp_path / "r", *arguments)  # fmt: skip
+    assert done.code == 2 and said in done.err and "Traceback" not in done.err
+    assert not (tmp_path / "r").exists()

@@ -1,0 +1,199 @@
+"""Scores on a GPU: the chain on a tiny model and on the default one, beside the CPU's. `nox -s gpu` runs it; Mesa's driver for the CPU will do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.core.errors import BenchError
+from bench.core.files import cache_directory
+from bench.core.progress import Reporter
+from bench.engine.jobs import Device, DevicesJob
+from bench.execute.local import LocalExecutor
+from bench.measures.registry import load_run
+from bench.measures.windows import statistics as stats
+from bench.measures.windows.agreement import mean_kl
+from bench.measures.windows.floor import floors_of
+from bench.measures.windows.records import WindowRecord
+from bench.measures.windows.runs import windows_of
+from bench.present.pages.repeat import command
+from bench.quantize.imatrix_file import read
+from bench.records.run import Run
+from bench.sweep.sweep import Sweep
+from bench.workbench.options import Options
+from tests.conftest import Outcome
+
+pytestmark = pytest.mark.gpu
+PUBLISHED = Path(__file__).parents[2] / "results" / "smollm2-135m-instruct"
+
+
+@pytest.fixture(scope="module")
+def device(cache: Path) -> Device:
+    return LocalExecutor(cache).do(DevicesJob()).devices[0]
+
+
+@pytest.fixture(scope="module")
+def options(tiny: Path, text: Path, calibration: Path, cache: Path, free_choice: Path) -> Options:
+    return Options(
+        model=str(tiny), text=text, recipes=("Q4_0", "IQ2_XXS", str(free_choice)), calibration=calibration, window=128, windows=2, generate=2,
+        threads=1, cache=cache,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def runs(options: Options, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
+    """On the GPU, and on the CPU."""
+    out = tmp_path_factory.mktemp("runs")
+    there = Sweep(replace(options, score_on="gpu", out=out / "gpu"), Reporter()).execute()
+    return there, Sweep(replace(options, out=out / "cpu"), Reporter()).execute()
+
+
+def test_the_run_says_where_its_scores_are_from(runs: tuple[Run, Run], device: Device) -> None:
+    there, here = runs
+    offload = there.identity.settings.offload
+    assert offload is not None and (offload.device, offload.layers) == (device.name, 5)
+    assert here.identity.settings.offload is None and there.header.id != here.header.id
+    assert f"--score-on {device.name} --gpu-layers 5" in command(there)
+    assert any("settings.offload" in d for d in there.identity.differences(here.identity))
+
+
+def test_scores_differ_from_the_cpu_by_what_the_floor_says(runs: tuple[Run, Run]) -> None:
+    """Of files that both runs made alike: types that were chosen, and what an importance matrix weighs, may differ."""
+    there, here = runs
+    floors = floors_of(there)
+    assert {f.record.way for f in floors.measured} == {"batches", "attention", "cpu"}
+    assert not floors.measured[0].is_none, "it is another backend"
+    same = [n for n in there.files if n in here.files and there.files[n].sha256 == here.files[n].sha256]
+    assert {"F16", "Q4_0"} <= set(same)
+    for name in same:
+        a, b = (windows_of(run).results(name) or [] for run in runs)
+        change = abs(stats.perplexity(a).ppl.value / stats.perplexity(b).ppl.value - 1)
+        assert change < 10 * max(floors.ppl(name), 1e-6), name
+        if name != "F16":
+            own, other = mean_kl(a), mean_kl(b)
+            assert own is not None and other is not None
+            assert abs(float(own.mean()) - float(other.mean())) < 10 * max(floors.kl(name), 1e-6), name
+
+
+def test_speeds_are_the_cpus(runs: tuple[Run, Run]) -> None:
+    there, _ = runs
+    assert there.identity.speeds and all(r.result.is_timed and r.isa == "AVX2" for r in there.of(WindowRecord))
+    assert len(there.of(WindowRecord)) == 2 * len(there.files)
+
+
+def test_an_importance_matrix_is_the_cpus_but_for_rounding(
+    bench: Callable[..., Outcome], options: Options, tmp_path: Path
+) -> None:
+    found = []
+    for name in ("cpu", "gpu"):
+        out = tmp_path / f"{name}.gguf"
+        done = bench(
+            "imatrix",
+            out,
+            "--model",
+            options.model,
+            "--calibration",
+            options.calibration,
+            "--threads",
+            1,
+            "--cache",
+            tmp_path,
+            "--score-on",
+            name,
+        )
+        assert done.code == 0, done.err
+        found.append(read(out))
+    here, there = found
+    assert here.entries.keys() == there.entries.keys()
+    for name, entry in here.entries.items():
+        assert there.entries[name].sums == pytest.approx(
+            entry.sums, rel=0.02, abs=1e-3 * float(abs(entry.sums).max())
+        ), name
+
+
+def test_types_are_chosen_there(runs: tuple[Run, Run]) -> None:
+    there, here = runs
+    [chosen], [other] = ([n for n in run.files if n.startswith("FREE")] for run in runs)
+    assert there.files[chosen].choice is not None
+    assert there.files[chosen].n_bytes == pytest.approx(here.files[other].n_bytes, rel=0.02)
+    a, b = (mean_kl(windows_of(run).results(n) or []) for run, n in zip(runs, (chosen, other), strict=True))
+    assert a is not None and b is not None and float(a.mean()) == pytest.approx(float(b.mean()), rel=0.25)
+
+
+def test_perplexity_of_any_file(bench: Callable[..., Outcome], options: Options, device: Device) -> None:
+    told = []
+    for where in ("cpu", device.name):
+        done = bench(
+            "ppl",
+            options.model,
+            "--text",
+            options.text,
+            "--window",
+            128,
+            "--windows",
+            2,
+            "--threads",
+            1,
+            "--cache",
+            options.cache,
+            "--score-on",
+            where,
+            "--json",
+        )
+        assert done.code == 0, done.err
+        told.append(json.loads(done.out)["ppl"])
+    assert told[0] == pytest.approx(told[1], rel=1e-3) and device.name in done.err
+
+
+def test_layers_may_be_split(bench: Callable[..., Outcome], options: Options) -> None:
+    done = bench(
+        "ppl",
+        options.model,
+        "--text",
+        options.text,
+        "--window",
+        128,
+        "--windows",
+        1,
+        "--threads",
+        1,
+        "--cache",
+        options.cache,
+        "--score-on",
+        "gpu",
+        "--gpu-layers",
+        2,
+    )
+    assert done.code == 0 and "2 of 5 layers" in done.err
+
+
+def test_what_does_not_fit_is_refused(options: Options, monkeypatch: pytest.MonkeyPatch, device: Device) -> None:
+    small = device.model_copy(update={"free": 14_000_000})
+    do = LocalExecutor.do
+    monkeypatch.setattr(
+        LocalExecutor,
+        "do",
+        lambda self, job, *more: (
+            type("D", (), {"devices": (small,)}) if isinstance(job, DevicesJob) else do(self, job, *more)
+        ),
+    )
+    with pytest.raises(BenchError, match=r"hold \d of the 5 layers|hold no layer"):
+        Sweep(replace(options, score_on="gpu", gpu_layers=5), Reporter())
+
+
+def test_the_default_model_within_the_floor(tmp_path: Path) -> None:
+    """Two windows of IQ2_XXS."""
+    cache = cache_directory(None)
+    options = Options(recipes=("IQ2_XXS",), windows=2, no_speed=True, score_on="gpu", cache=cache, out=tmp_path)
+    Sweep(options, Reporter()).execute()
+    run = load_run(tmp_path)
+    [own] = [f for f in floors_of(run).measured if f.recipe == run.reference and f.record.way == "cpu"]
+    assert own.kl is not None and float(own.kl.mean()) < 1e-3
+    assert own.of_ppl < 2e-3
+    # what this build scores on its CPU is what the default build scored for a published run, to the last digit
+    published = windows_of(load_run(PUBLISHED)).by_file["F16"][0].result.by_kind
+    assert {k: s.nll for k, s in own.record.result.by_kind.items()} == {k: s.nll for k, s in published.items()}
