@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bench.measures.prediction.plots import draw
-from bench.measures.prediction.statistics import ANSWERS, MARGIN, lost, on_text, spearman
+from bench.measures.prediction.statistics import ANSWERS, MARGIN, lost, nearer_half, on_text, spearman
 from bench.measures.prediction.tables import key, prediction_frame, prediction_table
 from bench.measures.tasks.records import ItemScore, TaskIdentity, TaskRecord
 from bench.measures.windows.jobs import KindSums, TokenData, pack
@@ -86,3 +86,17 @@ def test_few_files_and_few_windows() -> None:
     assert len(prediction_table(run_with_tasks(files=4))) == 0 and draw(run_with_tasks(files=4)) == {}
     few = prediction_frame(run_with_tasks(windows=3))
     assert few.iloc[0]["correlation"] == pytest.approx(1) and few["correlation_low"].isna().all()
+
+
+def test_the_nearer_half_is_correlated_alone() -> None:
+    run = run_with_tasks(files=10)
+    assert "nearer half" in key(run) and "the 5 files" in key(run)
+    frame = prediction_frame(run)
+    nearer = frame[frame.index.get_level_values("on_text").str.contains("nearer half")]
+    assert set(nearer["files"]) == {5} and (nearer["correlation"] > 0.8).all()
+    losses = lost(run, MARGIN)
+    assert losses is not None
+    half = nearer_half(on_text(run, losses.names))
+    assert half is not None and [losses.names[i] for i in half] == [f"F{n}" for n in range(1, 6)]
+    assert losses.of(half).means() == pytest.approx(losses.means()[:5])
+    assert "nearer half" not in key(run_with_tasks(files=8))

@@ -39,6 +39,10 @@ class Lost:
     names: tuple[str, ...]
     by_task: tuple[NDArray[np.float64], ...]
 
+    def of(self, files: NDArray[np.int64]) -> Lost:
+        """Of some of the files, by their indices."""
+        return Lost(tuple(self.names[i] for i in files), tuple(t[files] for t in self.by_task))
+
     def means(self, draw: Callable[[int], NDArray[np.int64]] | None = None) -> NDArray[np.float64]:
         """(files,), mean over tasks of the mean over questions. draw: which of n questions, None for all."""
         of = [t.mean(axis=1) if draw is None else t[:, draw(t.shape[1])].mean(axis=1) for t in self.by_task]
@@ -51,6 +55,14 @@ class OnText:
 
     title: str
     values: NDArray[np.float64]
+
+
+def nearer_half(texts: list[OnText]) -> NDArray[np.int64] | None:
+    """Indices of the half of the files with the least divergence on the text; None where a half is too few to correlate. Files that range from nearly
+    lossless to broken correlate in nearly everything; these may not."""
+    divergence = texts[0].values.mean(axis=1)
+    half = (len(divergence) + 1) // 2
+    return None if half < MIN_FILES else np.sort(np.argsort(divergence, kind="stable")[:half])
 
 
 def lost(run: Run, what: str) -> Lost | None:

@@ -7,7 +7,7 @@ import pandas as pd
 from bench.core.formats import MISSING
 from bench.measures.columns import Column, Columns
 from bench.measures.frames import frame, interval
-from bench.measures.prediction.statistics import ANSWERS, MARGIN, Lost, correlation, lost, on_text
+from bench.measures.prediction.statistics import ANSWERS, MARGIN, Lost, OnText, correlation, lost, nearer_half, on_text
 from bench.records.run import Run
 from bench.statistics.estimates import Estimate
 from bench.statistics.verdicts import with_interval
@@ -17,14 +17,14 @@ Key
 - {files} files of this run, each against the reference; {tasks}
 - Tasks in which the reference itself is hardly better than guessing are left out. Answers lost: how much smaller the share of right answers is than the reference's, mean over tasks; Margin lost: how much less more probable than the best wrong choice the right one is, nats, mean over tasks of choice
 - Rank correlation (Spearman's): 1 where every file that is further from the reference on the text loses more, 0 where text says nothing of tasks
-- Intervals (95 %) come from windows and questions drawn again, the files being these: other files, and other tasks, may correlate otherwise"""
+{nearer}- Intervals (95 %) come from windows and questions drawn again, the files being these: other files, and other tasks, may correlate otherwise"""
 
 PREDICTION = Columns(
     "prediction",
     "`load_run(...).prediction`",
     "One row a figure on the text and a loss in tasks: their rank correlation over the files of the run. Empty for a run with fewer than five files that have both.",
     (
-        Column("on_text", "figure on the text"),
+        Column("on_text", "figure on the text; with `nearer half`, of the half of the files with the least divergence"),
         Column("lost", "what is lost in tasks: answers or margin"),
         Column("files", "number of files"),
         Column("tasks", "number of tasks"),
@@ -34,6 +34,10 @@ PREDICTION = Columns(
 )
 
 
+#: Behind the name of a figure on the text where only the half of the files counts that is nearer to the reference.
+_NEARER = ", nearer half"
+
+
 def _both(run: Run) -> dict[str, Lost]:
     found = {what: lost(run, what) for what in (ANSWERS, MARGIN)}
     return {what: of for what, of in found.items() if of is not None}
@@ -41,11 +45,18 @@ def _both(run: Run) -> dict[str, Lost]:
 
 def _correlations(run: Run) -> list[tuple[str, str, Lost, Estimate]]:
     """(figure on the text, what is lost, of which files and tasks, correlation)."""
-    return [
-        (text.title, what, losses, correlation(text, losses))
-        for what, losses in _both(run).items()
-        for text in on_text(run, losses.names)
-    ]
+    found = []
+    for what, losses in _both(run).items():
+        texts = on_text(run, losses.names)
+        found += [(text.title, what, losses, correlation(text, losses)) for text in texts]
+        nearer = nearer_half(texts)
+        if nearer is not None:
+            half = losses.of(nearer)
+            found += [
+                (f"{text.title}{_NEARER}", what, half, correlation(OnText(text.title, text.values[nearer]), half))
+                for text in texts
+            ]
+    return found
 
 
 def prediction_frame(run: Run) -> pd.DataFrame:
@@ -72,4 +83,7 @@ def key(run: Run) -> str:
     counts = [
         f"{what} lost in {len(of.by_task)} {'task' if len(of.by_task) == 1 else 'tasks'}" for what, of in both.items()
     ]
-    return KEY.format(files=len(next(iter(both.values())).names), tasks=", ".join(counts))
+    losses = next(iter(both.values()))
+    half = nearer_half(on_text(run, losses.names))
+    nearer = "" if half is None else f"- Nearer half: only the {len(half)} files with the least KL divergence\n"
+    return KEY.format(files=len(losses.names), tasks=", ".join(counts), nearer=nearer)
