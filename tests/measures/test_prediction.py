@@ -90,7 +90,7 @@ def test_few_files_and_few_windows() -> None:
 
 def test_the_nearer_half_is_correlated_alone() -> None:
     run = run_with_tasks(files=10)
-    assert "nearer half" in key(run) and "the 5 files" in key(run)
+    assert "Nearer half" in key(run) and "the 5 files" in key(run)
     frame = prediction_frame(run)
     nearer = frame[frame.index.get_level_values("on_text").str.contains("nearer half")]
     assert set(nearer["files"]) == {5} and (nearer["correlation"] > 0.8).all()
@@ -99,4 +99,4 @@ def test_the_nearer_half_is_correlated_alone() -> None:
     half = nearer_half(on_text(run, losses.names))
     assert half is not None and [losses.names[i] for i in half] == [f"F{n}" for n in range(1, 6)]
     assert losses.of(half).means() == pytest.approx(losses.means()[:5])
-    assert "nearer half" not in key(run_with_tasks(files=8))
+    assert "Nearer half" not in key(run_with_tasks(files=8))
