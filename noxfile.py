@@ -98,8 +98,11 @@ def engine_flags() -> list[str]:
     # On a Mac, too, figures are the CPU's unless its GPU is asked for.
     metal = [] if engine() == "metal" else ["-DGGML_METAL=OFF"]
     mac = [*metal, "-DGGML_BLAS=OFF"] if platform.system() == "Darwin" else []
-    gpu = [_GPU[engine()]] if engine() in _GPU else []
-    return [*(_AVX2 if isa() == "avx2" else ["-DGGML_NATIVE=ON"]), *mac, *gpu, *_PARTS]
+    return [*(_AVX2 if isa() == "avx2" else ["-DGGML_NATIVE=ON"]), *mac, *gpu_flags(), *_PARTS]
+
+
+def gpu_flags() -> list[str]:
+    return [_GPU[engine()]] if engine() in _GPU else []
 
 
 def engine_wheel(session: nox.Session) -> Path:
@@ -204,13 +207,16 @@ def gpu(session: nox.Session) -> None:
     Vulkan needs no GPU: Mesa's driver computes on the CPU. On Debian the packages mesa-vulkan-drivers, libvulkan-dev, glslc and
     spirv-headers are all it takes. Building the shaders takes long.
     """
-    os.environ.setdefault("BENCH_ENGINE", "vulkan")
-    prepare(session, "tests")
-    # devices that are no GPU are passed over unless they are named
-    devices = (
-        {} if engine() != "vulkan" else {"GGML_VK_VISIBLE_DEVICES": os.environ.get("GGML_VK_VISIBLE_DEVICES", "0")}
-    )
-    session.run("python", "-m", "pytest", "-m", "gpu", *session.posargs, env=devices)
+    asked = os.environ.get("BENCH_ENGINE")
+    os.environ["BENCH_ENGINE"] = asked or "vulkan"
+    try:
+        prepare(session, "tests")
+        # devices that are no GPU are passed over unless they are named
+        named = {"GGML_VK_VISIBLE_DEVICES": os.environ.get("GGML_VK_VISIBLE_DEVICES", "0")}
+        session.run("python", "-m", "pytest", "-m", "gpu", *session.posargs, env=named if engine() == "vulkan" else {})
+    finally:  # sessions that follow have their own engine
+        if asked is None:
+            del os.environ["BENCH_ENGINE"]
 
 
 @nox.session
@@ -285,7 +291,7 @@ def tools_directory(session: nox.Session) -> Path:
         shutil.unpack_archive(archive, scratch, filter="data")
         [source] = Path(scratch).glob("llama_cpp_python-*/vendor/llama.cpp")
         flags = [
-            *engine_flags(),
+            *(f for f in engine_flags() if f not in gpu_flags()),  # what is compared is computed on the CPU
             "-DLLAMA_BUILD_TOOLS=ON",
             "-DLLAMA_BUILD_SERVER=OFF",
             "-DLLAMA_CURL=OFF",

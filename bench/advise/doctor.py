@@ -29,21 +29,25 @@ def readings(cache: Path, reporter: Reporter, *, hub: bool) -> list[Reading]:
 def _engine(cache: Path) -> list[Reading]:
     """The engine's build, and the bandwidth of memory, which is measured once and kept."""
     try:
-        executor = LocalExecutor(cache)
-        library, devices = executor.do(LibraryJob()), executor.do(DevicesJob()).devices
+        library = LocalExecutor(cache).do(LibraryJob())
         limits = limits_here(cache, library)
     except BenchError as e:
         return [Reading("engine", "cannot be used", f"{e}; `nox -s bench` builds it", of_timing=False)]
     build = f"llama-cpp-python {library.binding} (llama.cpp {library.llama_cpp}), built for {library.isa}"
     return [
         Reading("engine", build, of_timing=False),
-        *(
-            Reading(
-                d.name,
-                f"{d.description}, {d.free / 1e9:.1f}G of {d.total / 1e9:.1f}G free, for --score-on",
-                of_timing=False,
-            )
-            for d in devices
-        ),
+        *_devices(cache),
         Reading("bandwidth", f"{limits.bandwidth / 1e9:.1f} GB/s with {limits.threads} threads", of_timing=False),
     ]
+
+
+def _devices(cache: Path) -> list[Reading]:
+    """What scores may be computed on beside the CPU, of an engine that has a backend for it."""
+    try:
+        found = LocalExecutor(cache).do(DevicesJob()).devices
+    except BenchError as e:
+        return [Reading("GPU", "cannot be used", f"{e}; update its driver", of_timing=False)]
+    told = (
+        (d.name, f"{d.description}, {d.free / 1e9:.1f}G of {d.total / 1e9:.1f}G free, for --score-on") for d in found
+    )
+    return [Reading(name, value, of_timing=False) for name, value in told]

@@ -178,14 +178,19 @@ class Prober:
     def key(self) -> str:
         """Names what all that is measured here depends on, beside what is asked for."""
         windows = self.probe_windows, self.trial_windows
-        return short_hash(_VERSION, self.origin, self.work.calibration.key, PROBE_WINDOW, TRIAL_WINDOW, windows)
+        parts = self.origin, self.work.calibration.key, PROBE_WINDOW, TRIAL_WINDOW, windows
+        return short_hash(_VERSION, *parts, *self._device)
+
+    @property
+    def _device(self) -> list[str]:
+        """What a device measures is its own."""
+        offload = self.work.offload
+        return [] if offload is None else [offload.model_dump_json()]
 
     def _kept(self, what: str, *parts: object) -> Content:
         """What is kept of measurements. what: as its name ends; parts: what it depends on beside model, matrix and engine."""
-        stem, offload = self.work.reference.path.stem, self.work.settings.offload
-        # what a device measures is its own
-        own = [] if offload is None else [offload.model_dump_json()]
-        return Content(name=f"sensitivity/{stem}-{short_hash(_VERSION, self.origin, *parts, *own)}.{what}")
+        stem = self.work.reference.path.stem
+        return Content(name=f"sensitivity/{stem}-{short_hash(_VERSION, self.origin, *parts, *self._device)}.{what}")
 
     def _file(self, what: str) -> Path:
         return self.work.executor.site.path(self._kept(what))
@@ -292,7 +297,7 @@ class Prober:
             origin=self.origin,
             logits=self._logits,
             log=self._log(windows, length),
-            offload=self.work.settings.offload,
+            offload=self.work.offload,
         )
 
     def _log(self, windows: tuple[int, ...], length: int) -> Content:

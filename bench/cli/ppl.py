@@ -44,11 +44,15 @@ def ppl(
     from bench.core.progress import Reporter
     from bench.measures.windows.several import compared_json, compared_key, compared_table, score_together
     from bench.measures.windows.single import score
+    from bench.models.sources import local_model
     from bench.workbench.work import Work
 
     named = list(dict.fromkeys(models if against is None else (against, *models)))
-    # whose layers must fit where a device scores
-    work = Work(replace(options, generate=0, model=named[0], allow_quantized=True), Reporter())
+    options = replace(options, generate=0)
+    if options.score_on.strip().lower() != "cpu":  # the largest file's layers must fit
+        largest = max((local_model(n, options.cache, Reporter()).path for n in named), key=lambda p: p.stat().st_size)
+        options = replace(options, model=str(largest), allow_quantized=True)
+    work = Work(options, Reporter())
     if len(named) == 1:
         one = score(work, named[0], timed=False)
         if as_json:

@@ -19,7 +19,7 @@ _TOKENS, _CHARACTERS = 128, 4000
 def apart(path: Path, offload: Offload, threads: int) -> float | None:
     """Mean KL divergence of a device's probabilities from the CPU's for some tokens, nats; None where they are no numbers."""
     own, there = (_log_probabilities(path, o, threads) for o in (None, offload))
-    if not np.isfinite(there).all():
+    if not (np.isfinite(own).all() and np.isfinite(there).all()):
         return None
     return float((np.exp(own) * (own - there)).sum(axis=1).mean())
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
 from bench.engine.devices import pointer
-from bench.engine.lowlevel import VERSION, lib
+from bench.engine.lowlevel import VERSION, lib, libggml
 from bench.engine.settings import LibraryInfo, Offload
 
 _LOG_ERROR = 4
@@ -48,7 +48,24 @@ def _on_log(level: int, text: bytes, _user_data: int | None) -> None:
 # Kept alive for the life of the process: llama.cpp would call into freed memory otherwise.
 _log_callback = lib.llama_log_callback(_on_log)
 lib.llama_log_set(_log_callback, ctypes.c_void_p(0))
-lib.llama_backend_init()
+
+
+class _InitParams(ctypes.Structure):
+    """`struct ggml_init_params` of ggml.h."""
+
+    _fields_ = (("mem_size", ctypes.c_size_t), ("mem_buffer", ctypes.c_void_p), ("no_alloc", ctypes.c_bool))
+
+
+def _make_tables() -> None:
+    """What llama_backend_init does, but for finding devices: processes are forked from this one, and a driver of a GPU does not work in a fork of a process that
+    it was started in. llama.cpp finds them itself when a process first needs one."""
+    libggml.ggml_init.restype, libggml.ggml_init.argtypes = ctypes.c_void_p, [_InitParams]
+    libggml.ggml_free.restype, libggml.ggml_free.argtypes = None, [ctypes.c_void_p]
+    libggml.ggml_time_init()
+    libggml.ggml_free(libggml.ggml_init(_InitParams(0, None, False)))
+
+
+_make_tables()
 
 
 def start_listening_for_errors() -> None:

@@ -45,6 +45,7 @@ from bench.sweep.outline import Outline, directories, is_here, outline, refuse, 
 from bench.texts import prompts
 from bench.workbench.asked import asked_recipes
 from bench.workbench.checks import check_importance, check_texts, check_until, check_window, check_windows
+from bench.workbench.devices import check_device
 from bench.workbench.options import Options
 from bench.workbench.work import Work
 
@@ -72,6 +73,7 @@ class Sweep:
         self.recipes = asked_recipes(options)
         if options.cluster is not None:
             Address.parse(options.cluster)  # refused here, if it is none
+        check_device(options)
         check_importance(options, self.recipes)
         until = None if options.until is None else Until.parse(options.until)
         self.text = work.text(options.most_windows)

@@ -108,7 +108,9 @@ class Work:
     @cached_property
     def offload(self) -> Offload | None:
         """The device that scores are computed on, None for the CPU. Raises BenchError where there is none, or not room for what is asked."""
-        return offload_asked(self.options, self.executor, lambda: (self.reference.info, self.model), self.reporter)
+        return offload_asked(
+            self.options, self.executor, lambda: (self.reference.info, self.model), self.threads, self.reporter
+        )
 
     # --- the model and the text ---------------------------------------------------------------------------------------
 

@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 
 from bench.core.errors import BenchError
+from bench.core.machine import Activity
 from bench.engine.jobs import Device
 from bench.engine.llama import cpu_features
 from bench.engine.settings import Offload, Settings
 from bench.gguf_files.info import inspect
 from bench.measures.registry import load_run
+from bench.measures.windows.jobs import KindSums, SideResult, WindowResult
+from bench.measures.windows.scorer import _together
 from bench.workbench.devices import _named, fitting
 from tests.conftest import Outcome
 
@@ -48,17 +51,39 @@ def test_scores_of_a_device_are_another_run() -> None:
 
 def test_layers_that_fit(tiny: Path) -> None:
     info = inspect(tiny)
-    assert fitting(info, GPU, 128) == info.n_layers + 1
-    assert fitting(info, GPU.model_copy(update={"free": 1000}), 128) == 0
-    some = [fitting(info, GPU.model_copy(update={"free": n * 10**6}), 128) for n in range(1, 60)]
+    assert fitting(info, 10**9, 128) == info.n_layers + 1
+    assert fitting(info, 1000, 128) == 0
+    some = [fitting(info, n * 10**5, 128) for n in range(1, 600)]
     assert some == sorted(some) and len(set(some)) > 3, "more memory holds more layers, one after the other"
 
 
 def test_devices_by_name() -> None:
     other = GPU.model_copy(update={"name": "Vulkan0"})
+    shared = GPU.model_copy(update={"kind": "integrated gpu", "name": "Vulkan1"})
+    assert _named("gpu", (shared, GPU)) is GPU and _named("gpu", (shared,)) is shared
     assert _named("gpu", (GPU, other)) is GPU and _named("vulkan0", (GPU, other)) is other
     with pytest.raises(BenchError, match=r"no such device.*CUDA0, Vulkan0, gpu or cpu"):
         _named("Vulcan0", (GPU, other))
+
+
+def window(nll: float, **times: object) -> WindowResult:
+    empty = dict.fromkeys(("seconds", "activity", "generate_seconds", "load_seconds"))
+    sums = {"text": KindSums(tokens=1, nll=nll, squares=nll)}
+    return WindowResult(window=0, by_kind=sums, peak_memory_bytes=1, **(empty | times))  # type: ignore[arg-type]
+
+
+def test_scores_are_a_devices_and_times_the_cpus() -> None:
+    scores = SideResult(windows=(window(1.0, seconds=0.1, scoring_seconds=0.5),))
+    busy = Activity(wall=9.0, own=9.0, others=0.0)
+    times = SideResult(
+        windows=(window(2.0, seconds=9.0, activity=busy, load_seconds=3.0, generate_seconds=4.0),), still=0.2
+    )
+    found = _together(scores, times)
+    [one] = found.windows
+    assert one.by_kind["text"].nll == 1.0 and (one.seconds, one.generate_seconds) == (9.0, 4.0)
+    assert one.is_timed and one.scoring_seconds == 0.5 and found.still == 0.2
+    broken = SideResult(error="lost")
+    assert _together(broken, times).error == _together(scores, broken).error == "lost"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from bench.core.checked import FileNote, read_checked, tell_damage, write_checke
 from bench.core.errors import BenchError
 from bench.core.files import complete_or_absent, file_sha256, short_hash
 from bench.core.progress import Steps
-from bench.engine.memory import ModelShape
+from bench.engine.memory import ModelShape, machine_memory, shape_of
 from bench.execute.content import Content
 from bench.measures.tasks.jobs import (
     AnswerJob,
@@ -133,3 +133,22 @@ def answer_all(work: Work, file: Content, sha256: str, asked: Encoded, steps: St
 def encoded_task(task: Task, work: Work) -> Encoded:
     """A task in the tokens of the reference's vocabulary."""
     return encoded(task.name, task.requests, task.sha256, work)
+
+
+def check_memory(name: str, asked: Encoded, work: Work) -> None:
+    """Raise BenchError where memory cannot hold what texts that are written side by side take beside a model. name: of the task."""
+    info = work.reference.info
+    try:
+        needed, memory = asked.memory(shape_of(info.path)), machine_memory()
+    except BenchError:  # an architecture that does not state its layers
+        return
+    if needed > memory.available:
+        raise BenchError(
+            f"{name}: the {asked.side} texts that are written side by side need {needed / 1e9:,.1f} GB for keys and values and "
+            f"{memory.available / 1e9:,.1f} GB are available; end other programs or leave this task out of --tasks"
+        )
+    if info.n_bytes + needed > memory.total:
+        work.reporter.warn(
+            f"{name}: {info.name} with {asked.side} texts side by side takes {(info.n_bytes + needed) / 1e9:,.1f} GB and this machine has "
+            f"{memory.total / 1e9:,.1f}: it is read from the disk again and again, which takes its time"
+        )

@@ -34,7 +34,9 @@ TASK_SCORES = Columns(
         Column("lost", "questions that only the reference has right"),
         Column("won", "questions that only this file has right"),
         Column("p", "of McNemar's exact test that both are equally likely, of this row alone"),
-        Column("kept", "accuracy as a share of the reference's", interval=True),
+        Column(
+            "kept", "accuracy as a share of the reference's; none where that is not better than guessing", interval=True
+        ),
         Column(
             "margin_change",
             "mean change against the reference of the margin between right and best wrong choice",

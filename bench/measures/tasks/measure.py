@@ -23,6 +23,9 @@ from bench.measures.tasks.tables import failures, key, summary_table, task_table
 from bench.records.record import Record
 from bench.records.run import Run
 
+#: What the column of files means.
+_MEAN = "Tasks: mean share of right answers over tasks that the reference is better than guessing in"
+
 
 class TaskMeasure(Measure):
     """Tasks: questions with right answers, put to every file."""
@@ -65,7 +68,7 @@ class TaskMeasure(Measure):
             table = Table("tasks-summary", "Share of right answers by task", summary)
             found.append(Section("Tasks", "tasks", (table,)))
         if len(pairs := pairs_table(run)):
-            title = "Answers against Standard of the same type or size"
+            title = "Answers of mixed recipes against the file of the same type or size"
             found.append(Section(title, "task-pairs", (Table("tasks-paired", title, pairs, key=pairs_key(run)),)))
         for n, task in enumerate(tasks_of(run)):
             if len(frame := task_table(run, task)):
@@ -86,10 +89,10 @@ class TaskMeasure(Measure):
             return []
         cells = dict(zip(summary["Recipe"], summary["Mean"], strict=True))
         values = {name: float(mean.rstrip("%")) for name, mean in cells.items()}
-        return [FileColumn("Tasks", cells, values, card="Tasks: mean share of right answers over tasks")]
+        return [FileColumn("Tasks", cells, values, card=_MEAN)]
 
     def file_key(self, run: Run, *, everywhere: bool) -> Sequence[str]:
-        return ["Tasks: mean share of right answers over tasks"] if len(summary_table(run)) else []
+        return [_MEAN] if len(summary_table(run)) else []
 
     def shortfalls(self, run: Run) -> Sequence[str]:
         return failures(run)

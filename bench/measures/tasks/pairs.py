@@ -57,10 +57,11 @@ class _Answered:
 
 
 def _told(run: Run) -> list[tuple[str, str]]:
-    """Recipes and the file that each is held against."""
+    """Recipes and the file that each is held against, each pair once, without controls of choices."""
     mixed = [(p.gated, p.standard) for p in mixed_pairs(run) if p.gated and p.standard]
     chosen = [(name, f.choice.against) for name, f in run.files.items() if f.choice and f.choice.against in run.files]
-    return [*mixed, *((name, against) for name, against in chosen if against is not None)]
+    pairs = dict.fromkeys([*mixed, *((name, against) for name, against in chosen if against is not None)])
+    return [(name, against) for name, against in pairs if "random" not in run.files[name].family]
 
 
 def tasks_compared(run: Run) -> list[str]:

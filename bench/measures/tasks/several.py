@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bench.core.errors import BenchError
 from bench.core.files import told_apart
 from bench.core.progress import Reporter
-from bench.measures.tasks.ask import Encoded, NoTemplateError, answer_all, encoded_task, put_together
+from bench.measures.tasks.ask import Encoded, NoTemplateError, answer_all, check_memory, encoded_task, put_together
 from bench.measures.tasks.questions import Task
 from bench.measures.tasks.records import ItemScore, judged_items
 from bench.measures.tasks.statistics import Score, scores_between
@@ -32,7 +32,7 @@ class Answered:
 
     @property
     def scores(self) -> dict[str, Score]:
-        return scores_between(self.found, next(iter(self.found), None))
+        return scores_between(self.found, next(iter(self.found), None), self.task.chance)
 
     def table(self) -> pd.DataFrame:
         return score_table(self.scores)
@@ -84,6 +84,9 @@ def put_to_files(
     }
     # all is encoded before anything is asked, so that what cannot be asked costs nothing
     asked = {name: [_encoded(task, work, name) for task in tasks] for name, work in works.items()}
+    for name, work in works.items():
+        for there in filter(None, asked[name]):
+            check_memory(name, there, work)
     found: list[Answered] = []
     total = sum(e.batches for of in asked.values() for e in of if e is not None)
     whole = all(e is not None for of in asked.values() for e in of)

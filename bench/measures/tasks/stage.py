@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.core.errors import BenchError
-from bench.engine.memory import machine_memory, shape_of
 from bench.measures.plan import File, Part, Plan
-from bench.measures.tasks.ask import Encoded, encoded_task, put_together
+from bench.measures.tasks.ask import Encoded, check_memory, encoded_task, put_together
 from bench.measures.tasks.jobs import AnswerJob, AnswerResult
 from bench.measures.tasks.options import Asked
 from bench.measures.tasks.questions import Task
@@ -98,24 +97,8 @@ class Tasks:
 
     def check_room(self) -> None:
         """Raise BenchError where memory cannot hold what texts that are written side by side take beside a model."""
-        work = self.plan.work
-        try:
-            shape = shape_of(work.executor.site.path(work.model))
-        except BenchError:  # an architecture that does not state its layers
-            return
         for task in self.tasks:
-            needed, memory = task.encoded.memory(shape), machine_memory()
-            if needed > memory.available:
-                raise BenchError(
-                    f"{task.identity.name}: the {task.encoded.side} texts that are written side by side need {needed / 1e9:,.1f} GB for keys and "
-                    f"values and {memory.available / 1e9:,.1f} GB are available; end other programs or leave this task out of --tasks"
-                )
-            if work.reference.info.n_bytes + needed > memory.total:
-                work.reporter.warn(
-                    f"{task.identity.name}: {work.reference.info.name} with {task.encoded.side} texts side by side takes "
-                    f"{(work.reference.info.n_bytes + needed) / 1e9:,.1f} GB and this machine has {memory.total / 1e9:,.1f}: it is read from the "
-                    "disk again and again, which takes its time"
-                )
+            check_memory(task.identity.name, task.encoded, self.plan.work)
 
     def measure(self, store: RunStore, files: Mapping[str, File]) -> None:
         """Put the answers of every file on record, file by file, and judge those of which all are there. A failure costs one batch of one file."""

@@ -15,7 +15,7 @@ from bench.statistics.verdicts import NO_DIFFERENCE, TOGETHER, holm, with_interv
 
 KEY = """\
 Key
-- {metric}: share of right answers, Wilson's interval{chance}; Kept: of the reference's, paired question by question
+- {metric}: share of right answers, Wilson's interval{chance}; Kept: of the reference's, paired question by question, where that is better than guessing
 - Lost, won: questions that only the reference has right, and only this file; Answers: whether these differ, by McNemar's exact test
 {margin}- {together}{more}"""
 MARGIN = """\
@@ -94,7 +94,8 @@ def summary_table(run: Run) -> pd.DataFrame:
     found = {name: scores for name, scores in found.items() if scores}
     if len(found) < 2:
         return pd.DataFrame()
-    counted = [t.name for t in tasks_of(run) if t.name in found and t.name not in _uninformative(run)] or list(found)
+    without = _uninformative(run)
+    counted = [name for name in found if name not in without] or list(found)
     rows = []
     for name in run.files:
         own = {task: scores[name] for task, scores in found.items() if name in scores}

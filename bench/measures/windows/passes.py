@@ -124,8 +124,8 @@ class Passes:
 
     def _at_once(self, left: Sequence[int], pending: Mapping[int, Sequence[str]]) -> int:
         """How many of the windows that are left are scored in one job, by files that fit into memory side by side: one, where they are timed,
-        or where it is the first, whose logits the floor needs; else all that the same files lack."""
-        if self._scorer.timed or left[0] == FLOOR_WINDOW:
+        where a device scores one file at a time, or where it is the first, whose logits the floor needs; else all that the same files lack."""
+        if self._scorer.timed or self.plan.work.offload is not None or left[0] == FLOOR_WINDOW:
             return 1
         return sum(1 for _ in takewhile(lambda w: pending[w] == pending[left[0]], left))
 

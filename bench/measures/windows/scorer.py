@@ -60,7 +60,7 @@ class Scorer:
             found = self._measured(files, names, window, share)
         if damaged := [n for n in names if found[n].is_damage]:
             tell_damage(self.logits, work.reporter.warn)
-            again = self._once(files, [reference, *damaged], [window], share)
+            again = self._measured(files, [reference, *damaged], window, share)
             found |= {name: again[name] for name in damaged}
         return found
 
@@ -68,11 +68,22 @@ class Scorer:
         self, files: Mapping[str, File], names: Sequence[str], window: int, share: Share
     ) -> dict[str, SideResult]:
         """A window of files. Where a device scores, it is timed apart: speeds are the CPU's."""
-        if not self.timed or self.plan.work.offload is None:
+        if self.plan.work.offload is None:
             return self._once(files, names, [window], share)
+        if not self.timed:
+            return self._one_by_one(files, names, window, share)
         times = self._once(files, names, [window], lambda done: share(done / 2), timing_only=True)
-        scores = self._once(files, names, [window], lambda done: share((1 + done) / 2))
+        scores = self._one_by_one(files, names, window, lambda done: share((1 + done) / 2))
         return {name: _together(scores[name], times[name]) for name in names}
+
+    def _one_by_one(
+        self, files: Mapping[str, File], names: Sequence[str], window: int, share: Share
+    ) -> dict[str, SideResult]:
+        """A window of files on a device, whose memory is asked for one of them."""
+        found: dict[str, SideResult] = {}
+        for n, name in enumerate(names):
+            found |= self._once(files, [name], [window], lambda done, n=n: share((n + done) / len(names)))  # type: ignore[misc]
+        return found
 
     def score_several(
         self,

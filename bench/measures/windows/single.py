@@ -45,7 +45,9 @@ class Scored:
             "window": self.settings.window,
             "threads": self.settings.threads,
             "isa": self.library.isa,
-            "seconds": [w.seconds for w in self.windows],
+            "scored_on": "CPU" if (offload := self.settings.offload) is None else offload.in_words,
+            # times are the CPU's or none
+            "seconds": [w.seconds if offload is None else None for w in self.windows],
             "nll": [sum(s.nll for s in w.by_kind.values()) for w in self.windows],
             "peak_memory_bytes": max(w.peak_memory_bytes for w in self.windows),
         }
@@ -58,9 +60,10 @@ class Scored:
             if p.ppl.has_interval
             else f"; {p.windows} windows are too few for an interval ({MIN_FOR_INTERVAL} are needed)"
         )
+        on = "" if self.settings.offload is None else f", on {self.settings.offload.in_words}"
         return (
             f"{self.model.name}: PPL = {p.ppl.value:.4f} ± {p.se:.5f} (token-level standard error{interval}) over {p.tokens:,} tokens "
-            f"of {self.text}, {p.windows} windows of {self.settings.window}{self.settings.scored_text}{few}"
+            f"of {self.text}, {p.windows} windows of {self.settings.window}{self.settings.scored_text}{on}{few}"
         )
 
     def change(self, other: Scored) -> Estimate | None:

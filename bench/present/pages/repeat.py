@@ -51,7 +51,8 @@ def repeat(run: Run) -> Repeat:
             **_coverage(run),
         },
         "Problems": {k: v for m in all_measures() for k, v in m.identities(run).items()},
-        "Settings": settings.model_dump(),
+        "Settings": settings.model_dump(exclude={"offload"})
+        | ({"scores computed on": settings.offload.in_words} if settings.offload else {}),
         "Library": {
             "llama-cpp-python": library.binding,
             "llama.cpp": library.llama_cpp,
@@ -139,4 +140,15 @@ def command(run: Run) -> str:
     if not i.speeds:
         asked.append("--no-speed")
     asked += [option for m in sorted(all_measures(), key=lambda m: m.name) for option in m.repeat(run)]
-    return f"nox -s bench -- {shlex.join(asked)}"
+    return f"{_engine(run)}nox -s bench -- {shlex.join(asked)}"
+
+
+#: What names of devices begin with, by the build of the engine that has them.
+_DEVICES = {"CUDA": "cuda", "Vulkan": "vulkan", "MTL": "metal", "Metal": "metal", "ROCm": "hip"}
+
+
+def _engine(run: Run) -> str:
+    """The variable that names the build of the engine, where a run needs another than the default."""
+    offload = run.identity.settings.offload
+    built = next((b for begin, b in _DEVICES.items() if offload and offload.device.startswith(begin)), None)
+    return f"BENCH_ENGINE={built} " if built else ""

@@ -101,6 +101,7 @@ def test_a_reference_that_guesses_has_nothing_to_lose() -> None:
 def test_a_mixed_recipe_is_paired_with_the_standard_one_over_all_tasks() -> None:
     run = load_run(Path(__file__).parents[3] / "results" / "smollm2-135m-instruct")
     [pair] = [p for p in task_pairs(run) if p.recipe == "DG-IQ2_S"]
+    assert len({(p.recipe, p.against) for p in task_pairs(run)}) == len(task_pairs(run)) == 10
     assert pair.against == "IQ2_S" and "own_arithmetic" not in tasks_compared(run)
     lost = won = n = 0
     margins = []
