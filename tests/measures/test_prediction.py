@@ -92,7 +92,7 @@ def test_the_nearer_half_is_correlated_alone() -> None:
     run = run_with_tasks(files=10)
     assert "Nearer half" in key(run) and "the 5 files" in key(run)
     frame = prediction_frame(run)
-    nearer = frame[frame["on_text"].str.contains("nearer half")]
+    nearer = frame[frame["of"] == "nearer half"]
     assert set(nearer["files"]) == {5} and (nearer["correlation"].dropna() > 0.8).all()
     losses = lost(run, MARGIN)
     assert losses is not None

@@ -206,7 +206,7 @@ def test_a_run_that_was_killed_within_its_last_pass_gets_all_that_every_run_has(
     assert bench(*arguments, "--out", out).code == 0
     again = windows_of(load_run(out))
     assert again.is_complete
-    ways = {(name, flash) for name in ("F16", "IQ2_XXS") for flash in (True, False)}
+    ways = {(name, way) for name in ("F16", "IQ2_XXS") for way in ("batches", "attention")}
     assert set(whole) == set(again.floors) == ways, "of the reference and the file of fewest bits"
     for way in ways:
         assert again.floors[way].result.window == 0

@@ -43,9 +43,9 @@ class Lost:
         """Of some of the files, by their indices."""
         return Lost(tuple(self.names[i] for i in files), tuple(t[files] for t in self.by_task))
 
-    def means(self, draw: Callable[[int], NDArray[np.int64]] | None = None) -> NDArray[np.float64]:
-        """(files,), mean over tasks of the mean over questions. draw: which of n questions, None for all."""
-        of = [t.mean(axis=1) if draw is None else t[:, draw(t.shape[1])].mean(axis=1) for t in self.by_task]
+    def means(self, draws: Callable[[int], NDArray[np.float64]] | None = None) -> NDArray[np.float64]:
+        """(files,), mean over tasks of the mean over questions. draws: (questions, draws) weights of n questions, for (files, draws); None for all alike."""
+        of = [t.mean(axis=1) if draws is None else t @ draws(t.shape[1]) for t in self.by_task]
         return np.asarray(np.mean(of, axis=0))
 
 
@@ -141,27 +141,29 @@ def _nll(result: WindowResult) -> float:
     return sum(s.nll for s in result.by_kind.values()) / sum(s.tokens for s in result.by_kind.values())
 
 
-def spearman(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Rank correlation, -1 to 1, equal values with their mean rank; NaN where one has no ranks."""
+def spearman(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rank correlation along the first axis, -1 to 1, equal values with their mean rank; NaN where one has no ranks."""
     from scipy.stats import rankdata
 
-    x, y = (rankdata(v) for v in (a, b))
-    x, y = x - x.mean(), y - y.mean()
-    scale = float(np.sqrt((x @ x) * (y @ y)))
-    return float(x @ y) / scale if scale else float("nan")
+    x, y = (rankdata(v, axis=0) for v in (a, b))
+    x, y = x - x.mean(axis=0), y - y.mean(axis=0)
+    scale = np.sqrt((x * x).sum(axis=0) * (y * y).sum(axis=0))
+    with np.errstate(invalid="ignore"):
+        return np.asarray((x * y).sum(axis=0) / scale)
 
 
 def correlation(text: OnText, losses: Lost) -> Estimate:
     """Of a figure on the text with what was lost. Without an interval for too few windows, or where draws leave nothing to rank."""
-    value = spearman(text.values.mean(axis=1), losses.means())
+    value = float(spearman(text.values.mean(axis=1), losses.means()))
     n_windows = text.values.shape[1]
     if n_windows < MIN_FOR_INTERVAL or np.isnan(value):
         return Estimate(value)
     rng = np.random.default_rng(_SEED)
 
-    def again(n: int) -> NDArray[np.int64]:
-        return rng.integers(0, n, n)
+    def again(n: int) -> NDArray[np.float64]:
+        """(n, draws): how often each of n was drawn, as a share."""
+        return rng.multinomial(n, np.full(n, 1 / n), _DRAWS).T / n
 
-    drawn = [spearman(text.values[:, again(n_windows)].mean(axis=1), losses.means(again)) for _ in range(_DRAWS)]
+    drawn = spearman(text.values @ again(n_windows), losses.means(again))
     low, high = np.nanquantile(drawn, [LEVEL / 2, 1 - LEVEL / 2])
     return Estimate(value, float(low), float(high))

@@ -24,18 +24,19 @@ PREDICTION = Columns(
     "`load_run(...).prediction`",
     "One row a figure on the text and a loss in tasks: their rank correlation over the files of the run. Empty for a run with fewer than five files that have both.",
     (
-        Column("on_text", "figure on the text; with `nearer half`, of the half of the files with the least divergence"),
+        Column("on_text", "figure on the text"),
+        Column("of", "which files: all, or the nearer half, which has the least divergence"),
         Column("lost", "what is lost in tasks: answers or margin"),
         Column("files", "number of files"),
         Column("tasks", "number of tasks"),
         Column("correlation", "Spearman's rank correlation", interval=True),
     ),
-    index=("on_text", "lost"),
+    index=("on_text", "of", "lost"),
 )
 
 
-#: Behind the name of a figure on the text where only the half of the files counts that is nearer to the reference.
-_NEARER = ", nearer half"
+#: Which files count.
+_ALL, _NEARER = "all", "nearer half"
 
 
 def _both(run: Run) -> dict[str, Lost]:
@@ -43,17 +44,17 @@ def _both(run: Run) -> dict[str, Lost]:
     return {what: of for what, of in found.items() if of is not None}
 
 
-def _correlations(run: Run) -> list[tuple[str, str, Lost, Estimate]]:
-    """(figure on the text, what is lost, of which files and tasks, correlation)."""
+def _correlations(run: Run) -> list[tuple[str, str, str, Lost, Estimate]]:
+    """(figure on the text, which files, what is lost, of which files and tasks, correlation)."""
     found = []
     for what, losses in _both(run).items():
         texts = on_text(run, losses.names)
-        found += [(text.title, what, losses, correlation(text, losses)) for text in texts]
+        found += [(text.title, _ALL, what, losses, correlation(text, losses)) for text in texts]
         nearer = nearer_half(texts)
         if nearer is not None:
             half = losses.of(nearer)
             found += [
-                (f"{text.title}{_NEARER}", what, half, correlation(OnText(text.title, text.values[nearer]), half))
+                (text.title, _NEARER, what, half, correlation(OnText(text.title, text.values[nearer]), half))
                 for text in texts
             ]
     return found
@@ -62,8 +63,8 @@ def _correlations(run: Run) -> list[tuple[str, str, Lost, Estimate]]:
 def prediction_frame(run: Run) -> pd.DataFrame:
     """One row a figure and a loss, in numbers."""
     rows = []
-    for title, what, losses, found in run.view(_correlations):  # which take seconds
-        row: dict[str, object] = {"on_text": title, "lost": what}
+    for title, which, what, losses, found in run.view(_correlations):
+        row: dict[str, object] = {"on_text": title, "of": which, "lost": what}
         row |= {"files": len(losses.names), "tasks": len(losses.by_task)}
         rows.append(row | interval("correlation", found))
     return frame(PREDICTION, rows)
@@ -71,9 +72,10 @@ def prediction_frame(run: Run) -> pd.DataFrame:
 
 def prediction_table(run: Run) -> pd.DataFrame:
     """One row a figure on the text, as text; empty without any."""
-    rows: dict[str, dict[str, str]] = {}
-    for title, what, _, found in run.view(_correlations):
-        row = rows.setdefault(title, {"On the text": title})
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    several = any(which != _ALL for _, which, _, _, _ in run.view(_correlations))
+    for title, which, what, _, found in run.view(_correlations):
+        row = rows.setdefault((title, which), {"On the text": title} | ({"Files": which} if several else {}))
         row[f"With {what} lost [95 %]"] = with_interval(found, "{:+.2f}".format)
     return pd.DataFrame(list(rows.values())).fillna(MISSING)
 

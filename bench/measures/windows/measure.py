@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+#: Digits of figures in files: the last ones of a sum depend on the CPU that adds up.
+_DIGITS = "%.9g"
+
+
 class Windows(Measure):
     """Windows of the scored text: what every run measures."""
 
@@ -103,7 +107,7 @@ class Windows(Measure):
         return {
             "comparison.csv": tables.published_table(run).to_csv(index=False),
             "kl-divergence.txt": kl_statistics(run),
-            "full.csv": tables.full_frame(run).to_csv(index=False),
+            "full.csv": tables.full_frame(run).to_csv(index=False, float_format=_DIGITS),
         }
 
     def json(self, run: Run) -> Mapping[str, object]:
