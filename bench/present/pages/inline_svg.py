@@ -35,10 +35,19 @@ class InlinePlot:
     width: int
 
 
+#: Attributes that say where something is, and numbers in them of more digits than anyone sees: the last ones depend on the CPU.
+_PLACES = re.compile(r' (?:d|x|y|width|height|transform|points)="[^"]*"')
+_LONG = re.compile(r"\d+\.\d{3,}")
+
+
+def _rounded(number: re.Match[str]) -> str:
+    return f"{float(number[0]):.2f}"
+
+
 def inline_svg(svg: str, *, name: str, title: str) -> InlinePlot:
     """An SVG that matplotlib wrote (svg.fonttype none), to stand in a page beside others.
 
-    Ids get the plot's name before them and go where nothing refers to them; style sheets and metadata go, since they would
+    Ids are numbers behind the plot's name, and go where nothing refers to them; style sheets and metadata go, since they would
     hold for the whole page.
     """
     found = re.search(r'<svg[^>]*viewBox="0 0 ([\d.]+) ([\d.]+)"[^>]*>(.*)</svg>', svg, re.DOTALL)
@@ -48,16 +57,19 @@ def inline_svg(svg: str, *, name: str, title: str) -> InlinePlot:
     for element in ("metadata", "style", "script"):
         body = re.sub(rf"<{element}\b.*?</{element}>", "", body, flags=re.DOTALL)
     body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)
-    referred = set(re.findall(r'(?:href="#|url\(#)([^")]+)', body))
+    # matplotlib's are hashes of coordinates, whose last digits depend on the CPU
+    referred = {of: str(n) for n, of in enumerate(dict.fromkeys(re.findall(r'(?:href="#|url\(#)([^")]+)', body)))}
     prefix = f"plot-{name}-"
     body, points = _NAMED.subn(r'<g class="point" role="img" aria-label="\1">', body)
-    body = re.sub(r' id="([^"]+)"', lambda m: f' id="{prefix}{m[1]}"' if m[1] in referred else "", body)
-    body = re.sub(r'(?:xlink:)?href="#', f'href="#{prefix}', body).replace("url(#", f"url(#{prefix}")
+    body = re.sub(r' id="([^"]+)"', lambda m: f' id="{prefix}{referred[m[1]]}"' if m[1] in referred else "", body)
+    body = re.sub(r'(?:xlink:)?href="#([^"]+)', lambda m: f'href="#{prefix}{referred[m[1]]}', body)
+    body = re.sub(r"url\(#([^)]+)", lambda m: f"url(#{prefix}{referred[m[1]]}", body)
     body = body.replace("xlink:href", "href")
     for ours, theirs in _COLORS.items():
         body = body.replace(ours, theirs)
     body = _FONTS.sub("var(--sans)", body)
     body = re.sub(r"\s*\n\s*", " ", body).replace("> <", "><")
+    body = _PLACES.sub(lambda m: m[0] if "scale" in m[0] else _LONG.sub(_rounded, m[0]), body)
     head = (
         f'<svg viewBox="0 0 {width:g} {height:g}" role="{"group" if points else "img"}" aria-labelledby="{prefix}title" '
         f'xmlns="http://www.w3.org/2000/svg"><title id="{prefix}title">{escape(title)}</title>'
