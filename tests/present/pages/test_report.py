@@ -172,8 +172,8 @@ def test_a_plot_takes_the_colours_of_its_page() -> None:
     )
     plot = inline_svg(svg, name="ppl", title="A < B")
     assert plot.width == 96 and "metadata" not in plot.svg and "<style" not in plot.svg and "figure_1" not in plot.svg
-    assert '<path id="plot-ppl-m1" style="stroke: currentColor; fill: none"/>' in plot.svg
-    assert '<use href="#plot-ppl-m1" style="fill: var(--blue)"/>' in plot.svg
+    assert '<path id="plot-ppl-0" style="stroke: currentColor; fill: none"/>' in plot.svg
+    assert '<use href="#plot-ppl-0" style="fill: var(--blue)"/>' in plot.svg
     assert '<title id="plot-ppl-title">A &lt; B</title>' in plot.svg and "font: 10px var(--sans)" in plot.svg
 
 
