@@ -23,6 +23,7 @@ class Shape:
     context: int = 512
     seed: int = 1
     add_bos: bool = True
+    add_eos: bool = False
 
 
 #: Joined letters of another vocabulary, each made of two that it has.
@@ -91,6 +92,8 @@ def write_model(
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_add_bos_token(s.add_bos)
+    if s.add_eos:
+        writer.add_add_eos_token(True)
 
     def matrix(name: str, columns: int, rows: int) -> None:
         # heavier tails than a normal distribution, so that types differ in what they lose

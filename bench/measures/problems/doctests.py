@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import ast
 import doctest
+import hashlib
 import warnings
 from functools import cache
 
-from bench.measures.problems.sets import FIM, Infill, ProblemSet
+from bench.measures.problems.sets import CODE, FIM, Infill, ProblemSet
 from bench.texts import prompts
 
 #: The part of the prompt set that holds doctests for its infill problems, by their names.
@@ -20,7 +21,15 @@ CHECKS = "fim_checks"
 def doctests_of(problem: Infill, problems: ProblemSet) -> tuple[str, ...]:
     """Texts with doctests for a Python file; empty where it has none. Raises BenchError for a changed file of the prompt set."""
     found = _documented(problem.prefix + problem.middle + problem.suffix)
-    return tuple(found) + (_beside(problem.name) if problems.name == FIM else ())
+    return tuple(found) + (_beside(problem.name) if problems.name in (FIM, CODE) else ())
+
+
+def checks_sha256() -> str:
+    """Of all doctests beside the fixed set. Raises BenchError for a changed file of the prompt set."""
+    digest = hashlib.sha256()
+    for path, _ in prompts.listed_files(CHECKS):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 @cache

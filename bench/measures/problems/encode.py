@@ -12,7 +12,7 @@ from bench.engine.tokenize import without_bos
 from bench.execute.content import Site
 from bench.execute.job import Share
 from bench.measures.problems.jobs import EncodedProblem, EncodedSet, EncodedStop, EncodeJob, EncodeResult
-from bench.measures.problems.sets import FIM, Infill, Stop, problem_set
+from bench.measures.problems.sets import CODE, FIM, Infill, Stop, problem_set
 from bench.texts.chat import ChatTemplate
 from bench.texts.conversations import Conversation
 
@@ -26,7 +26,13 @@ def encode(job: EncodeJob, site: Site, progress: Share) -> EncodeResult:
     encoded: list[EncodedProblem] = []
     left_out: dict[str, str] = {}
     with Model(site.path(job.model), vocab_only=True) as model:
-        encoder = _Infills(model) if found.kind == FIM else _Conversations(model, job)
+        encoder: _Code | _Conversations
+        if found.kind == FIM:
+            encoder = _Infills(model)
+        elif found.kind == CODE:
+            encoder = _Beginnings(model)
+        else:
+            encoder = _Conversations(model, job)
         for problem in found.problems:
             try:
                 tokens = encoder.encode(problem)  # type: ignore[arg-type]
@@ -67,22 +73,18 @@ def _batches(problems: list[EncodedProblem]) -> tuple[tuple[EncodedProblem, ...]
     return tuple(tuple(b) for b in batches)
 
 
-class _Infills:
-    """[start] PRE prefix SUF suffix MID middle: the order that every model with these tokens was trained on."""
+class _Code:
+    """Code with a gap: a prompt, and what belongs into the gap behind it."""
 
     def __init__(self, model: Model) -> None:
-        found = model.infill_tokens()
-        if found is None:
-            raise BenchError(
-                "the model has no infill tokens (prefix, suffix, middle), so infill problems are left out for it"
-            )
-        self.model, (self.pre, self.suf, self.mid) = model, found
+        self.model = model
+        self.start = [] if model.bos is None else [model.bos]
+
+    def prompt(self, problem: Infill) -> list[int]:
+        raise NotImplementedError
 
     def encode(self, problem: Infill) -> EncodedProblem:
-        start = [] if self.model.bos is None else [self.model.bos]
-        prefix = [int(t) for t in self.model.tokenize(problem.prefix, start=False)]
-        suffix, middle = self.model.continued(problem.suffix), self.model.continued(problem.middle)
-        prompt = [*start, self.pre, *prefix, self.suf, *suffix, self.mid]
+        prompt, middle = self.prompt(problem), self.model.continued(problem.middle)
         stop = Stop.of(problem)
         return EncodedProblem(
             name=problem.name,
@@ -95,6 +97,34 @@ class _Infills:
                 single_line=stop.single_line, next_line=stop.next_line, limit=stop.limit, lines=stop.lines
             ),
         )
+
+    def bare(self, text: str) -> list[int]:
+        return [int(t) for t in self.model.tokenize(text, start=False)]
+
+
+class _Infills(_Code):
+    """[start] PRE prefix SUF suffix MID middle: the order that every model with these tokens was trained on."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__(model)
+        found = model.infill_tokens()
+        if found is None:
+            raise BenchError(
+                "the model has no infill tokens (prefix, suffix, middle), so infill problems are left out for it; "
+                "--kinds code gives it what precedes each gap"
+            )
+        self.pre, self.suf, self.mid = found
+
+    def prompt(self, problem: Infill) -> list[int]:
+        suffix = self.model.continued(problem.suffix)
+        return [*self.start, self.pre, *self.bare(problem.prefix), self.suf, *suffix, self.mid]
+
+
+class _Beginnings(_Code):
+    """[start] prefix middle: any model can go on with code, and cannot see what follows the gap."""
+
+    def prompt(self, problem: Infill) -> list[int]:
+        return [*self.start, *self.bare(problem.prefix)]
 
 
 class _Conversations:

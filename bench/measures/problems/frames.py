@@ -9,6 +9,7 @@ from bench.core.formats import MISSING
 from bench.measures.frames import Frame, frame
 from bench.measures.problems import columns, tables
 from bench.measures.problems.runs import problem_sets
+from bench.measures.problems.sets import CHAT
 from bench.records.run import Run
 from bench.statistics.estimates import Estimate
 
@@ -24,7 +25,7 @@ def _problems(run: Run) -> pd.DataFrame:
                 rows.append(
                     {
                         "set": problems.name,
-                        "scored": "gap" if problems.problem_kind == "fim" else scored,
+                        "scored": scored if problems.problem_kind == CHAT else "gap",
                         "recipe": name,
                         "problem": r.name,
                         "group": r.group,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,12 @@ def language(group: str) -> str | None:
 def installed() -> bool:
     """Whether the extra is there."""
     return all(find_spec(module) for module in ("tree_sitter", *(m for m, _ in _GRAMMARS.values())))
+
+
+def versions() -> str:
+    """Of the parser and of the grammars, as they are installed."""
+    modules = ("tree_sitter", *dict.fromkeys(m for m, _ in _GRAMMARS.values()))
+    return ", ".join(f"{m.replace('_', '-')} {version(m)}" for m in modules)
 
 
 def parses(name: str, text: str) -> bool:

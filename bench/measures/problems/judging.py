@@ -11,10 +11,19 @@ from dataclasses import dataclass, field
 
 from bench.core.errors import BenchError
 from bench.measures.problems import grammars, sandbox
-from bench.measures.problems.doctests import doctests_of
+from bench.measures.problems.doctests import checks_sha256, doctests_of
 from bench.measures.problems.jobs import CompletedFile, JudgeJob, ProblemResult, Verdict
-from bench.measures.problems.sets import Infill, ProblemSet
+from bench.measures.problems.sets import CHAT, CODE, FIM, Infill, ProblemSet
 from bench.workbench.work import Work
+
+
+def judged_by(problems: ProblemSet) -> str:
+    """What verdicts on a set depend on beside the completions: parser, grammars, and the doctests that lie beside the fixed set; empty
+    where nothing is judged."""
+    if problems.kind == CHAT or not grammars.installed():
+        return ""
+    beside = f"; doctests beside the set, SHA-256 {checks_sha256()}" if problems.name in (FIM, CODE) else ""
+    return grammars.versions() + beside
 
 
 @dataclass(frozen=True)

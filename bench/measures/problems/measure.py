@@ -42,7 +42,9 @@ class InfillAndChat(Measure):
         return kinds + (["--assistant-only"] if any(p.assistant_only for p in sets) else [])
 
     def identities(self, run: Run) -> Mapping[str, object]:
-        return {f"{p.name}, SHA-256": p.sha256 for p in problem_sets(run)}
+        sets = problem_sets(run)
+        hashes = {f"{p.name}, SHA-256": p.sha256 for p in sets}
+        return hashes | {f"{p.name}, completed files judged by": p.judge for p in sets if p.judge}
 
     def abilities(self, run: Run) -> Sequence[str]:
         return ["infill"] if any(p.problem_kind == FIM for p in problem_sets(run)) else []

@@ -9,13 +9,13 @@ from bench.core.options import TEXT, option
 
 @dataclass(frozen=True)
 class Asked:
-    """kinds: fim, chat or files of JSON lines; assistant_only: whether in conversations only the assistant's tokens count."""
+    """kinds: fim, code, chat or files of JSON lines; assistant_only: whether in conversations only the assistant's tokens count."""
 
     kinds: tuple[str, ...] = option(
         (),
         "--kinds",
-        "Also score these kinds of prompt, separated by commas: fim (infill problems), chat (conversations, with the model's "
-        "template), or a file of JSON lines with prefix, suffix and middle, or with messages.",
+        "Also score these kinds of prompt, separated by commas: fim (infill problems), code (the same for "
+        "models without infill tokens), chat (conversations, with the model's template), or a file of JSON lines with prefix, suffix and middle, or with messages.",
         listed=("kind of prompt", "fim,chat"),
         panel=TEXT,
         metavar="NAMES",

@@ -11,13 +11,15 @@ from bench.records.record import OfFile
 
 
 class ProblemSetIdentity(Kept):
-    """What figures of problems belong to. name, sha256: of the set; key: of the set as the model reads it, template and all."""
+    """What figures of problems belong to. name, sha256: of the set; key: of the set as the model reads it, template and all; judge: what judges
+    completed files, with versions; empty where nothing does, and in records of early versions."""
 
     name: Name
-    problem_kind: Literal["fim", "chat"]
+    problem_kind: Literal["fim", "code", "chat"]
     sha256: Name
     assistant_only: bool
     key: Name
+    judge: str = ""
 
 
 class ProblemRecord(OfFile):

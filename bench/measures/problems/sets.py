@@ -1,4 +1,4 @@
-"""Prompts that are problems rather than text: code with a gap to fill (`fim`) and conversations (`chat`).
+"""Prompts that are problems rather than text: code with a gap to fill (`fim`), the same to go on with (`code`), and conversations (`chat`).
 
 The fixed sets are files in prompts/fim (code, the gap's content between ⟪ and ⟫) and prompts/chat (TOML), listed in the
 manifest. A user's own are JSON lines, each with `prefix`, `suffix` and `middle`, or with `messages`.
@@ -19,8 +19,9 @@ from bench.texts import prompts
 from bench.texts.conversations import Conversation, conversation
 
 FIM: Literal["fim"] = "fim"
+CODE: Literal["code"] = "code"
 CHAT: Literal["chat"] = "chat"
-KINDS = (FIM, CHAT)
+KINDS = (FIM, CODE, CHAT)
 _OPEN, _CLOSE = "⟪", "⟫"
 #: Characters of a group's name, which stands in tables.
 _MAX_GROUP = 100
@@ -42,7 +43,7 @@ class ProblemSet:
     """Problems of one kind. name: of the set, in tables; sha256: of their content."""
 
     name: str
-    kind: Literal["fim", "chat"]
+    kind: Literal["fim", "code", "chat"]
     sha256: str
     problems: tuple[Infill, ...] | tuple[Conversation, ...]
 
@@ -50,14 +51,17 @@ class ProblemSet:
 def problem_set(named: str) -> ProblemSet:
     """A fixed set by its kind, or a file of JSON lines by its path. Raises BenchError that names file and line."""
     if named in KINDS:
-        listed = prompts.listed_files(named)
-        digest = prompts.identify(named)[1]
+        files = FIM if named == CODE else named
+        listed = prompts.listed_files(files)
+        digest = prompts.identify(files)[1]
         if named == FIM:
             return ProblemSet(named, FIM, digest, tuple(_infill_file(path, kind) for path, kind in listed))
+        if named == CODE:
+            return ProblemSet(named, CODE, digest, tuple(_begun(_infill_file(path, kind)) for path, kind in listed))
         return ProblemSet(named, CHAT, digest, tuple(_conversation_file(path, kind) for path, kind in listed))
     path = Path(named)
     if not path.is_file():
-        raise BenchError(f"--kinds {named}: is neither {' nor '.join(KINDS)} nor a file of JSON lines; check the name")
+        raise BenchError(f"--kinds {named}: is none of {', '.join(KINDS)} and no file of JSON lines; check the name")
     return _json_lines(path)
 
 
@@ -68,6 +72,12 @@ def _infill_file(path: Path, language: str) -> Infill:
     if not (opened and closed and middle) or _OPEN in rest or _CLOSE in suffix:
         raise BenchError(f"{path}: must have one passage between {_OPEN} and {_CLOSE}; restore it with git checkout")
     return Infill(path.stem, language, prefix, middle, suffix)
+
+
+def _begun(problem: Infill) -> Infill:
+    """The same with the blanks before its gap in the gap: a token of a blank alone is not what text goes on from."""
+    prefix = problem.prefix.rstrip(" \t")
+    return Infill(problem.name, problem.group, prefix, problem.prefix[len(prefix) :] + problem.middle, problem.suffix)
 
 
 def _conversation_file(path: Path, group: str) -> Conversation:

@@ -15,10 +15,10 @@ from bench.engine.reference_logits import ReferenceLogits
 from bench.execute.content import Content
 from bench.measures.plan import File, Part, Plan
 from bench.measures.problems.jobs import EncodeJob, EncodeResult, ProblemResult, SolveJob
-from bench.measures.problems.judging import Judging
+from bench.measures.problems.judging import Judging, judged_by
 from bench.measures.problems.records import ProblemRecord, ProblemSetIdentity
 from bench.measures.problems.runs import problems_of
-from bench.measures.problems.sets import CHAT, FIM, KINDS, ProblemSet, problem_set
+from bench.measures.problems.sets import CHAT, CODE, FIM, KINDS, ProblemSet, problem_set
 from bench.records.run import Run
 from bench.records.store import RunStore
 from bench.workbench.work import Work
@@ -42,7 +42,7 @@ class Encoded:
 
     @property
     def label(self) -> str:
-        return {FIM: "Infill problems", CHAT: "Conversations"}[self.identity.problem_kind]
+        return {FIM: "Infill problems", CODE: "Code to go on with", CHAT: "Conversations"}[self.identity.problem_kind]
 
 
 def encoded_sets(named: Sequence[str], work: Work, *, assistant_only: bool) -> list[Encoded]:
@@ -59,10 +59,16 @@ def encoded_sets(named: Sequence[str], work: Work, *, assistant_only: bool) -> l
         wanted = problem_set(name)
         only = assistant_only and wanted.kind == CHAT
         asked = [wanted.sha256, reference.info.vocabulary_sha256, wanted.kind == CHAT and template, only]
+        asked += [CODE] if wanted.kind == CODE else []  # of the files that infill problems have
         context = min(_CONTEXT, reference.info.context_length or _CONTEXT)
         key = short_hash(_ENCODING, work.library.binding, context, *asked)
         identity = ProblemSetIdentity(
-            name=wanted.name, problem_kind=wanted.kind, sha256=wanted.sha256, assistant_only=only, key=key
+            name=wanted.name,
+            problem_kind=wanted.kind,
+            sha256=wanted.sha256,
+            assistant_only=only,
+            key=key,
+            judge=judged_by(wanted),
         )
         job = EncodeJob(
             model=work.model,

@@ -13,14 +13,16 @@ from bench.core.formats import MISSING, divergence_text, percent, perplexity_tex
 from bench.measures.problems.jobs import ProblemResult
 from bench.measures.problems.records import ProblemSetIdentity
 from bench.measures.problems.runs import problem_sets, problems_of
-from bench.measures.problems.sets import FIM
+from bench.measures.problems.sets import CHAT, CODE, FIM, KINDS
 from bench.records.run import Run
 from bench.statistics.estimates import Estimate, change_of_share, exp, ratio_of_sums, share_of
 from bench.statistics.verdicts import verdicts, with_interval
 
-FIM_KEY = """\
+INFILL = "- Infill problems: {n} pieces of code with a gap; the model is given what precedes and follows it, in the order prefix, suffix, middle"
+BEGINNINGS = "- Code: {n} pieces with a gap; the model is given what precedes it, and cannot know what follows"
+GAP_KEY = """\
 Key
-- Infill problems: {n} pieces of code with a gap; the model is given what precedes and follows it, in the order prefix, suffix, middle
+{what}
 - PPL: perplexity of the text that belongs into the gap; vs reference: its change on the same problems; KL: mean divergence from the reference, nats
 - Exact: share of gaps that greedy completion fills to the letter (blanks at the ends aside), Wilson's interval; Similarity: one minus edit distance over the longer length, mean over problems
 - A completion stops at the model's own end, at the end of the line for a gap within a line, and where the line after the gap begins for a gap of lines, and after 64 or 192 tokens (more for longer gaps)
@@ -156,7 +158,7 @@ def problem_table(run: Run, problems: ProblemSetIdentity) -> pd.DataFrame:
             "vs reference": _text(s.change, percent),
             "KL [95 %]": _text(s.kl, divergence_text),
         }
-        if problems.problem_kind == FIM:
+        if problems.problem_kind != CHAT:
             row |= {
                 "Exact [95 %]": _text(s.exact, share),
                 "Similarity [95 %]": _text(s.similarity, share),
@@ -203,18 +205,19 @@ def groups_table(run: Run, problems: ProblemSetIdentity) -> pd.DataFrame:
 def key(run: Run, problems: ProblemSetIdentity) -> str:
     found = problem_results(run, problems)
     n = max((len(r) for r in found.values()), default=0)
-    if problems.problem_kind == FIM:
+    if problems.problem_kind != CHAT:
+        what = (INFILL if problems.problem_kind == FIM else BEGINNINGS).format(n=n)
         results = [r for of_file in found.values() for r in of_file]
         judged = [PARSES_KEY] if any(r.parses is not None for r in results) else []
         judged += [PASSES_KEY] if any(r.passes is not None for r in results) else []
-        return "\n".join([FIM_KEY.format(n=n), *judged, *([PAIRED_KEY] if judged else [])])
+        return "\n".join([GAP_KEY.format(what=what), *judged, *([PAIRED_KEY] if judged else [])])
     scored = "the assistant's tokens" if problems.assistant_only else "all tokens, the template's among them"
     return CHAT_KEY.format(n=n, scored=scored)
 
 
 def title(problems: ProblemSetIdentity) -> str:
-    what = "Infill" if problems.problem_kind == FIM else "Conversations"
-    fixed = problems.name in ("fim", "chat")
+    what = {FIM: "Infill", CODE: "Code", CHAT: "Conversations"}[problems.problem_kind]
+    fixed = problems.name in KINDS
     only = ", assistant's tokens" if problems.assistant_only else ""
     return what + ("" if fixed else f": {problems.name}") + only
 

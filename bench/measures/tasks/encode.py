@@ -182,6 +182,8 @@ class _Encoder:
     def whole(self, n: int, request: Whole) -> list[EncodedSequence]:
         """Each token is predicted once, from as many as the context holds where so many precede it."""
         tokens = [self.start, *self._bare(request.text, special=False)]
+        if len(tokens) == 1:
+            raise BenchError("its text is empty, so there is nothing to score")
         found, predicted, size = [], 1, self.context
         while predicted < len(tokens):
             end = min(predicted + size, len(tokens))

@@ -53,8 +53,11 @@ class DynamicGate(LM):  # type: ignore[misc]  # the library has no types
         return [(a.logarithm, a.greedy) for a in self._answers(asked) if isinstance(a, Probability)]
 
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
-        asked = [Whole(text=text) for (text,) in _args(requests)]
-        return [a.logarithm for a in self._answers(asked) if isinstance(a, Probability)]
+        texts = [text for (text,) in _args(requests)]
+        asked = [Whole(text=text) for text in texts if text]
+        answers = iter(self._answers(asked) if asked else ())
+        # nothing is certain: an empty text has the probability 1, as with the library's own models
+        return [next(answers).logarithm if text else 0.0 for text in texts]
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
         asked = [writing(c.removeprefix(_CHAT), settings, chat=c.startswith(_CHAT)) for c, settings in _args(requests)]

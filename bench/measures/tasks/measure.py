@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -52,15 +53,15 @@ class TaskMeasure(Measure):
         tasks = tasks_of(run)
         if not tasks:
             return []
+        # one command has one limit: tasks that were asked otherwise are a command of their own, and the facts say which
         last = tasks[-1]
-        asked = ["--tasks", ",".join(dict.fromkeys(t.asked for t in tasks))]
-        asked += [] if last.directory is None else ["--task-path", last.directory]
-        asked += [] if last.limit is None else ["--limit", str(last.limit)]
-        asked += [] if last.shots is None else ["--shots", str(last.shots)]
-        return asked + (["--task-template"] if last.template else [])
+        asked = ["--tasks", ",".join(dict.fromkeys(t.asked for t in tasks if t.put == last.put))]
+        return asked + shlex.split(last.put)
 
     def identities(self, run: Run) -> Mapping[str, object]:
-        return {f"{t.name}, {t.source}, SHA-256": t.sha256 for t in tasks_of(run)}
+        tasks = tasks_of(run)
+        apart = {f"{t.name}, asked apart": f"--tasks {t.asked}{t.put}" for t in tasks if t.put != tasks[-1].put}
+        return {f"{t.name}, {t.source}, SHA-256": t.sha256 for t in tasks} | apart
 
     def sections(self, run: Run) -> Sequence[Section]:
         found = []

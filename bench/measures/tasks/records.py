@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
@@ -34,6 +35,14 @@ class TaskIdentity(Kept):
     key: Name
     judge: str = ""
     cut: Count = 0
+
+    @property
+    def put(self) -> str:
+        """The options, beside --tasks, that it was asked with; each begins with a blank."""
+        said = "" if self.directory is None else f" --task-path {shlex.quote(self.directory)}"
+        said += "" if self.limit is None else f" --limit {self.limit}"
+        said += "" if self.shots is None else f" --shots {self.shots}"
+        return said + (" --task-template" if self.template else "")
 
 
 class AnswerRecord(OfFile):

@@ -16,9 +16,10 @@ from bench.engine.llama import Model
 from bench.measures.problems.jobs import EncodedSet, EncodeJob, EncodeResult, ProblemResult
 from bench.measures.problems.runs import problem_sets, problems_of
 from bench.measures.problems.sets import KINDS, Conversation, Infill, Stop, problem_set
-from bench.measures.problems.tables import edit_similarity, is_exact, scores
+from bench.measures.problems.tables import edit_similarity, is_exact, key, problem_table, scores, title
 from bench.measures.registry import load_run
 from bench.measures.windows.runs import windows_of
+from bench.present.pages.repeat import command, repeat
 from tests.conftest import Outcome
 from tests.support.architectures import REFACT_TOKENS, refact
 from tests.support.held import Held
@@ -108,7 +109,7 @@ def test_bad_problems(line: str, said: str, tmp_path: Path) -> None:
 def test_a_kind_that_is_none(bench: Callable[..., Outcome], model: Path, text: Path, tmp_path: Path) -> None:
     done = bench("run", "--model", model, "--text", text, "--window", 64, "--windows", 1, "--recipes", "Q8_0",
                  "--kinds", "fill", "--cache", tmp_path)  # fmt: skip
-    assert done.code == 2 and "--kinds fill: is neither fim nor chat nor a file" in done.err
+    assert done.code == 2 and "--kinds fill: is none of fim, code, chat and no file" in done.err
 
 
 # --- tokens -------------------------------------------------------------------------------------------------------------
@@ -148,6 +149,44 @@ def test_infill_prompts_are_in_the_order_that_models_know(model: Path, problems:
     [(start, end)] = first.scored
     assert start == first.prompt and end == len(first.tokens)
     assert bytes_of(first.tokens[start:end]) == "1 + 2"
+
+
+def test_code_to_go_on_with_is_what_precedes_the_gap(tmp_path: Path) -> None:
+    """By a model without infill tokens: blanks before the gap are the model's to write, and nothing of the rest is told."""
+    plain = write_model(tmp_path / "plain.gguf", Shape(layers=1))
+    with pytest.raises(BenchError, match=r"no infill tokens.*--kinds code"):
+        encode(plain, "fim", tmp_path / "fim.json")
+    encoded, result = encode(plain, "code", tmp_path / "code.json")
+    asked = {p.name: p for b in encoded.batches for p in b}
+    gaps = {p.name: p for p in problem_set("fim").problems if isinstance(p, Infill)}
+    assert asked and asked.keys() | result.left_out.keys() == gaps.keys()
+    for p in problem_set("code").problems:
+        assert isinstance(p, Infill) and p.prefix + p.middle + p.suffix == "".join(
+            (gaps[p.name].prefix, gaps[p.name].middle, gaps[p.name].suffix)
+        )
+        if (found := asked.get(p.name)) is not None:
+            names = vocabulary()[0]
+            spelled = [names[t] for t in found.tokens[: found.prompt]]
+            assert spelled[0] == "<s>" and spelled[-1] not in ("▁", "<0x09>")
+            assert found.expected == p.middle and found.scored == ((found.prompt, len(found.tokens)),)
+
+
+def test_a_run_with_code_to_go_on_with(
+    bench: Callable[..., Outcome], tiny: Path, text: Path, cache: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("tree_sitter")
+    done = bench("run", "--model", tiny, "--text", text, "--window", 64, "--windows", 1, "--generate", 0, "--recipes", "Q8_0", "--threads", 1,
+                 "--no-imatrix", "--kinds", "code", "--cache", cache, "--out", tmp_path)  # fmt: skip
+    assert done.code == 0, done.err
+    run = load_run(tmp_path)
+    [identity] = problem_sets(run)
+    assert identity.judge.startswith("tree-sitter ") and "SHA-256" in identity.judge
+    table = problem_table(run, identity)
+    assert {"Parses [95 %]", "Exact [95 %]"} <= set(table.columns) and title(identity) == "Code"
+    assert "cannot know what follows" in key(run, identity)
+    facts = dict(repeat(run).facts)["Problems"]
+    assert dict(facts)["code, completed files judged by"] == identity.judge
+    assert "--kinds code" in command(run)
 
 
 CHAT = [

@@ -96,6 +96,12 @@ def test_a_whole_text_has_the_probability_of_all_its_tokens(model: DynamicGate, 
     assert len(tokens) > 513 and found == pytest.approx(total, rel=1e-3)
 
 
+def test_an_empty_text_is_certain(model: DynamicGate) -> None:
+    [alone] = model.loglikelihood_rolling([Asking("the cat")])
+    assert model.loglikelihood_rolling([Asking(""), Asking("the cat"), Asking("")]) == [0.0, alone, 0.0]
+    assert model.loglikelihood_rolling([Asking("")]) == [0.0]
+
+
 def test_answers_come_in_the_order_of_the_requests(model: DynamicGate) -> None:
     asked = [Asking("the cat", end) for end in (" sat", " on the mat", " sat on")]
     one, other, last = model.loglikelihood(asked)

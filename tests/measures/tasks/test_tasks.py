@@ -21,7 +21,7 @@ from bench.measures.tasks.runs import answers_of, judged_of, tasks_of
 from bench.measures.tasks.statistics import scores_of
 from bench.measures.tasks.tables import summary_table, task_table
 from bench.present.output import summarize
-from bench.present.pages.repeat import command
+from bench.present.pages.repeat import command, repeat
 from bench.records.run import FILE_NAME, Run
 from bench.sweep.sweep import Sweep
 from bench.workbench.options import Options
@@ -96,6 +96,19 @@ def test_it_is_shown(run: Run, directory: Path) -> None:
     items, scores, pairs = (frame.raw(run) for frame in FRAMES)
     assert pairs.empty  # nothing here is mixed
     assert len(items) == 2 * (20 * 2 + 5) and len(scores) == 4
+
+
+def test_tasks_of_other_limits_are_told_apart(run: Run, options: Options, tmp_path: Path) -> None:
+    """A command has one limit, so one command cannot ask both."""
+    lines = [run.header.model_dump_json(), *(r.model_dump_json() for r in run.records if r is not run.header)]
+    (tmp_path / FILE_NAME).write_text("\n".join(dict.fromkeys(lines)) + "\n")
+    fewer = Asked(tasks=("tiny_writing",), task_path=options.measures["tasks"].task_path, limit=2)
+    Sweep(replace(options, out=tmp_path, measures={"tasks": fewer}), Reporter()).execute()
+    again = load_run(tmp_path)
+    assert "--tasks tiny " not in f"{command(again)} " or "--limit" in command(again)
+    said = dict(dict(repeat(again).facts)["Problems"])
+    [apart] = [v for k, v in said.items() if k.endswith("asked apart")]
+    assert apart.startswith("--tasks tiny") and {"--limit 2" in apart, "--limit 2" in command(again)} == {True, False}
 
 
 def test_what_is_missing_is_answered_and_nothing_else(
