@@ -10,6 +10,7 @@ import pandas as pd
 from bench.advise.candidates import Candidate, of_model, of_repository
 from bench.advise.choice import Pick, Recommendation, by_guide
 from bench.advise.cpu import sixteen_bit
+from bench.advise.gpu import OnGpu, of_candidates, of_run
 from bench.advise.measured import by_run, measured_files
 from bench.advise.next_step import PROGRAM, to_fetch, to_make, to_make_again
 from bench.advise.rows import of_candidate, of_measured
@@ -41,7 +42,7 @@ class Shown:
 @dataclass(frozen=True)
 class Advice:
     """subject: what was chosen among; notes: how it was worked out and what was assumed, a sentence each; rows: what was chosen
-    among, for programs (rows.py); next_step: a sentence in which next_step.PROGRAM stands for this program, or nothing."""
+    among, for programs (rows.py); next_step: a sentence in which next_step.PROGRAM stands for this program, or nothing; on_gpu: None without a GPU."""
 
     subject: str
     recommendation: Recommendation
@@ -51,6 +52,7 @@ class Advice:
     here: Situation
     rows: tuple[Mapping[str, object], ...] = ()
     next_step: str = ""
+    on_gpu: OnGpu | None = None
 
     def lead(self, program: str = "dynamicgate-bench") -> list[str]:
         """What to take and why, before any table: Markdown, the first line a heading. program: as people type it in commands."""
@@ -65,6 +67,8 @@ class Advice:
             )
         if found.take.speed:
             lines.append(f"- It generates {found.take.speed}.")
+        if self.on_gpu is not None:
+            lines.append(f"- {capitalized(self.on_gpu.lead(found.take.name))}")
         lines += [f"- {line}" for line in found.because]
         for what, pick in ((found.smaller_is, found.smaller), ("Better", found.better)):
             if pick:
@@ -81,9 +85,18 @@ class Advice:
             "context": self.context,
             "machine": asdict(self.here.machine) | {"instruction_sets": self.here.cpu},
             "limits": asdict(limits) if limits else None,
-            "candidates": [dict(r) for r in self.rows],
+            "gpu": self.on_gpu.json() if self.on_gpu else None,
+            "candidates": [self._row(r) for r in self.rows],
             "notes": list(self.notes),
         }
+
+    def _row(self, row: Mapping[str, object]) -> dict[str, object]:
+        share = {"on_gpu": self.on_gpu.shares.get(str(row["name"]))} if self.on_gpu else {}
+        return dict(row) | share
+
+
+def capitalized(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
 
 
 def _named(pick: Pick) -> str:
@@ -132,15 +145,19 @@ def _on_candidates(
             "Guide": [c.format.name if c.format else MISSING for c in rows],
         }
     )
+    on_gpu = of_candidates(rows, here)
+    if on_gpu is not None:
+        frame.insert(4, "GPU", on_gpu.column())
     key = (
         f"Memory: file, KV cache of {here.wishes.context} tokens, buffers and the program",
         "Here: tight means only once other programs are closed",
-        "Tokens/s: generated, expected; Bits: per weight",
+        "Tokens/s: generated on the CPU, expected; Bits: per weight",
+        *([on_gpu.key()] if on_gpu else []),
     )
     data = tuple(of_candidate(c) for c in rows)
     found = by_guide(rows, here)
     told = (*notes, *about(here))
-    return Advice(title, found, here.wishes.context, (Shown(title, frame, key),), told, here, data)
+    return Advice(title, found, here.wishes.context, (Shown(title, frame, key),), told, here, data, on_gpu=on_gpu)
 
 
 def on_run(run: Run, needs: Mapping[str, Memory], here: Situation, *, same_machine: bool) -> Advice:
@@ -171,6 +188,9 @@ def on_run(run: Run, needs: Mapping[str, Memory], here: Situation, *, same_machi
         f"Tokens/s: generated, {'measured by this run' if same_machine else 'expected'}",
         "KL, Δ PPL: against the reference; Worth its size: no means that the file that is named is no larger and shown to be better",
     ]
+    if (on_gpu := of_run(run, files, here)) is not None:
+        frame.insert(4, "GPU", on_gpu.column())
+        key.append(on_gpu.key())
     if mark := told.key(m.recipe for m in files):
         key.append(mark.removeprefix("- "))
     notes = [_rule_held(run, here) if same_machine else _no_speeds(run)]
@@ -179,7 +199,7 @@ def on_run(run: Run, needs: Mapping[str, Memory], here: Situation, *, same_machi
     found = by_run(run, files, here)
     shown = Shown(title, frame, tuple(key))
     told_of = (*filter(None, notes), *about(here, same_machine))
-    return Advice(title, found, context, (shown,), told_of, here, data, to_make_again(run, found.take))
+    return Advice(title, found, context, (shown,), told_of, here, data, to_make_again(run, found.take), on_gpu)
 
 
 def _figure(found: Estimate | None, form: Callable[[float], str]) -> str:

@@ -11,7 +11,8 @@ from bench.advise.advice import Advice, needs_of, on_model, on_repository, on_ru
 from bench.advise.by_size import on_sizes
 from bench.advise.candidates import plan_guide
 from bench.advise.cpu import this_cpu
-from bench.advise.situation import SIXTEEN, Situation, Wishes, bandwidth_of, bytes_of, described_memory
+from bench.advise.gpu import gpu_here
+from bench.advise.situation import SIXTEEN, Gpu, Situation, Wishes, bandwidth_of, bytes_of, described_memory
 from bench.advise.speed import described_limits, limits_here, measured_here
 from bench.core.errors import BenchError
 from bench.core.machine import default_threads, this_machine
@@ -29,7 +30,7 @@ from bench.records.run import Run
 @dataclass(frozen=True)
 class Asked:
     """At most one of repository (hf:owner/repo) and the others; run and model may go together. memory, bandwidth: as they were
-    typed; bandwidth, threads, memory: of another machine, None for this one's."""
+    typed; bandwidth, threads, memory: of another machine, None for this one's; gpu_memory: of a GPU, as it was typed, None for what the engine finds."""
 
     repository: str | None = None
     model: str | None = None
@@ -38,6 +39,7 @@ class Asked:
     memory: str | None = None
     bandwidth: str | None = None
     threads: int | None = None
+    gpu_memory: str | None = None
 
     @property
     def describes_a_machine(self) -> bool:
@@ -117,7 +119,16 @@ def _situation(asked: Asked, cache: Path) -> Situation:
         wishes=asked.wishes,
         described=asked.describes_a_machine,
         memory_described=total is not None,
+        gpu=_gpu(asked, cache),
     )
+
+
+def _gpu(asked: Asked, cache: Path) -> Gpu | None:
+    """The GPU that is told of, or else one of this machine, unless another machine is told of."""
+    if asked.gpu_memory:
+        n_bytes = bytes_of(asked.gpu_memory, "--gpu-memory")
+        return Gpu("the GPU", n_bytes, n_bytes)
+    return None if asked.describes_a_machine else gpu_here(cache)
 
 
 def _model(

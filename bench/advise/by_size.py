@@ -11,6 +11,7 @@ from bench.advise.advice import Advice, Shown, about, sixteen
 from bench.advise.bits import n_weights, stored
 from bench.advise.candidates import Candidate, of_size
 from bench.advise.choice import AS_READ, FEW_BITS, READING, Pick, Recommendation, by_guide, called, is_faster
+from bench.advise.gpu import of_candidates
 from bench.advise.guide import GuideFormat, guide
 from bench.advise.next_step import TO_NAME
 from bench.advise.rows import of_candidate
@@ -41,6 +42,9 @@ def on_sizes(here: Situation) -> Advice:
             "Like": [m.like for m in guide().models],
         }
     )
+    whole = {name: there.whole for name, rows in usual.items() if (there := of_candidates(rows, here)) is not None}
+    if here.gpu is not None:
+        sizes.insert(5, "Whole on GPU", [p.name if (p := whole[n]) else MISSING for n in by_model])
     formats = guide().formats
     needs: dict[str, list[str]] = {"Format": [f.recipes[0] for f in formats]}
     for name, rows in by_model.items():
@@ -51,7 +55,11 @@ def on_sizes(here: Situation) -> Advice:
         of_candidate(c) | {"name": _model_in(n, c.name), "model": n} for n, rows in by_model.items() for c in rows
     )
     tables = (
-        Shown("What to take of each size of model", sizes, ("Tokens/s: generated, expected", *_few(rows_taken))),
+        Shown(
+            "What to take of each size of model",
+            sizes,
+            ("Tokens/s: generated on the CPU, expected", *_whole(here), *_few(rows_taken)),
+        ),
         Shown(
             f"Memory by format and size of model, context of {here.wishes.context} tokens",
             pd.DataFrame(needs),
@@ -75,6 +83,15 @@ def _in_words(row: GuideFormat) -> str:
 
 def _marked(candidate: Candidate) -> str:
     return f"{candidate.name} ({_FEW})" if _has_few_bits(candidate) else candidate.name
+
+
+def _whole(here: Situation) -> tuple[str, ...]:
+    """The line of the key on the GPU, where there is one."""
+    if here.gpu is None:
+        return ()
+    return (
+        f"Whole on GPU: the best format of which {here.gpu.name} holds all ({size(here.gpu.room)} of its memory can be used)",
+    )
 
 
 def _few(rows: Mapping[str, Candidate]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from bench.advise.guide import GuideFormat
 from bench.advise.speed import Limits
 from bench.core.errors import BenchError
 from bench.core.formats import size
-from bench.engine.memory import MachineMemory
+from bench.engine.memory import DEVICE_SHARE, MachineMemory
 from bench.recipes.sizes import parse_size
 
 #: Left to the system and other programs: this share of memory, and this many bytes at least.
@@ -87,10 +87,24 @@ class Wishes:
 
 
 @dataclass(frozen=True)
+class Gpu:
+    """A GPU beside the CPU. free, total: bytes of its memory."""
+
+    name: str
+    free: int
+    total: int
+
+    @property
+    def room(self) -> int:
+        """Bytes that a model may use: what it takes there is a forecast."""
+        return int(DEVICE_SHARE * self.free)
+
+
+@dataclass(frozen=True)
 class Situation:
     """cpu: instruction sets; features: of the engine, as LibraryInfo has them; limits: of generation, None where not known;
     stored: the type of 16 bits that the model is in, None for another; described: whether it is a machine that is only told of;
-    memory_described: whether its memory is told too, or else is this machine's."""
+    memory_described: whether its memory is told too, or else is this machine's; gpu: None for none."""
 
     cpu: tuple[str, ...]
     features: tuple[str, ...]
@@ -100,6 +114,7 @@ class Situation:
     stored: str | None = None
     described: bool = False
     memory_described: bool = False
+    gpu: Gpu | None = None
 
     def suits(self, row: GuideFormat) -> bool:
         """Whether the format is at its best here."""

@@ -53,6 +53,14 @@ def advise(
         int | None,
         typer.Option("--threads", "-t", min=1, metavar="N", help="Its threads. [default: a thread for each core here]"),
     ] = None,
+    gpu_memory: Annotated[
+        str | None,
+        typer.Option(
+            "--gpu-memory",
+            metavar="SIZE",
+            help="Memory of a GPU, for instance 8GB: how much of each file it holds. [default: what the engine finds]",
+        ),
+    ] = None,
     cache: CacheOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -67,7 +75,7 @@ def advise(
 
     repository, model, run = told_by(what, model, run)
     wishes = Wishes(context, bytes_of(max_size, "--max-size") if max_size else None, prefer)
-    asked = Asked(repository, model, run, wishes, memory, bandwidth, threads)
+    asked = Asked(repository, model, run, wishes, memory, bandwidth, threads, gpu_memory)
     advice = advice_for(asked, cache_directory(cache))
     if as_json:
         print_json(advice.json())

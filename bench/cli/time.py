@@ -26,8 +26,8 @@ class Format(StrEnum):
     JSON = "json"
 
 
-@app.command("time", short_help="CPU speed and memory of any GGUF files.")
-@with_options("threads", "isa", "cache")
+@app.command("time", short_help="Speed and memory of any GGUF files.")
+@with_options("threads", "gpu_layers", "isa", "cache")
 def time_command(
     models: Annotated[
         list[str],
@@ -63,6 +63,14 @@ def time_command(
     rounds: Annotated[
         int, typer.Option("--rounds", "-r", min=1, help="Timed rounds; in each, every file is timed once.")
     ] = 6,
+    on: Annotated[
+        str,
+        typer.Option(
+            "--on",
+            metavar="DEVICE",
+            help="What is timed: cpu, gpu for the first GPU that the engine finds, or a device's name such as CUDA0 (see `doctor`).",
+        ),
+    ] = "cpu",
     plot: Annotated[
         Path | None,
         typer.Option(
@@ -74,7 +82,7 @@ def time_command(
     ] = Format.MD,
     as_json: JsonOption = False,
 ) -> None:
-    """CPU speed of GGUF files: prompts and generation as llama-bench times them, memory and load time.
+    """Speed of GGUF files on the CPU, or on a GPU: prompts and generation as llama-bench times them, memory and load time.
 
     Several files are timed side by side and compared with the first, with an interval. They give way to each other every 40 ms,
     and only undisturbed times count. Depths are reached by one prefill a round. Caches are compared with one in f16.
@@ -92,7 +100,7 @@ def time_command(
         from bench.measures.windows.depth_plot import check_plot, plot_depths
 
         check_plot(plot, tests)
-    timed = time_together(Work(options, Reporter()), list(dict.fromkeys(models)), tests, rounds)
+    timed = time_together(Work(options, Reporter()), list(dict.fromkeys(models)), tests, rounds, on)
     if plot is not None:
         plot_depths(timed, tests, plot)
     chosen = Format.JSON if as_json else output

@@ -49,7 +49,7 @@ def worker(
     Whoever reaches the scheduler can execute any code here, as with every Dask cluster. Nothing else should run on this machine
     while speeds are measured.
     """
-    from bench.cluster.site import default_name
+    from bench.cluster.itself import default_name
     from bench.cluster.worker import work_for
     from bench.core.files import cache_directory
     from bench.core.progress import Reporter

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from bench.cluster.connection import Question
+from bench.cluster.itself import default_name, report
 from bench.cluster.protocol import (
     BuildRequest,
     PartRequest,
@@ -20,7 +21,7 @@ from bench.cluster.protocol import (
     UnitAnswer,
 )
 from bench.cluster.quiet import CACHE, MODELS, NAME
-from bench.cluster.site import Site, default_name, report
+from bench.cluster.site import Site
 from bench.core.errors import BenchError
 from bench.core.files import cache_directory
 from bench.core.formats import in_one_line

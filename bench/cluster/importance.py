@@ -22,7 +22,7 @@ def collect_elsewhere(sites: Sites, work: Work) -> None:
         return
     with sites.reporter.steps("Importance matrix", parts_of(chunks)) as steps:
         task = _Summing(sites, chunks, steps)
-        failed = spread(sites, task, range(parts_of(chunks)))
+        failed = spread(sites, task, range(parts_of(chunks)), only=lambda site, _: sites.scores(site))
     if not failed:
         work.keep_importance(task.total, chunks)
 

@@ -26,9 +26,14 @@ def measure(sites: Sites, stage: Stage, name: str, store: RunStore, *, essential
         before, total = stage.progress(store.run)
         if parts:
             with sites.reporter.steps(stage.title, total - before) as steps:
-                given_up |= spread(sites, _Parts(sites, stage, name, store, essential, steps), parts)
+                task = _Parts(sites, stage, name, store, essential, steps)
+                given_up |= spread(sites, task, parts, only=task.may)
         if not (isinstance(stage, Looking) and stage.looked(store)) or store.run.windows == windows:
             return
+
+
+#: The measure that a device scores.
+_SCORED = "windows"
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,12 @@ class _Parts:
     question: ClassVar[Question] = "measure"
     answers: type[PartAnswer] = PartAnswer
 
+    def may(self, site: Member, unit: Part) -> bool:
+        """Whether a site has what a part needs: the device that scores windows, or the CPU that is timed. Other measures compute on any CPU."""
+        if unit.what == "times":
+            return self.sites.times(site)
+        return self.measure != _SCORED or self.sites.scores(site)
+
     def request(self, unit: Part) -> str:
         """The part, with what is on record of it: a site does only what is lacking."""
 
@@ -51,7 +62,12 @@ class _Parts:
         known = (r for r in self.store.run.records if isinstance(r, kinds) and unit.has(index=r.index))
         lines = tuple(r.model_dump_json() for r in known)
         asked = PartRequest(
-            setup=self.sites.key, measure=self.measure, names=unit.names, indices=unit.indices, records=lines
+            setup=self.sites.key,
+            measure=self.measure,
+            names=unit.names,
+            indices=unit.indices,
+            what=unit.what,
+            records=lines,
         )
         return asked.model_dump_json()
 
@@ -88,6 +104,13 @@ class _Parts:
     def _record(self, site: Member) -> None:
         """What a site is goes on record once, before the first thing that it measured."""
         assert site.report is not None
-        known = {(r.site, r.machine) for r in self.store.run.of(SiteRecord)}
-        if (site.name, site.report.machine) not in known:
-            self.store.append(SiteRecord(run=self.store.run.header.id, site=site.name, machine=site.report.machine))
+        offload = self.sites.required.offload
+        found = SiteRecord(
+            run=self.store.run.header.id,
+            site=site.name,
+            machine=site.report.machine,
+            scores_on=offload.in_words if offload is not None and self.sites.scores(site) else None,
+        )
+        known = {(r.site, r.machine, r.scores_on) for r in self.store.run.of(SiteRecord)}
+        if (found.site, found.machine, found.scores_on) not in known:
+            self.store.append(found)

@@ -32,13 +32,16 @@ class ProbesElsewhere:
     ) -> None:
         """Measure assignments and hand each on as it comes. Raises MeasurementError for what failed at two sites."""
         task = _Probes(self.sites, tuple(assignments), windows, length, keep, [])
-        spread(self.sites, task, range(0, len(assignments), AT_ONCE))
-        if task.failed:
-            raise MeasurementError(f"sensitivities were not measured at {task.failed[0]}")
+        left = spread(
+            self.sites, task, range(0, len(assignments), AT_ONCE), only=lambda site, _: self.sites.scores(site)
+        )
+        if task.failed or left:
+            raise MeasurementError(f"sensitivities were not measured at {next(iter(task.failed), 'any site')}")
 
     def search(self, choices: Mapping[str, Choice], keep: Callable[[str, SearchResult], None]) -> None:
         """Make choices, each at one site. What failed at two is told, and left out."""
-        spread(self.sites, _Searches(self.sites, choices, keep), list(choices))
+        searches = _Searches(self.sites, choices, keep)
+        spread(self.sites, searches, list(choices), only=lambda site, _: self.sites.scores(site))
 
 
 @dataclass(frozen=True)

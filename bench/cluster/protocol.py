@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from bench.choose.jobs import Choice, Probed, SearchResult
 from bench.core.files import short_hash
 from bench.core.machine import Machine
-from bench.engine.settings import LibraryInfo
+from bench.engine.jobs import Device
+from bench.engine.settings import LibraryInfo, Offload
 from bench.execute.job import Frozen
 from bench.recipes.recipe import Recipe
 
 
 class SiteReport(Frozen):
     """What a site says of itself. version: of this program; free_bytes: on the disk of its cache; available_bytes: of memory;
-    cpus: that it may use."""
+    cpus: that it may use; devices: beside its CPU, that its engine can compute on."""
 
     name: str
     version: str
@@ -25,6 +26,7 @@ class SiteReport(Frozen):
     cpus: int
     free_bytes: int
     available_bytes: int
+    devices: tuple[Device, ...] = ()
 
 
 class ModelFile(Frozen):
@@ -46,7 +48,8 @@ class Setup(Frozen):
     matrix; recipes: by name, with their types chosen; compared: third-party files, by name; attached: content of files
     that options of measures name, base64, by the path that stands there; digits: SHA-256 of what a short
     window of the reference must score, to the last digit; mark: a file of the coordinator's cache, by which a site sees whether both are one;
-    builds: whether files are to be built before the first part is measured.
+    builds: whether files are to be built before the first part is measured; offload: the device that scores are computed on, None for the CPU; cpu_digits: as digits, on
+    the CPU, of sites that lack the device and only time.
     """
 
     identity: dict[str, Any]
@@ -67,6 +70,8 @@ class Setup(Frozen):
     digits: str
     mark: str
     builds: bool
+    offload: Offload | None = None
+    cpu_digits: str = ""
 
 
 class PrepareAnswer(Frozen):
@@ -80,13 +85,14 @@ class PrepareAnswer(Frozen):
 
 
 class PartRequest(Frozen):
-    """A part of a stage. setup: key of what it needs; measure: name of the measure; names, indices: as in `Part`; records: lines
+    """A part of a stage. setup: key of what it needs; measure: name of the measure; names, indices, what: as in `Part`; records: lines
     of the run's records that it depends on."""
 
     setup: str
     measure: str
     names: tuple[str, ...] | None
     indices: tuple[int, ...] | None
+    what: Literal["all", "scores", "times"] = "all"
     records: tuple[str, ...] = Field(repr=False)
 
 

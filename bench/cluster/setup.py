@@ -31,6 +31,7 @@ def required(work: Work) -> Required:
         threads=work.threads,
         memory=1.1 * info.n_bytes,
         disk=info.n_bytes + 4 * work.settings.logits * info.vocabulary,
+        offload=work.offload,
     )
 
 
@@ -40,12 +41,12 @@ def setup(
     text: Text,
     recipes: Mapping[str, Recipe],
     compared: Mapping[str, Compared],
-    scored: str,
+    scored: tuple[str, str],
     mark: str,
     *,
     early: bool,
 ) -> Setup:
-    """All that a site needs to measure parts of a run. recipes: with their types chosen; scored: digits.py's answer here; mark: of `marked`; early: before there is an
+    """All that a site needs to measure parts of a run. recipes: with their types chosen; scored: digits.py's answer here, and that of the CPU where a device scores; mark: of `marked`; early: before there is an
     importance matrix, so that sites fetch the model meanwhile, and are refused before anything was computed."""
     work, o = plan.work, plan.work.options
     matrix = None if early else work.importance
@@ -78,9 +79,11 @@ def setup(
         calibration=_content(o.calibration) if o.calibration is not None else None,
         imatrix=_content(matrix.path) if matrix is not None else None,
         sitting=plan.sitting,
-        digits=scored,
+        digits=scored[0],
         mark=mark,
         builds=bool(recipes),
+        offload=work.offload,
+        cpu_digits=scored[1],
     )
 
 

@@ -9,10 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-import platform
-import shutil
 import tempfile
-import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -24,6 +21,7 @@ from pydantic import TypeAdapter
 from bench.choose.jobs import Probed, assignment_key
 from bench.choose.prober import Prober
 from bench.cluster.digits import digits
+from bench.cluster.itself import devices_here
 from bench.cluster.protocol import (
     BuildRequest,
     ModelFile,
@@ -35,20 +33,16 @@ from bench.cluster.protocol import (
     SearchAnswer,
     SearchRequest,
     Setup,
-    SiteReport,
     SumsAnswer,
     SumsRequest,
     UnitAnswer,
     setup_key,
 )
+from bench.cluster.sites import has_device
 from bench.core.errors import BenchError
-from bench.core.files import complete_or_absent, short_hash
-from bench.core.machine import allowed_cpus, this_machine
+from bench.core.files import complete_or_absent
+from bench.core.machine import this_machine
 from bench.core.progress import Reporter
-from bench.core.version import this_version
-from bench.engine.jobs import LibraryJob
-from bench.engine.memory import machine_memory
-from bench.execute.local import LocalExecutor
 from bench.measures.plan import File, Part, Plan
 from bench.measures.registry import all_measures, record_types
 from bench.models.compared import compared_files
@@ -76,20 +70,6 @@ class _Heard(Reporter):
         """The warnings since the last time."""
         told, self.warnings = tuple(self.warnings), []
         return told
-
-
-def report(name: str, cache: Path) -> SiteReport:
-    """What this machine says of itself. Raises BenchError where the engine cannot be loaded."""
-    cache.mkdir(parents=True, exist_ok=True)
-    return SiteReport(
-        name=name,
-        version=this_version().version,
-        library=LocalExecutor(cache).do(LibraryJob()),
-        machine=this_machine(),
-        cpus=len(allowed_cpus()),
-        free_bytes=shutil.disk_usage(cache).free,
-        available_bytes=machine_memory().available,
-    )
 
 
 @dataclass
@@ -174,6 +154,7 @@ class _Prepared:
     def of(cls, site: Site, setup: Setup) -> _Prepared:
         heard = _Heard()
         folder = site.cache / "cluster"
+        device = setup.offload if has_device(devices_here(site.cache) if setup.offload else (), setup.offload) else None
         options = Options(
             **setup.options,
             model=site.model(setup.reference),
@@ -185,17 +166,21 @@ class _Prepared:
             compare=tuple(str(site.model(c)) for c in setup.compared.values()),
             cache=site.cache,
             measures=_measure_options(setup, folder),
+            score_on=device.device if device else "cpu",
+            gpu_layers=device.layers if device else None,
         )
         work = Work(options, heard)
         if work.reference.sha256 != setup.reference.sha256:
             raise _other_content(site, work.reference.path, work.reference.sha256, setup.reference)
         stream = work.stream(work.text(None).source)
-        if setup.digits not in site.agreed and (scored := digits(work, stream)) != setup.digits:
+        agreed = setup.digits if setup.offload is None or device else setup.cpu_digits
+        if agreed not in site.agreed and (scored := digits(work, stream)) != agreed:
+            by = device.in_words if device else f"CPU is {this_machine().cpu}"
             raise BenchError(
-                f"{site.name}: scores differ from the coordinator's in their digits ({scored[:8]}… and {setup.digits[:8]}…), so its "
-                f"figures would not belong to this run; its CPU is {this_machine().cpu}"
+                f"{site.name}: scores differ from the coordinator's in their digits ({scored[:8]}… and {agreed[:8]}…), so its "
+                f"figures would not belong to this run; its {by}"
             )
-        site.agreed.add(setup.digits)
+        site.agreed.add(agreed)
         plan = Plan(
             work=work,
             names=setup.names,
@@ -222,7 +207,7 @@ class _Prepared:
     def measure(self, request: PartRequest) -> PartAnswer:
         [measure] = [m for m in all_measures() if m.name == request.measure]
         identity = Identity.model_validate(self.setup.identity)
-        part = Part(names=request.names, indices=request.indices)
+        part = Part(names=request.names, indices=request.indices, what=request.what)
         asked = self.work.options.measures.get(measure.name, measure.options() if measure.options else None)
         stage = measure.stage(self.plan.only(part), asked)
         assert stage is not None
@@ -336,8 +321,3 @@ def _here(value: object, files: Mapping[str, str]) -> object:
     if isinstance(value, list | tuple):
         return [_here(v, files) for v in value]
     return files.get(value, value) if isinstance(value, str) else value
-
-
-def default_name() -> str:
-    """A site's name unless told: the same for a machine each time, and no host's, since records may be published."""
-    return f"site-{short_hash(platform.node(), uuid.getnode())[:4]}"

@@ -7,7 +7,8 @@ asked stands in units.py.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from queue import Empty, Queue
@@ -16,7 +17,8 @@ from bench.cluster.connection import Connection, LostSiteError, Question
 from bench.cluster.protocol import PrepareAnswer, Setup, SiteReport, setup_key
 from bench.core.errors import BenchError
 from bench.core.progress import Reporter
-from bench.engine.settings import LibraryInfo
+from bench.engine.jobs import Device
+from bench.engine.settings import LibraryInfo, Offload
 
 #: Seconds between looks at which sites there are.
 _LOOK = 1.0
@@ -54,13 +56,19 @@ class Member:
 
 @dataclass(frozen=True)
 class Required:
-    """What a site must be like to take part: the same program and engine, so many CPUs and bytes."""
+    """What a site must be like to take part: the same program and engine, so many CPUs and bytes. offload: the device that scores are computed on, None for the CPU; sites
+    without it only time."""
 
     version: str
     library: LibraryInfo
     threads: int
     memory: float
     disk: float
+    offload: Offload | None = None
+
+    def scores(self, site: SiteReport) -> bool:
+        """Whether a site may score."""
+        return self.offload is None or has_device(site.devices, self.offload)
 
     def lacks(self, site: SiteReport) -> str | None:
         """Why a site cannot take part, with the remedy; None where it can."""
@@ -80,6 +88,11 @@ class Required:
         return None
 
 
+def has_device(devices: Iterable[Device], offload: Offload | None) -> bool:
+    """Whether a device is among those of a machine: of the same name and description."""
+    return offload is not None and (offload.device, offload.description) in {(d.name, d.description) for d in devices}
+
+
 @dataclass
 class Sites:
     """The sites of a run. connection: how they are reached; required: what they must be like; key: of what they were handed."""
@@ -95,6 +108,7 @@ class Sites:
     _looked: float = 0.0
     _told: set[str] = field(default_factory=set)
     _was_alone: bool = False
+    _timing_cpu: str = ""
 
     def gather(self) -> None:
         """Wait until the sites that are there have said what they are. Raises BenchError where none can take part."""
@@ -105,10 +119,39 @@ class Sites:
                 pass  # nothing else was asked yet
             known = self._members.values()
             if any(s.report is not None for s in known) and all(s.report is not None or s.refused for s in known):
+                self._check_device()
                 return
             if known and all(s.refused for s in known):
                 latest = min(latest, time.monotonic() + _LATE)
         raise self._nobody()
+
+    def _check_device(self) -> None:
+        """Raise BenchError where no site can score."""
+        offload = self.required.offload
+        if offload is not None and not any(self.scores(s) for s in self._members.values()):
+            raise BenchError(
+                f"--score-on {offload.device}: no site has {offload.in_words}; start `worker` on a machine that has it, with the same build of the engine as here"
+            )
+
+    def scores(self, site: Member) -> bool:
+        """Whether a site may compute scores: it has the device that a run names, if it names one."""
+        return site.report is not None and self.required.scores(site.report)
+
+    def times(self, site: Member) -> bool:
+        """Whether a site may time where a device scores: one without the device, if there is any, and of the CPU that most of these have, since times of one model
+        compare only."""
+        others = [s for s in self._members.values() if s.report is not None and not s.refused]
+        apart = [s for s in others if not self.scores(s)] or others
+        cpus = Counter(s.report.machine.cpu for s in apart if s.report is not None)
+        if site.report is None or site not in apart:
+            return False
+        return site.report.machine.cpu == self.timing_cpu(cpus)
+
+    def timing_cpu(self, there: Mapping[str, int]) -> str:
+        """The CPU model that times are measured on, of those that there are: once chosen, for as long as a site has it."""
+        if self._timing_cpu not in there:
+            self._timing_cpu = max(there, key=lambda cpu: (there[cpu], cpu))
+        return self._timing_cpu
 
     def _nobody(self) -> BenchError:
         """Says that no site can take part."""
@@ -240,7 +283,9 @@ class Sites:
         site.ready, site.shares = True, answer.shares
         assert site.report is not None
         if site.name not in self._told:
-            self.reporter.say(f"{site.name} takes part: {site.report.machine}")
+            device = self.required.offload
+            does = "" if device is None else f"; scores on {device.device}" if self.scores(site) else "; times only"
+            self.reporter.say(f"{site.name} takes part: {site.report.machine}{does}")
         self._told.add(site.name)
 
     def failed(self, site: Member, reason: str) -> None:

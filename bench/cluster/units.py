@@ -56,10 +56,14 @@ class _Try(Generic[Unit]):
 
 
 def spread(
-    sites: Sites, task: Task[Unit, Answer], units: Sequence[Unit], *, only: Callable[[Member], bool] | None = None
+    sites: Sites,
+    task: Task[Unit, Answer],
+    units: Sequence[Unit],
+    *,
+    only: Callable[[Member, Unit], bool] | None = None,
 ) -> set[Unit]:
-    """Have all units done, by any site in any order; returns what was given up. only: sites that may do them; where there is none of these, all
-    that is left is given up, and where any may, the next one to join is waited for."""
+    """Have all units done, by any site in any order; returns what was given up. only: whether a site may do a unit; what no site that is there
+    may do is given up, and where any may, the next one to join is waited for."""
     return _Spread(sites, task, units, only).finish()
 
 
@@ -69,7 +73,7 @@ class _Spread(Generic[Unit, Answer]):
         sites: Sites,
         task: Task[Unit, Answer],
         units: Sequence[Unit],
-        only: Callable[[Member], bool] | None,
+        only: Callable[[Member, Unit], bool] | None,
     ) -> None:
         self._sites, self._task, self._only = sites, task, only
         self._waiting = deque(units)
@@ -81,9 +85,7 @@ class _Spread(Generic[Unit, Answer]):
     def finish(self) -> set[Unit]:
         while self._tried:
             self._sites.look(wait=True)
-            if self._only is not None and not self._sites.has(self._only):
-                self._given_up |= self._tried.keys()
-                break
+            self._give_up_what_nobody_may()
             self._hand_out()
             for number, answer in self._sites.answers():
                 if (trial := self._under_way.pop(number, None)) is not None:
@@ -91,9 +93,22 @@ class _Spread(Generic[Unit, Answer]):
         self._sites.drop(self._under_way)
         return self._given_up
 
+    def _may(self, site: Member, unit: Unit) -> bool:
+        return self._only is None or self._only(site, unit)
+
+    def _give_up_what_nobody_may(self) -> None:
+        if self._only is None:
+            return
+        for unit in [u for u in self._tried if not self._sites.has(lambda site, u=u: self._may(site, u))]:  # type: ignore[misc]
+            if not any(t.unit == unit for t in self._under_way.values()):
+                self._given_up.add(unit)
+                del self._tried[unit]
+                if unit in self._waiting:
+                    self._waiting.remove(unit)
+
     def _hand_out(self) -> None:
         for site in self._sites.idle():
-            unit = self._next_for(site) if self._only is None or self._only(site) else None
+            unit = self._next_for(site)
             if unit is None:
                 continue
             self._tried[unit].append(site)
@@ -104,15 +119,18 @@ class _Spread(Generic[Unit, Answer]):
         """What is waiting, and not what failed at this very site while there are others; else what a slow site is at."""
         for unit in self._waiting:
             tried = self._tried[unit]
+            if not self._may(site, unit):
+                continue
             if any(m.is_same(site) for m in tried) and self._sites.has_beside(tried):
                 continue
             self._waiting.remove(unit)
             return unit
-        if self._waiting or not self._taken:
+        if any(self._may(site, u) for u in self._waiting) or not self._taken:
             return None
         late = _SLOW * median(self._taken)
         for trial in self._under_way.values():
-            if time.monotonic() - trial.began > late and len(self._tried.get(trial.unit, ())) == 1:
+            is_late = time.monotonic() - trial.began > late and self._may(site, trial.unit)
+            if is_late and len(self._tried.get(trial.unit, ())) == 1:
                 return trial.unit
         return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.engine.device_check import apart
+from bench.engine.device_check import compared
 from bench.engine.devices import devices
 from bench.engine.jobs import (
     Buffers,
@@ -42,7 +42,8 @@ def devices_job(job: DevicesJob, site: Site, progress: Share) -> Devices:
 
 def device_check_job(job: DeviceCheckJob, site: Site, progress: Share) -> DeviceCheck:
     """Whether a device computes what the CPU does."""
-    return DeviceCheck(kl=apart(site.path(job.model), job.offload, job.threads))
+    kl, pace = compared(site.path(job.model), job.offload, job.threads)
+    return DeviceCheck(kl=kl, pace=pace)
 
 
 def tokenize_job(job: TokenizeJob, site: Site, progress: Share) -> TokenizeResult:

@@ -37,21 +37,31 @@ class DevicesJob(Job[Devices]):
 
     done_by: ClassVar[str] = "bench.engine.answers:devices_job"
 
+    def patience(self) -> float:
+        """Drivers take seconds to begin; one that hangs never does."""
+        return 120.0
+
 
 class DeviceCheck(Frozen):
-    """kl: mean KL divergence of the device's probabilities from the CPU's, nats; None where the device's are no numbers."""
+    """kl: mean KL divergence of the device's probabilities from the CPU's, nats; None where the device's are no numbers. pace: tokens of a prompt that the device
+    computes in a second."""
 
     kl: float | None
+    pace: float
 
 
 class DeviceCheckJob(Job[DeviceCheck]):
-    """Whether a device computes what the CPU does: the first tokens of the evaluation text, on both."""
+    """Whether a device computes what the CPU does: the first tokens of the evaluation text, on both. limit_s: seconds after which its driver is taken to hang."""
 
     done_by: ClassVar[str] = "bench.engine.answers:device_check_job"
 
     model: Content
     offload: Offload
     threads: int
+    limit_s: float
+
+    def patience(self) -> float:
+        return self.limit_s
 
 
 class TokenizeResult(Frozen):

@@ -32,6 +32,8 @@ _PROGRAM, _PER_TOKEN = 50_000_000, 400
 #: What Python with numpy, scipy and pytest adds when this program measures (from its published runs).
 _PYTHON = 45_000_000
 _F16, _F32 = 2, 4
+#: Share of a device's free memory that a model may take: what it takes is a forecast, and a driver keeps some for itself.
+DEVICE_SHARE = 0.9
 
 #: Types that the CPU backend keeps a second, rearranged copy of, by what the library must be built with (ggml's repack.cpp).
 _REPACKED: tuple[tuple[str, frozenset[str]], ...] = (

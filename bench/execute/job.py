@@ -55,6 +55,10 @@ class Job(Frozen, Generic[Answer]):
         found = getattr(self, "model", None)
         return found if isinstance(found, Content) else None
 
+    def patience(self) -> float | None:
+        """Seconds after which it is ended without an answer, since it is taken to hang; None for however long it takes."""
+        return None
+
     def run(self, site: Site, progress: Share) -> Answer:
         """Do it, in a worker process."""
         answer: Answer = self.function()(self, site, progress)

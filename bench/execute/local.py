@@ -64,6 +64,12 @@ class _Server:
         except (OSError, ValueError):  # it has ended, or can be told nothing any more; wait() says how it ended
             self._worker = None
 
+    def end_worker(self) -> None:
+        """End the worker that is at work, if there is one; wait() tells of it as of any other end."""
+        if self._worker:
+            with suppress(ProcessLookupError):
+                os.kill(self._worker, signal.SIGKILL)
+
     def wait(self) -> int:
         """Exit code of the worker, or of the server where that has ended; negative: the signal that ended it."""
         answer = self._answers.readline() if self._worker else ""
@@ -79,9 +85,7 @@ class _Server:
 
     def stop(self) -> None:
         """End it and its worker, which does nothing any more once this returns."""
-        if self._worker:
-            with suppress(ProcessLookupError):
-                os.kill(self._worker, signal.SIGKILL)
+        self.end_worker()
         if self._process.stdin:
             self._process.stdin.close()  # which ends a worker too whose number was not told yet
         if self._is_busy:
@@ -165,7 +169,7 @@ class LocalExecutor:
         """Do a job in a fresh process; the calling thread sleeps on a pipe meanwhile.
 
         Raises what the worker raised (BenchError, MeasurementError), and MeasurementError when the worker died: with the model's
-        file where llama.cpp aborted, and the signal or exit code.
+        file where llama.cpp aborted, and the signal or exit code; and where its patience was at an end.
         """
         request = {
             "type": job.type_name(),
@@ -184,17 +188,40 @@ class LocalExecutor:
                 asked.seek(0)
             except OSError as e:
                 raise cannot_hold(e) from e
-            said = _ask(server, asked.fileno(), log.fileno(), progress, told)
+            with _patience(job.patience(), server) as is_over:
+                said = _ask(server, asked.fileno(), log.fileno(), progress, told)
             code = server.wait()
             words = last_words(server.log if server.has_ended else log)
         if "result" in said:
             return job.answer_type().model_validate(said["result"])
         if isinstance(failed := said.get("error"), dict):
             raise (MeasurementError if failed["measurement"] else BenchError)(failed["text"])
+        if is_over.is_set():
+            raise MeasurementError(f"it gave no answer in {job.patience():.0f} seconds")
         model = job.model_file()
         if model is not None and (error := aborted(str(self.site.path(model)), code, words)):
             raise error
         raise MeasurementError(f"the worker process {ending(code)}{words}")
+
+
+@contextmanager
+def _patience(seconds: float | None, server: _Server) -> Iterator[threading.Event]:
+    """Have a server's worker ended once so much time has passed. Gives whether that was so."""
+    over = threading.Event()
+
+    def end() -> None:
+        over.set()
+        server.end_worker()
+
+    timer = threading.Timer(seconds, end) if seconds is not None else None
+    if timer is not None:
+        timer.daemon = True
+        timer.start()
+    try:
+        yield over
+    finally:
+        if timer is not None:
+            timer.cancel()
 
 
 def _ask(

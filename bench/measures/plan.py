@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, Self, runtime_checkable
+from typing import Literal, Protocol, Self, runtime_checkable
 
 from bench.execute.content import Content
 from bench.records.run import Run
@@ -24,10 +24,12 @@ class File:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of what a stage measures: certain files, or certain windows or batches; None for all of them."""
+    """A part of what a stage measures: certain files, or certain windows or batches; None for all of them. what: of windows whose scores are a device's, these or
+    their times alone, since machines with a GPU and those that are timed may be different ones."""
 
     names: tuple[str, ...] | None = None
     indices: tuple[int, ...] | None = None
+    what: Literal["all", "scores", "times"] = "all"
 
     def has(self, *, name: str | None = None, index: int | None = None) -> bool:
         """Whether a file, a window or a batch belongs to it."""

@@ -32,8 +32,8 @@ def about(run: Run) -> list[str]:
         about.append(
             f"Scores were computed on {offload.in_words}, {offload.layers} of {i.model.n_layers + 1} layers; {speeds}."
         )
-    if sites := {r.site: r.machine for r in run.of(SiteRecord)}:
-        of_each = Counter(str(m) for m in sites.values())
+    if sites := {r.site: r for r in run.of(SiteRecord)}:
+        of_each = Counter(f"{r.machine}{f', scoring on {r.scores_on}' if r.scores_on else ''}" for r in sites.values())
         about.append(
             f"Measured at {len(sites)} site{'s' if len(sites) > 1 else ''}: {'; '.join(f'{n} x {m}' for m, n in of_each.items())}."
         )

@@ -166,10 +166,12 @@ class ImportanceRecord(Record):
 
 
 class SiteRecord(Record):
-    """A machine of a cluster that measures parts of the run. site: its name, as in the records that it measured."""
+    """A machine of a cluster that measures parts of the run. site: its name, as in the records that it measured; scores_on: the device that it scored on, None for the
+    CPU; where a device scores the run, one without it measured times alone."""
 
     kind: Literal["site"] = "site"
     machine: Machine
+    scores_on: str | None = None
 
 
 class StageRecord(Record):

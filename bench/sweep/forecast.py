@@ -107,9 +107,11 @@ def forecast(
     share: float = 1.0,
     shares: Mapping[str, float] | None = None,
     compared: int | None = None,
+    device: float | None = None,
 ) -> Forecast:
     """What the run takes. to_build: the recipes whose files are still wanted, None for all; share: what of the windows is still
-    to be scored; shares: what of other stages is still to be done, by title, all where it is not told; compared: how many third-party files there are, once all models are here, and then no hub is asked anything."""
+    to be scored; shares: what of other stages is still to be done, by title, all where it is not told; compared: how many third-party files there are, once all models are here, and then no hub is asked anything; device: weights times
+    tokens that the device of --score-on computes in a second, None for the CPU and where that is not known."""
     every, recipes = recipes, recipes if to_build is None else to_build
     fetched, n_compared = _models(options) if compared is None else ([], compared)
     windows = options.most_windows
@@ -119,18 +121,26 @@ def forecast(
     def decode(n_tokens: float, speed: float = _SCORED) -> float:
         return 2 * shape.weights * n_tokens / (speed * threads)
 
+    def there(n_tokens: float, speed: float = _SCORED) -> float:
+        """Where scores are computed; what comes on top there is as much in proportion."""
+        return decode(n_tokens, speed) if device is None else shape.weights * n_tokens / (device * speed / _OPERATIONS)
+
     choosing = [r for r in recipes if r.size]
     calibration = min(options.calibration_chunks * _CHUNK or CALIBRATION_TOKENS, CALIBRATION_TOKENS)
-    importance = 0.0 if options.imatrix or options.no_imatrix or not recipes else decode(calibration, _OPERATIONS)
+    importance = 0.0 if options.imatrix or options.no_imatrix or not recipes else there(calibration, _OPERATIONS)
     building = len(recipes) * shape.weights / (_QUANTIZED * threads) * (_AFTER_CHOICES if choosing else 1)
     files = 1 + len(every) + n_compared
     measured = round(files * windows * share)
+    on_device = options.score_on.strip().lower() != "cpu"
+    # of a window: where a device scores, the CPU computes it once more for the times
+    timed = decode(options.window + _GENERATED * generated) if on_device and not options.no_speed else 0.0
+    scored = there(options.window + _GENERATED * (0 if on_device else generated))
     stages = {
         IMPORTANCE: Expected(importance),
-        SENSITIVITIES: Expected(decode(shape.matrices * _PROBE) if choosing else 0.0, shape.matrices),
-        CHOICES: Expected(len(choosing) * decode(_CHOICE), len(choosing)),
+        SENSITIVITIES: Expected(there(shape.matrices * _PROBE) if choosing else 0.0, shape.matrices),
+        CHOICES: Expected(len(choosing) * there(_CHOICE), len(choosing)),
         BUILDING: Expected(building, len(recipes)),
-        scoring: Expected(measured * decode(options.window + _GENERATED * generated), measured),
+        scoring: Expected(measured * (scored + timed), measured),
     }
     for m in all_measures():
         foreseen = m.foreseen(options.measures[m.name], options.window, windows) if m.name in options.measures else None

@@ -27,10 +27,13 @@ from bench.recipes.recipe import Recipe
 from bench.records.identity import Until
 from bench.statistics.sequential import looks
 from bench.sweep.forecast import Forecast, Shape, forecast
+from bench.workbench.devices import known_pace
 from bench.workbench.options import Options
 
 #: Characters of the names of what the plan says, and of its lines in a log that nobody folds.
 _NAMES, _WIDE = 11, 10_000
+#: What a forecast lacks before a device was first used: it is taken to be as fast as the CPU.
+DEVICE_PACE = "the speed of the device, which is measured when a run begins"
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,8 @@ def outline(options: Options, recipes: Sequence[Recipe], text: str, threads: int
     if there is not None:
         options = replace(options, windows=min(options.most_windows, there))
     name, shape = _reference(options)
+    device = known_pace(options, lambda _: None)
+    is_unknown = device is None and options.score_on.strip().lower() != "cpu"
     stem = Path(options.model or DEFAULT.name).stem.lower()
     return Outline(
         model=name,
@@ -160,9 +165,12 @@ def outline(options: Options, recipes: Sequence[Recipe], text: str, threads: int
         speeds=not options.no_speed,
         window=options.window,
         threads=threads,
-        forecast=forecast(options, recipes, threads, shape),
+        forecast=forecast(options, recipes, threads, shape, device=device),
         # what only some runs ask for takes as long as it is asked for
-        unforeseen=tuple(m.name for m in all_measures() if _is_unforeseen(m, options)),
+        unforeseen=(
+            *(m.name for m in all_measures() if _is_unforeseen(m, options)),
+            *([DEVICE_PACE] if is_unknown else []),
+        ),
         cache=options.cache,
         free=shutil.disk_usage(_existing(options.cache)).free,
         machine_memory=machine_memory().total,

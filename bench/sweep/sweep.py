@@ -41,11 +41,11 @@ from bench.sweep.build import build_files, resolve_recipes
 from bench.sweep.forecast import BUILDING, CHOICES, IMPORTANCE, MAKING, Shape, forecast
 from bench.sweep.identity import compared_record, default_directory, model_identity, reference_record, versions
 from bench.sweep.importance import record_importance
-from bench.sweep.outline import Outline, directories, is_here, outline, refuse, warn_of_memory
+from bench.sweep.outline import DEVICE_PACE, Outline, directories, is_here, outline, refuse, warn_of_memory
 from bench.texts import prompts
 from bench.workbench.asked import asked_recipes
 from bench.workbench.checks import check_importance, check_texts, check_until, check_window, check_windows
-from bench.workbench.devices import check_device
+from bench.workbench.devices import check_device, known_pace
 from bench.workbench.options import Options
 from bench.workbench.work import Work
 
@@ -150,6 +150,7 @@ class Sweep:
         return replace(
             self.outline,
             windows=self.plan.windows,
+            unforeseen=tuple(u for u in self.outline.unforeseen if u != DEVICE_PACE),
             forecast=forecast(
                 replace(options, windows=self.plan.windows),
                 self.recipes,
@@ -159,6 +160,7 @@ class Sweep:
                 share=left if self._essential else 0.0,
                 shares={s.title: _left(*s.progress(run)) for s in self.stages} if run else None,
                 compared=len(self.compared),
+                device=known_pace(options, self.work.reporter.warn),
             ),
             directory=str(self.directory),
             is_known=True,
@@ -252,8 +254,10 @@ class Sweep:
         sites.begin(setup(*known, early=early))
 
     @cached_property
-    def _digits(self) -> str:
-        return digits(self.work, self.plan.stream)
+    def _digits(self) -> tuple[str, str]:
+        """Of what scores, and of the CPU where that is a device."""
+        work, stream = self.work, self.plan.stream
+        return digits(work, stream), digits(work, stream, on_cpu=True) if work.offload else ""
 
     def _measure(self, stage: Stage, store: RunStore, files: dict[str, File], sites: Sites | None) -> None:
         """Let a stage measure, here or at sites. One that is impossible costs itself only and is told; without an essential one the run ends."""

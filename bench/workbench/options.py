@@ -154,7 +154,7 @@ class Options:
     gpu_layers: int | None = option(
         None,
         "--gpu-layers",
-        "Layers of the model that --score-on puts on the device, counting the output as one [default: all that its memory holds].",
+        "Layers of the model that --score-on, or --on of `time`, puts on the device, counting the output as one [default: all that its memory holds].",
         min=1,
         panel=MEASURING,
         metavar="N",

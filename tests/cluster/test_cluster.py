@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import socket
 import subprocess
@@ -12,8 +11,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,6 +40,7 @@ from bench.sweep.sweep import Sweep
 from bench.workbench.options import Options
 from tests.cluster.ssh_server import ssh_server
 from tests.conftest import Outcome
+from tests.support.sites import scheduler, site
 from tests.support.tasks import write_tasks
 from tests.support.tiny import write_model, write_text
 
@@ -67,50 +67,6 @@ def scores(run: Run) -> dict[tuple[str, int], tuple[object, ...]]:
         for name, windows in windows_of(run).by_file.items()
         for w, r in windows.items()
     }
-
-
-@contextmanager
-def scheduler() -> Iterator[str]:
-    from distributed import LocalCluster
-
-    with LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=None, silence_logs=40) as cluster:
-        yield cluster.scheduler_address
-
-
-@contextmanager
-def site(
-    address: str, name: str, cache: Path, *more: str, largest_file: int = resource.RLIM_INFINITY
-) -> Iterator[subprocess.Popen[str]]:
-    """A site in a process of its own, as a user starts one. largest_file: bytes that a file may have there."""
-    command = [
-        sys.executable,
-        "-m",
-        "bench",
-        "worker",
-        address,
-        "--name",
-        name,
-        "--cache",
-        str(cache),
-        "--host",
-        "127.0.0.1",
-        *more,
-    ]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file)),
-    )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(20)
-        assert process.stdout is not None
-        process.stdout.close()
 
 
 def test_two_sites_of_this_machine_give_the_same_records(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import pytest
@@ -15,7 +15,8 @@ from bench.cluster.units import spread
 from bench.core.errors import BenchError
 from bench.core.machine import this_machine
 from bench.core.progress import Reporter
-from bench.engine.settings import LibraryInfo
+from bench.engine.jobs import Device
+from bench.engine.settings import LibraryInfo, Offload
 
 LIBRARY = LibraryInfo(binding="1", llama_cpp="2", features=("AVX2",), isa="AVX2")
 REQUIRED = Required(version="1", library=LIBRARY, threads=2, memory=1e9, disk=1e9)
@@ -201,3 +202,49 @@ def test_a_site_that_is_not_as_it_must_be_is_left_out(
     with pytest.raises(BenchError) as refused:
         begun(Scripted({"b": lambda unit: None}, {"b": report("b", **other)}))
     assert said in str(refused.value)
+
+
+def test_units_go_only_where_they_may_and_what_nobody_may_do_is_given_up() -> None:
+    connection, task = Scripted({"a": lambda unit: None, "b": lambda unit: None}), Numbers()
+    given_up = spread(
+        begun(connection), task, range(9), only=lambda site, unit: unit != 8 and site.name == "ab"[unit % 2]
+    )
+    assert given_up == {8} and len(task.done) == 8
+    assert all(site == "ab"[unit % 2] for unit, site in task.done)
+
+
+GPU = Device(name="Vulkan0", description="a card", kind="gpu", free=1, total=1)
+OFFLOAD = Offload(device="Vulkan0", description="a card", layers=3)
+
+
+def on(cpu: str, *devices: Device) -> SiteReport:
+    return report("", machine=this_machine().model_copy(update={"cpu": cpu}), devices=devices)
+
+
+def test_a_device_is_where_scores_are_and_times_are_of_one_cpu() -> None:
+    reports = {
+        "g": on("fast", GPU),
+        "x": on("slow"),
+        "y": on("slow"),
+        "z": on("other"),
+        "w": on("slow", GPU.model_copy(update={"description": "another"})),
+    }
+    connection = Scripted(dict.fromkeys(reports, lambda unit: None), {n: r.model_copy(update={"name": n}) for n, r in reports.items()})  # fmt: skip
+    sites = Sites(connection, Reporter(), replace(REQUIRED, offload=OFFLOAD))
+    sites.gather()
+    members = {m.name: m for m in sites._members.values()}
+    assert {n for n, m in members.items() if sites.scores(m)} == {"g"}
+    assert {n for n, m in members.items() if sites.times(m)} == {"w", "x", "y"}
+
+
+def test_where_all_have_the_device_all_are_timed() -> None:
+    reports = {n: on("fast", GPU).model_copy(update={"name": n}) for n in "gh"}
+    sites = Sites(Scripted(dict.fromkeys(reports, lambda unit: None), reports), Reporter(), replace(REQUIRED, offload=OFFLOAD))  # fmt: skip
+    sites.gather()
+    assert all(sites.scores(m) and sites.times(m) for m in sites._members.values())
+
+
+def test_a_run_on_a_device_needs_a_site_that_has_it() -> None:
+    connection = Scripted({"x": lambda unit: None})
+    with pytest.raises(BenchError, match=r"no site has Vulkan0 \(a card\)"):
+        Sites(connection, Reporter(), replace(REQUIRED, offload=OFFLOAD)).gather()

@@ -16,9 +16,12 @@ from bench.engine.settings import Offload, Settings
 from bench.gguf_files.info import inspect
 from bench.measures.registry import load_run
 from bench.measures.windows.jobs import KindSums, SideResult, WindowResult
+from bench.measures.windows.records import TimesRecord, WindowRecord
+from bench.measures.windows.runs import windows_of
 from bench.measures.windows.scorer import _together
 from bench.workbench.devices import _named, fitting
 from tests.conftest import Outcome
+from tests.support.records import file_record, run_of, window_record
 
 RESULTS = Path(__file__).parents[2] / "results"
 GPU = Device(name="CUDA0", description="A GPU", kind="gpu", free=10**9, total=2 * 10**9)
@@ -49,6 +52,15 @@ def test_scores_of_a_device_are_another_run() -> None:
     assert any("CUDA0" in d for d in identity.differences(other))
 
 
+def test_a_gpu_that_is_to_be_timed_must_be_there(bench: Callable[..., Outcome], tiny: Path, tmp_path: Path) -> None:
+    for arguments, said in (
+        (["--on", "gpu"], "--on gpu: the engine finds no GPU"),
+        (["--gpu-layers", "2"], "belongs to --on gpu"),
+    ):
+        done = bench("time", tiny, *arguments, "-p", "8", "-n", "0", "-r", "1", "--threads", 1, "--cache", tmp_path)
+        assert done.code == 2 and said in done.err and "Traceback" not in done.err
+
+
 def test_layers_that_fit(tiny: Path) -> None:
     info = inspect(tiny)
     assert fitting(info, 10**9, 128) == info.n_layers + 1
@@ -60,10 +72,10 @@ def test_layers_that_fit(tiny: Path) -> None:
 def test_devices_by_name() -> None:
     other = GPU.model_copy(update={"name": "Vulkan0"})
     shared = GPU.model_copy(update={"kind": "integrated gpu", "name": "Vulkan1"})
-    assert _named("gpu", (shared, GPU)) is GPU and _named("gpu", (shared,)) is shared
-    assert _named("gpu", (GPU, other)) is GPU and _named("vulkan0", (GPU, other)) is other
+    assert _named("--score-on", "gpu", (shared, GPU)) is GPU and _named("--score-on", "gpu", (shared,)) is shared
+    assert _named("--score-on", "gpu", (GPU, other)) is GPU and _named("--score-on", "vulkan0", (GPU, other)) is other
     with pytest.raises(BenchError, match=r"no such device.*CUDA0, Vulkan0, gpu or cpu"):
-        _named("Vulcan0", (GPU, other))
+        _named("--score-on", "Vulcan0", (GPU, other))
 
 
 def window(nll: float, **times: object) -> WindowResult:
@@ -86,6 +98,35 @@ def test_scores_are_a_devices_and_times_the_cpus() -> None:
     assert _together(broken, times).error == _together(scores, broken).error == "lost"
 
 
+def test_times_of_another_site_belong_to_the_scores() -> None:
+    """A window that a site with a GPU scored, and another without one timed: what is said of CPU and site is about the times."""
+    scored = [window_record("Q8_0", w, 10.0 + w, 1.0) for w in (0, 1)]
+    scores = [
+        r.model_copy(update={"result": r.result.untimed(), "site": "with", "cpu": "Host of a GPU"}) for r in scored
+    ]
+    timed = window_record("Q8_0", 0, 99.0, 7.0).model_copy(update={"site": "without", "cpu": "Slow"})
+    times = TimesRecord(**timed.model_dump(exclude={"kind", "apart"}))
+    run = run_of([file_record("Q8_0", "Standard", 1000), times, *scores], windows=2)
+    windows = windows_of(run)
+    found = windows.by_file["Q8_0"]
+    assert found[0].result.seconds == 7.0 and (found[0].site, found[0].cpu) == ("without", "Slow")
+    assert found[0].result.by_kind == scores[0].result.by_kind
+    assert not found[1].result.is_timed and found[1].site == "with"
+    assert windows.has_times("Q8_0", 0) and not windows.has_times("Q8_0", 1)
+
+
+def test_scores_alone_are_a_record_only_where_a_device_scores() -> None:
+    record = window_record("Q8_0", 0, 10.0, 1.0)
+    scores = record.model_copy(update={"result": record.result.untimed()})
+    here = run_of([]).identity.model_copy(update={"speeds": True})
+    there = here.model_copy(update={"settings": here.settings.model_copy(update={"offload": OFFLOAD})})
+    assert scores.misfit(here) == "its times are missing" and scores.misfit(there) is None
+    times = TimesRecord(**record.model_dump(exclude={"kind", "apart"}))
+    assert times.misfit(there) is None
+    untimed = TimesRecord(**scores.model_dump(exclude={"kind", "apart"}))
+    assert untimed.misfit(there) == "it has no times" and isinstance(record, WindowRecord)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -93,7 +134,6 @@ def test_scores_are_a_devices_and_times_the_cpus() -> None:
         (["--score-on", "CUDA0"], "the engine finds no GPU; build one for it"),
         (["--gpu-layers", "3"], "belongs to --score-on gpu"),
         (["--score-on", "gpu", "--gpu-layers", "0"], "--gpu-layers"),
-        (["--score-on", "gpu", "--cluster", "local:2"], "sites of a --cluster score on their CPUs"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_one_line(

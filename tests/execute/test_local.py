@@ -42,6 +42,13 @@ class Sleep(Job[Slept]):
     fail: str = ""
 
 
+class Hang(Sleep):
+    """Sleep for longer than anybody waits."""
+
+    def patience(self) -> float:
+        return 0.5
+
+
 class Server(Frozen):
     server: int
 
@@ -219,3 +226,13 @@ def test_what_is_no_job_is_not_done() -> None:
     assert LibraryJob.answer_type() is LibraryInfo
     with pytest.raises(TypeError, match="is no kind of job"):
         job_type("os:system")
+
+
+def test_what_hangs_is_ended_and_told(tmp_path: Path) -> None:
+    """As a driver may. The next job has a fresh worker."""
+    executor = LocalExecutor(tmp_path)
+    began = time.monotonic()
+    with pytest.raises(MeasurementError, match="it gave no answer in 0 seconds"):
+        executor.do(Hang(seconds=600))
+    assert time.monotonic() - began < 60
+    assert executor.do(Hang(seconds=0)).cache

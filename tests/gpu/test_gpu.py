@@ -24,8 +24,11 @@ from bench.measures.windows.runs import windows_of
 from bench.measures.windows.single import score
 from bench.present.pages.repeat import command
 from bench.quantize.imatrix_file import read
+from bench.recipes.recipe import find_recipes
 from bench.records.run import Run
+from bench.sweep.outline import DEVICE_PACE, outline
 from bench.sweep.sweep import Sweep
+from bench.workbench.devices import known_pace
 from bench.workbench.options import Options
 from bench.workbench.work import Work
 from tests.conftest import Outcome
@@ -218,3 +221,46 @@ def test_the_cpu_beside_a_gpu_scores_what_it_does_alone() -> None:
     scored = score(work, str(work.reference.path), timed=False)
     published = windows_of(load_run(PUBLISHED)).by_file["F16"][0].result.by_kind
     assert scored.perplexity_json()["nll"] == [sum(s.nll for s in published.values())]
+
+
+def test_speeds_of_a_device_have_a_label_of_their_own(
+    bench: Callable[..., Outcome], options: Options, device: Device
+) -> None:
+    asked = (
+        "time",
+        options.model,
+        "--on",
+        "gpu",
+        "-p",
+        "16",
+        "-n",
+        "2",
+        "-r",
+        "1",
+        "--threads",
+        1,
+        "--cache",
+        options.cache,
+    )
+    done = bench(*asked)
+    assert done.code == 0, done.err
+    assert f"Tokens/s on {device.name}" in done.out and "These are no speeds of the CPU" in done.out
+    rows = json.loads(bench(*asked, "--json").out)
+    assert {(r["gpu_info"], r["n_gpu_layers"]) for r in rows} == {(device.description, 5)}
+    assert device.name.startswith(rows[0]["backends"])
+
+
+def test_a_plan_goes_by_the_pace_of_the_device(runs: tuple[Run, Run], options: Options) -> None:
+    """Which the run before has kept."""
+    there = replace(options, score_on="gpu")
+    pace = known_pace(there, print)
+    assert pace is not None and pace > 0
+    assert DEVICE_PACE not in outline(there, find_recipes(("Q4_0",)), "a text", 1).unforeseen
+
+
+def test_a_driver_that_hangs_is_one_line(options: Options, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("bench.workbench.devices._TO_CHECK", 0.05)
+    monkeypatch.setattr("bench.workbench.devices._READ", 1e15)
+    with pytest.raises(BenchError, match=r"cannot be used: it gave no answer in .* update its driver"):
+        Sweep(replace(options, score_on="gpu", out=tmp_path / "r"), Reporter())
+    assert not (tmp_path / "r").exists()

@@ -27,7 +27,8 @@ from bench.sweep.forecast import (
     Shape,
     forecast,
 )
-from bench.sweep.outline import outline, refuse
+from bench.sweep.outline import DEVICE_PACE, outline, refuse
+from bench.workbench.devices import keep_pace, known_pace
 from bench.workbench.options import Options
 from tests.conftest import Outcome
 from tests.support.hub_server import HubServer, hub  # noqa: F401
@@ -245,3 +246,26 @@ def test_a_dry_run_counts_what_is_on_record(
 def test_a_dry_run_refuses_what_a_run_would(bench: Callable[..., Outcome], arguments: list[str], said: str) -> None:
     done = bench("run", "--dry-run", *arguments)
     assert done.code == 2 and done.out == "" and said in done.err
+
+
+def test_a_device_scores_and_the_cpu_is_timed_beside_it() -> None:
+    """By hand: the device computes 1e13 multiply-adds a second where nothing but the model is computed, 35/56 of it while it scores."""
+    options = Options(recipes=("IQ2_XXS", "DG-IQ2_XXS"), windows=8, score_on="gpu")
+    recipes, shape = find_recipes(options.recipes), Shape.of_size(16_000_000_000)
+    found = forecast(options, recipes, 4, shape, device=5e12)
+    a_token, there = 2 * 8e9 / (4 * 35e9), 8e9 / (5e12 * 35 / 56)
+    assert seconds(found, IMPORTANCE) == pytest.approx(24_000 * 8e9 / 5e12)
+    assert seconds(found, SENSITIVITIES) == pytest.approx((44 * 7 + 1) * 256 * there)
+    assert seconds(found, SCORING) == pytest.approx(3 * 8 * ((2048 + 4 * 32) * a_token + 2048 * there))
+    alone = forecast(replace(options, no_speed=True), recipes, 4, shape, device=5e12)
+    assert seconds(alone, ONLY_SCORING) == pytest.approx(3 * 8 * 2048 * there)
+
+
+def test_the_pace_of_a_device_is_known_once_it_was_used(tmp_path: Path) -> None:
+    options = Options(cache=tmp_path, score_on="GPU")
+    assert known_pace(options, print) is None and known_pace(Options(cache=tmp_path), print) is None
+    told = outline(options, find_recipes(("IQ2_XXS",)), "a text", 2)
+    assert DEVICE_PACE in told.unforeseen
+    keep_pace(tmp_path, ("gpu", "cuda0"), 5e12)
+    assert known_pace(options, print) == known_pace(replace(options, score_on="CUDA0"), print) == 5e12
+    assert DEVICE_PACE not in outline(options, find_recipes(("IQ2_XXS",)), "a text", 2).unforeseen

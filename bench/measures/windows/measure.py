@@ -18,7 +18,7 @@ from bench.measures.windows.agreement import kl_statistics
 from bench.measures.windows.apart import pack_tokens
 from bench.measures.windows.frames import FRAMES
 from bench.measures.windows.passes import Passes
-from bench.measures.windows.records import ExcerptRecord, FloorRecord, SpansRecord, WindowRecord
+from bench.measures.windows.records import ExcerptRecord, FloorRecord, SpansRecord, TimesRecord, WindowRecord
 from bench.measures.windows.runs import windows_of
 from bench.records.record import Record
 from bench.records.resolution import UNTOLD
@@ -38,7 +38,7 @@ class Windows(Measure):
     name = "windows"
     order = 10
     essential = True
-    records: ClassVar[tuple[type[Record], ...]] = (WindowRecord, FloorRecord, ExcerptRecord, SpansRecord)
+    records: ClassVar[tuple[type[Record], ...]] = (WindowRecord, TimesRecord, FloorRecord, ExcerptRecord, SpansRecord)
     plots: ClassVar[Mapping[str, str]] = {
         "ppl-size": "Perplexity relative to the reference against file size",
         "kl-size": "Divergence from the reference against file size",

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
+from typing import Literal
 
 from bench.core.errors import MeasurementError
 from bench.core.machine import this_machine
@@ -23,7 +24,7 @@ from bench.measures.windows.floor_pass import FLOOR_WINDOW, FloorPass, lacking
 from bench.measures.windows.groups import groups, memory_beside
 from bench.measures.windows.jobs import WindowResult
 from bench.measures.windows.narrow import look, seen
-from bench.measures.windows.records import WindowRecord
+from bench.measures.windows.records import TimesRecord, WindowRecord
 from bench.measures.windows.runs import windows_of
 from bench.measures.windows.scorer import Scorer
 from bench.measures.windows.spans import spans, wants_spans
@@ -54,11 +55,22 @@ class Passes:
         found = {name for names in self._pending(run, self.plan.names).values() for name in names}
         if not found and self._is_undecided(run):
             return set(self.plan.names)
-        if not self.plan.part.has(index=FLOOR_WINDOW):
+        if not self._has_floor:
             return found
         floored = {name for name, _ in lacking(self.plan, run)}
         lacks = floored or wants_excerpt(run) or wants_spans(run)
         return found | floored | ({self.plan.reference} if lacks else set())
+
+    @property
+    def _has_floor(self) -> bool:
+        """Whether the floor, and what every run has of the reference beside its windows, belong to the part."""
+        return self.plan.part.has(index=FLOOR_WINDOW) and self.plan.part.what != "times"
+
+    @property
+    def _is_split(self) -> bool:
+        """Whether scores and times are measured at sites of their own kinds."""
+        options = self.plan.work.options
+        return self.plan.work.offload is not None and options.cluster is not None and not options.no_speed
 
     def _is_undecided(self, run: Run) -> bool:
         """Whether the run stopped between its windows and the look at them."""
@@ -75,15 +87,24 @@ class Passes:
         return {w: [n for n in wanted if not self._has(run, n, w)] for w in windows}
 
     def parts(self, run: Run) -> list[Part]:
-        """Window by window: the times of a pass are held against each other, and its files share the reference's logits."""
+        """Window by window: the times of a pass are held against each other, and its files share the reference's logits. Where a device scores, these are parts of
+        their own beside those of times."""
+        if not self._is_split:
+            return [Part(indices=(w,)) for w in sorted(self._wanted(run))]
+        whats: tuple[Literal["scores", "times"], ...] = ("scores", "times")
+        wanted = {what: Passes(self.plan.only(Part(what=what)), self.title)._wanted(run) for what in whats}
+        return [Part(indices=(w,), what=what) for what, windows in wanted.items() for w in sorted(windows)]
+
+    def _wanted(self, run: Run) -> set[int]:
+        """Windows of which something is not on record."""
         wanted = {w for w, names in self._pending(run, self.plan.names).items() if names}
-        if wants_excerpt(run) or wants_spans(run) or lacking(self.plan, run):
+        if self._has_floor and (wants_excerpt(run) or wants_spans(run) or lacking(self.plan, run)):
             wanted.add(FLOOR_WINDOW)
-        return [Part(indices=(w,)) for w in sorted(wanted)]
+        return wanted
 
     def measure(self, store: RunStore, files: Mapping[str, File]) -> None:
         """Window by window, up to the number that was asked for or until intervals are narrow enough."""
-        if self.plan.part.has(index=FLOOR_WINDOW):
+        if self._has_floor:
             self._keep_text(store, files[self.plan.reference])
         failures: Counter[str] = Counter()
         while True:
@@ -170,8 +191,9 @@ class Passes:
         names = [n for n in files if not self._has(store.run, n, window)]
         self._scorer.logits.unlink(missing_ok=True)  # of the window before
         # of the first window always, wherever a run was interrupted
-        wants_floor = window == FLOOR_WINDOW and bool(lacking(self.plan, store.run))
-        leads = wants_floor or any(failures[n] < _FAILURES_TO_GIVE_UP for n in names)
+        compares = self.plan.part.what != "times"
+        wants_floor = compares and window == FLOOR_WINDOW and bool(lacking(self.plan, store.run))
+        leads = wants_floor or (compares and any(failures[n] < _FAILURES_TO_GIVE_UP for n in names))
         for group in self._groups(store.run, names, files, leads=leads):
             wanted = [n for n in group if failures[n] < _FAILURES_TO_GIVE_UP]
             steps.name(f"pass {window + 1} of {store.run.windows}" + (f", {wanted[0]}" if len(wanted) == 1 else ""))
@@ -212,8 +234,12 @@ class Passes:
 
     def _has(self, run: Run, name: str, window: int) -> bool:
         """Whether a window is on record in full."""
-        found = windows_of(run).by_file.get(name, {}).get(window)
-        return found is not None and self._is_whole(name, found.result)
+        windows, what = windows_of(run), self.plan.part.what
+        if what == "times":
+            return windows.has_times(name, window)
+        found = windows.by_file.get(name, {}).get(window)
+        scored = found is not None and self._is_whole(name, found.result)
+        return scored and (what == "scores" or not run.identity.speeds or windows.has_times(name, window))
 
     def _is_whole(self, name: str, result: WindowResult) -> bool:
         """Whether a recipe's window has the comparison, which it lacks if the reference failed."""
@@ -244,9 +270,12 @@ class Passes:
             store.append(self._record(store.run, name, result, load))
         return {n for n, side in found.items() if side.windows}
 
-    def _record(self, run: Run, name: str, result: WindowResult, load: float | None) -> WindowRecord:
-        work = self.plan.work
-        return WindowRecord(
+    def _record(self, run: Run, name: str, result: WindowResult, load: float | None) -> WindowRecord | TimesRecord:
+        work, is_times = self.plan.work, self.plan.part.what == "times"
+        kind = TimesRecord if is_times else WindowRecord
+        if is_times:  # what belongs to them is scored elsewhere
+            result = result.model_copy(update={"tokens": None, "by_surety": None})
+        return kind(
             run=run.header.id,
             recipe=name,
             sha256=run.files[name].sha256,

@@ -28,6 +28,8 @@ class WindowRecord(OfFile):
     isa: what the library of the measuring process reported; cpus: the CPUs it was pinned to; load: the machine's load
     average over the minute before, None where there is none; sitting: when the program was started that measured it.
     Timings of one window compare within a sitting only. apart: of a published run, where the values of its tokens are.
+
+    Where a device scores, a window that a site of a cluster scored may have its times in a record of their own, of another site.
     """
 
     kind: Literal["window"] = "window"
@@ -41,7 +43,7 @@ class WindowRecord(OfFile):
     apart: Rows | None = None
 
     def misfit(self, identity: Identity) -> str | None:
-        if identity.speeds and not self.result.is_timed:
+        if identity.speeds and not self.result.is_timed and identity.settings.offload is None:
             return "its times are missing"
         return identity.lacks(self.result.window)
 
@@ -59,6 +61,29 @@ class WindowRecord(OfFile):
     @property
     def settles(self) -> tuple[str, int | None]:
         return self.recipe, self.result.window
+
+
+class TimesRecord(OfFile):
+    """The times of a window that a device scored, measured by the CPU of another machine. Fields: as in WindowRecord; result: without values of tokens, and its sums
+    are the CPU's, which are not shown."""
+
+    kind: Literal["times"] = "times"
+    result: WindowResult
+    isa: Name
+    cpu: Name
+    threads: Some
+    cpus: tuple[int, ...]
+    load: Amount | None
+    sitting: Time | Literal[""] = ""
+
+    def misfit(self, identity: Identity) -> str | None:
+        if not self.result.is_timed:
+            return "it has no times"
+        return identity.lacks(self.result.window)
+
+    @property
+    def index(self) -> int:
+        return self.result.window
 
 
 #: How a window is computed for the floor: in smaller batches with fewer threads, with the other kernel for attention, or on the CPU where a device scores.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.measures.windows.apart import Apart, Scored
 from bench.measures.windows.jobs import WindowResult
-from bench.measures.windows.records import FloorRecord, Way, WindowRecord
+from bench.measures.windows.records import FloorRecord, TimesRecord, Way, WindowRecord
 from bench.records.run import Run
 
 
@@ -24,11 +24,28 @@ class Windows:
         found: dict[str, dict[int, WindowRecord]] = {name: {} for name in self._run.files}
         looks = len(self._run.identity.looks)
         for r in self._run.current(WindowRecord):
-            filled = self._filled(r)
+            filled = self._timed(self._filled(r))
             if looks > 1:
                 filled = filled.model_copy(update={"result": filled.result.model_copy(update={"looks": looks})})
             found[r.recipe][r.result.window] = filled
         return {name: dict(sorted(by_window.items())) for name, by_window in found.items()}
+
+    @cached_property
+    def _times(self) -> dict[tuple[str, int], TimesRecord]:
+        return {(r.recipe, r.result.window): r for r in self._run.current(TimesRecord)}
+
+    def _timed(self, record: WindowRecord) -> WindowRecord:
+        """A window with its times, where these were measured apart: what a record says of CPU, load and site is about times."""
+        times = self._times.get((record.recipe, record.result.window))
+        if times is None or record.result.is_timed:
+            return record
+        told = {name: getattr(times, name) for name in ("isa", "cpu", "threads", "cpus", "load", "sitting", "site")}
+        return record.model_copy(update={"result": record.result.timed_by(times.result), **told})
+
+    def has_times(self, name: str, window: int) -> bool:
+        """Whether times of a window are on record, with its scores or without."""
+        found = self.by_file.get(name, {}).get(window)
+        return (name, window) in self._times or (found is not None and found.result.is_timed)
 
     @cached_property
     def floors(self) -> dict[tuple[str, Way], FloorRecord]:

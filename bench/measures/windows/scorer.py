@@ -42,7 +42,7 @@ class Scorer:
 
     @property
     def timed(self) -> bool:
-        return not self.plan.work.options.no_speed
+        return not self.plan.work.options.no_speed and self.plan.part.what != "scores"
 
     def score(
         self, files: Mapping[str, File], names: Sequence[str], window: int, share: Share
@@ -68,6 +68,8 @@ class Scorer:
         self, files: Mapping[str, File], names: Sequence[str], window: int, share: Share
     ) -> dict[str, SideResult]:
         """A window of files. Where a device scores, it is timed apart: speeds are the CPU's."""
+        if self.plan.part.what == "times":
+            return self._once(files, names, [window], share, timing_only=True)
         if self.plan.work.offload is None:
             return self._once(files, names, [window], share)
         if not self.timed:

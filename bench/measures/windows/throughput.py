@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from bench.core.formats import MISSING, joules_text, size
 from bench.core.machine import Machine, this_machine
 from bench.core.progress import Steps
 from bench.engine.memory import machine_memory
-from bench.engine.settings import PLAIN, Cache, Settings
+from bench.engine.settings import PLAIN, Cache, Offload, Settings
 from bench.gguf_files.info import ModelInfo, inspect
 from bench.measures.windows.groups import groups, memory_beside
 from bench.measures.windows.joules import Joules, enough, typical
@@ -29,6 +29,7 @@ from bench.models.sources import local_model
 from bench.statistics.estimates import Estimate, spread, trimmed_mean_of
 from bench.statistics.undisturbed import Times, fastest_quarter, undisturbed_ratio
 from bench.statistics.verdicts import time_verdicts, with_interval
+from bench.workbench.devices import timed_on
 from bench.workbench.work import Work
 
 if TYPE_CHECKING:
@@ -40,12 +41,13 @@ BATCH, UBATCH = 2048, 512
 
 @dataclass(frozen=True)
 class Timings:
-    """All rounds of one file, in their order."""
+    """All rounds of one file, in their order. offload: the device that was timed, None for the CPU."""
 
     model: Path
     threads: int
     machine: Machine
     rounds: tuple[RoundResult, ...] = field(repr=False)
+    offload: Offload | None = None
 
     def samples(self, test: Test) -> list[Sample]:
         return [s for r in self.rounds for s in r.samples if s.test == test]
@@ -116,8 +118,13 @@ def _lengths(listed: str, option: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def time_together(work: Work, names: Sequence[str], tests: tuple[Test, ...], rounds: int) -> list[Timings]:
-    """Time files side by side, round by round. Raises BenchError for what is no model, and lengths that are too long for one."""
+def time_together(
+    work: Work, names: Sequence[str], tests: tuple[Test, ...], rounds: int, on: str = "cpu"
+) -> list[Timings]:
+    """Time files side by side, round by round; on a device one after the other, whose memory is asked for one of them. on: cpu, gpu or a device's name.
+
+    Raises BenchError for what is no model, lengths that are too long for one, and a device that there is not or that does not hold it.
+    """
     if work.options.isa is not None:
         _ = work.library
     opened = [_opened(work, name, tests) for name in names]
@@ -126,25 +133,46 @@ def time_together(work: Work, names: Sequence[str], tests: tuple[Test, ...], rou
     settings = Settings(window=longest, batch=BATCH, ubatch=UBATCH, threads=work.threads)
     needed = {str(i): memory_beside(path, settings) for i, (path, _) in enumerate(opened)}
     together = [[int(i) for i in group] for group in groups(list(needed), [], needed, machine_memory().available)]
+    options = replace(work.options, window=longest)
+    offloads = timed_on(on, options, work.executor, [inspect(path) for path, _ in opened])
+    if offloads is not None:
+        together = [[i] for i in range(len(opened))]
     with work.reporter.steps("Timing", rounds * len(opened)) as steps:
         for number in range(rounds):
             for group in together[::-1] if number % 2 else together:
                 files = [opened[i] for i in group]
                 steps.name(f"round {number + 1} of {rounds}" + (f", {files[0][0].name}" if len(files) == 1 else ""))
-                done = _round(work, [timed for _, timed in files], tests, steps, backwards=bool(number % 2))
+                offload = offloads[group[0]] if offloads else None
+                done = _round(work, [timed for _, timed in files], tests, steps, offload, backwards=bool(number % 2))
                 for i, result in zip(group, done.rounds, strict=True):
                     results[i].append(result)
                 steps.done(len(group))
     machine = this_machine()
-    return [Timings(path, work.threads, machine, tuple(r)) for (path, _), r in zip(opened, results, strict=True)]
+    where: list[Offload | None] = [*offloads] if offloads else [None] * len(opened)
+    return [
+        Timings(path, work.threads, machine, tuple(r), offload)
+        for (path, _), r, offload in zip(opened, results, where, strict=True)
+    ]
 
 
 def _round(
-    work: Work, files: Sequence[Timed], tests: tuple[Test, ...], steps: Steps, *, backwards: bool
+    work: Work,
+    files: Sequence[Timed],
+    tests: tuple[Test, ...],
+    steps: Steps,
+    offload: Offload | None,
+    *,
+    backwards: bool,
 ) -> RoundsResult:
     """A round of files that are timed side by side."""
     job = RoundJob(
-        files=tuple(files), backwards=backwards, tests=tests, threads=work.threads, batch=BATCH, ubatch=UBATCH
+        files=tuple(files),
+        backwards=backwards,
+        tests=tests,
+        threads=work.threads,
+        batch=BATCH,
+        ubatch=UBATCH,
+        offload=offload,
     )
     return work.executor.do(job, lambda share: steps.share(share * len(files)))
 
@@ -197,7 +225,7 @@ def timed_table(timed: Sequence[Timings], tests: Sequence[Test]) -> pd.DataFrame
             row = {"File": name, "Size": size(t.model.stat().st_size), "Test": test.label}
             if caches > 1:
                 row["Cache"] = test.cache.name
-            row["Tokens/s"] = f"{np.mean(rates):.2f} ± {_deviation(rates):.2f}"
+            row[_rate(timed)] = f"{np.mean(rates):.2f} ± {_deviation(rates):.2f}"
             if others:
                 ratio = ratios.get((test, t))
                 row["Time ratio [95 %]"] = MISSING if ratio is None else with_interval(ratio, "{:.3f}".format)
@@ -209,13 +237,20 @@ def timed_table(timed: Sequence[Timings], tests: Sequence[Test]) -> pd.DataFrame
     return pd.DataFrame(rows)
 
 
+def _rate(timed: Sequence[Timings]) -> str:
+    """What the column of speeds is called: a device's speed is not the CPU's."""
+    offload = timed[0].offload
+    return "Tokens/s" if offload is None else f"Tokens/s on {offload.device}"
+
+
 def _is_compared(base: Timings, timings: Timings, test: Test) -> bool:
     """Whether it is not what others are compared with."""
     return timings is not base or not test.cache.is_plain
 
 
 def _has_energy(timed: Sequence[Timings], tests: Sequence[Test]) -> bool:
-    return any(t.joules(test) for t in timed for test in tests)
+    """Whether the processors' energy was counted; it says little of what a device computes."""
+    return any(t.offload is None and t.joules(test) for t in timed for test in tests)
 
 
 def _deviation(values: Sequence[float]) -> float:
@@ -230,9 +265,14 @@ def timed_key(timed: Sequence[Timings], tests: Sequence[Test]) -> str:
     said = [
         "Test: pp, a prompt of so many tokens; tg, so many tokens generated one by one; each from an empty context"
         + (", or behind so many tokens (@ d)" if any(t.depth for t in tests) else ""),
-        f"Tokens/s: mean ± standard deviation of {n} {'rounds' if n > 1 else 'round'}; {base.threads} threads, "
+        f"{_rate(timed)}: mean ± standard deviation of {n} {'rounds' if n > 1 else 'round'}; {base.threads} threads, "
         f"{base.rounds[0].library.isa}, {base.machine.cpu}",
     ]
+    if base.offload is not None:
+        said.append(
+            f"{base.offload.device}: {base.offload.description}; it holds {', '.join(dict.fromkeys(str(t.offload.layers) for t in timed if t.offload))} "
+            "layers, the output counted as one, and the CPU computes the rest. These are no speeds of the CPU"
+        )
     several_caches = any(not test.cache.is_plain for test in tests)
     if len(timed) > 1 or several_caches:
         said.append(
@@ -244,7 +284,8 @@ def timed_key(timed: Sequence[Timings], tests: Sequence[Test]) -> str:
             f"J/token: joules of the machine's whole processor packages{', with their memory,' if gauge.memory else ''} for each token, as {gauge.source} "
             f"counts them; at rest they took {base.idle_watts:.1f} W, which is not taken off"
         )
-    said.append("Memory: the most that the process held; Load: seconds to load the model, median")
+    memory = "the most that the process held" + (", without the device's memory" if base.offload else "")
+    said.append(f"Memory: {memory}; Load: seconds to load the model, median")
     disturbed = sum(t.disturbed(test) for t in timed for test in tests)
     if disturbed:
         said.append(f"Disturbed by other load: {disturbed} of {n * len(timed) * len(tests)} measurements")
@@ -274,8 +315,8 @@ def timed_rows(timed: Sequence[Timings], tests: Sequence[Test]) -> list[dict[str
             rows.append(
                 {
                     "cpu_info": t.machine.cpu,
-                    "gpu_info": "",
-                    "backends": "CPU",
+                    "gpu_info": t.offload.description if t.offload else "",
+                    "backends": t.offload.device.rstrip("0123456789") if t.offload else "CPU",
                     "model_filename": str(t.model),
                     "model_type": first.description,
                     "model_size": first.n_bytes,
@@ -285,7 +326,7 @@ def timed_rows(timed: Sequence[Timings], tests: Sequence[Test]) -> list[dict[str
                     "n_threads": t.threads,
                     "type_k": test.cache.k,
                     "type_v": test.cache.v,
-                    "n_gpu_layers": 0,
+                    "n_gpu_layers": t.offload.layers if t.offload else 0,
                     "n_prompt": test.n_prompt,
                     "n_gen": test.n_gen,
                     "n_depth": test.depth,

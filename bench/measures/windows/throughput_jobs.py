@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 
 from bench.core.machine import Activity
 from bench.core.values import Amount
-from bench.engine.settings import PLAIN, Cache, LibraryInfo
+from bench.engine.settings import PLAIN, Cache, LibraryInfo, Offload
 from bench.execute.content import Content
 from bench.execute.job import Frozen, Job
 from bench.measures.windows.jobs import Gauge
@@ -89,7 +89,8 @@ class RoundsResult(Frozen):
 
 
 class RoundJob(Job[RoundsResult]):
-    """Time every test of several files once, side by side in turn. backwards: whether turns are taken in the opposite order."""
+    """Time every test of several files once, side by side in turn. backwards: whether turns are taken in the opposite order; offload: the device that is timed, with
+    one file only, None for the CPU."""
 
     done_by: ClassVar[str] = "bench.measures.windows.throughput_worker:round_job"
     pinned: ClassVar[bool] = True
@@ -100,6 +101,7 @@ class RoundJob(Job[RoundsResult]):
     threads: int
     batch: int
     ubatch: int
+    offload: Offload | None = None
 
     def preloads(self) -> tuple[str, ...]:
         return ("bench.measures.windows.throughput_worker", "bench.measures.windows.timing")

@@ -98,8 +98,8 @@ def _from_empty(
                 n_batch=job.batch,
                 n_ubatch=min(job.ubatch, job.batch),
                 threads=job.threads,
-                # what is called for each operation would slow single tokens down
-                callback=pieces.callback if test.n_prompt else None,
+                # what is called for each operation would slow single tokens down, and a device
+                callback=pieces.callback if test.n_prompt and job.offload is None else None,
             )
         )
         context.warm_up(tokens)
@@ -117,9 +117,8 @@ def _walking(
     walks: dict[Cache, tuple[Walk, Pieces]] = {}
     for cache in dict.fromkeys(t.cache for t in job.tests):
         pieces = Pieces(turns, job.threads, counter)
-        walk = Walk(
-            model, cache, tokens, batch=job.batch, ubatch=job.ubatch, threads=job.threads, callback=pieces.callback
-        )
+        callback = pieces.callback if job.offload is None else None
+        walk = Walk(model, cache, tokens, batch=job.batch, ubatch=job.ubatch, threads=job.threads, callback=callback)
         walks[cache] = stack.enter_context(walk), pieces
 
     def subject(test: Test) -> _Subject:
@@ -156,7 +155,7 @@ def _round(job: RoundJob, file: Timed, site: Site, turns: Turns) -> RoundResult:
         counter, gauge = opened.enter_context(energy_counter()), None
         with turns.turn():
             started = time.perf_counter()
-            model = opened.enter_context(Model(path))
+            model = opened.enter_context(Model(path, offload=job.offload))
             load_seconds = time.perf_counter() - started
             if counter is not None and (idle := counter.idle_watts()) > 0:
                 gauge = Gauge(source=counter.source, memory=counter.memory, idle_watts=idle)
