@@ -18,7 +18,7 @@ def build_elsewhere(sites: Sites, recipes: Iterable[str]) -> None:
     coordinator, which tells what is wrong with it."""
     names = list(recipes)
     with sites.reporter.steps("Quantizing", len(names)) as steps:
-        spread(sites, _Building(sites, steps), names, only=lambda site, _: site.shares)
+        spread(sites, _Building(sites, steps), names, only=lambda site, _: site.shares, waits=False)
 
 
 @dataclass(frozen=True)

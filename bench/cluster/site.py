@@ -263,6 +263,7 @@ class _Prepared:
                 chunks=request.chunks,
                 threads=work.threads,
                 out=work.scratch("sums.npz"),
+                offload=work.offload,
             )
             work.executor.do(job)
             data = work.executor.site.path(job.out).read_bytes()

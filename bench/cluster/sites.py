@@ -210,9 +210,15 @@ class Sites:
         """Whether there is a site of some kind that may take part; one that has not said all of itself yet may be."""
         return any(wanted(s) or not s.ready for s in self._members.values() if not s.refused)
 
-    def has_beside(self, tried: Collection[Member]) -> bool:
-        """Whether a site that may work is none of these, in another process neither."""
-        return any(s.ready and not any(s.is_same(t) for t in tried) for s in self._members.values())
+    @property
+    def is_empty(self) -> bool:
+        """Whether no site is there."""
+        return not self._members
+
+    def has_beside(self, tried: Collection[Member], wanted: Callable[[Member], bool]) -> bool:
+        """Whether a site of some kind that may work is none of these, in another process neither."""
+        members = self._members.values()
+        return any(s.ready and wanted(s) and not any(s.is_same(t) for t in tried) for s in members)
 
     def others(self, site: Member) -> bool:
         """Whether another site may work too."""

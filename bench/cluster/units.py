@@ -61,10 +61,11 @@ def spread(
     units: Sequence[Unit],
     *,
     only: Callable[[Member, Unit], bool] | None = None,
+    waits: bool = True,
 ) -> set[Unit]:
-    """Have all units done, by any site in any order; returns what was given up. only: whether a site may do a unit; what no site that is there
-    may do is given up, and where any may, the next one to join is waited for."""
-    return _Spread(sites, task, units, only).finish()
+    """Have all units done, by any site in any order; returns what was given up. only: whether a site may do a unit, None for any; what none of the sites
+    that are there may do is given up. waits: whether the next site to join is waited for where none is there."""
+    return _Spread(sites, task, units, only, waits).finish()
 
 
 class _Spread(Generic[Unit, Answer]):
@@ -74,8 +75,9 @@ class _Spread(Generic[Unit, Answer]):
         task: Task[Unit, Answer],
         units: Sequence[Unit],
         only: Callable[[Member, Unit], bool] | None,
+        waits: bool,
     ) -> None:
-        self._sites, self._task, self._only = sites, task, only
+        self._sites, self._task, self._only, self._waits = sites, task, only, waits
         self._waiting = deque(units)
         self._tried: dict[Unit, list[Member]] = {u: [] for u in units}
         self._given_up: set[Unit] = set()
@@ -97,7 +99,7 @@ class _Spread(Generic[Unit, Answer]):
         return self._only is None or self._only(site, unit)
 
     def _give_up_what_nobody_may(self) -> None:
-        if self._only is None:
+        if self._only is None or (self._waits and self._sites.is_empty):
             return
         for unit in [u for u in self._tried if not self._sites.has(lambda site, u=u: self._may(site, u))]:  # type: ignore[misc]
             if not any(t.unit == unit for t in self._under_way.values()):
@@ -121,7 +123,7 @@ class _Spread(Generic[Unit, Answer]):
             tried = self._tried[unit]
             if not self._may(site, unit):
                 continue
-            if any(m.is_same(site) for m in tried) and self._sites.has_beside(tried):
+            if any(m.is_same(site) for m in tried) and self._sites.has_beside(tried, lambda s, u=unit: self._may(s, u)):  # type: ignore[misc]
                 continue
             self._waiting.remove(unit)
             return unit

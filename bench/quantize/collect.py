@@ -142,7 +142,7 @@ def importance_part(job: ImportancePartJob, site: Site, progress: Share) -> Impo
     """Sum one part of the calibration text and write the sums."""
     started = time.perf_counter()
     tokens = TokenStream.load(site.path(job.stream)).tokens
-    with _collector(site.path(job.model), job.threads) as collector:
+    with _collector(site.path(job.model), job.threads, job.offload) as collector:
         chunks = range(job.part * PART_CHUNKS, min((job.part + 1) * PART_CHUNKS, job.chunks))
         found = collector.sums(tokens, chunks, lambda done: progress((done - chunks.start) / len(chunks)))
     found.save(site.path(job.out))

@@ -31,7 +31,7 @@ class ImportanceJob(Job[ImportanceResult]):
 
 
 class ImportancePartJob(Job[ImportanceResult]):
-    """Sum one part of a token stream's first chunks (sums.py). chunks: of all parts together."""
+    """Sum one part of a token stream's first chunks (sums.py). chunks: of all parts together; offload: as in ImportanceJob."""
 
     done_by: ClassVar[str] = "bench.quantize.collect:importance_part"
     pinned: ClassVar[bool] = True
@@ -42,6 +42,7 @@ class ImportancePartJob(Job[ImportanceResult]):
     chunks: int
     threads: int
     out: Content
+    offload: Offload | None = None
 
 
 class QuantizeResult(Frozen):

@@ -20,13 +20,13 @@ from bench.workbench.options import Options
 from tests.support.sites import scheduler, site
 
 pytestmark = pytest.mark.gpu
-WINDOWS, NAMES = 3, ("F16", "Q4_0")
+WINDOWS, NAMES = 3, ("F16", "IQ2_XXS")
 
 
 @pytest.fixture(scope="module")
-def options(tiny: Path, text: Path, cache: Path) -> Options:
+def options(tiny: Path, text: Path, calibration: Path, cache: Path) -> Options:
     return Options(
-        model=str(tiny), text=text, recipes=NAMES[1:], no_imatrix=True, window=64, windows=WINDOWS, generate=2, threads=1, cache=cache,
+        model=str(tiny), text=text, recipes=NAMES[1:], calibration=calibration, window=64, windows=WINDOWS, generate=2, threads=1, cache=cache,
         score_on="gpu",
     )  # fmt: skip
 
@@ -52,10 +52,13 @@ def test_sites_with_the_gpu_score_and_the_others_are_timed(
         site(address, "without", tmp_path / "b", env=without_gpu),
     ):
         # until both are there, times would go to whoever is
-        run = Sweep(replace(options, cluster=address, out=tmp_path / "there"), Reporter()).execute()
+        run = Sweep(
+            replace(options, cluster=address, cache=tmp_path / "c", out=tmp_path / "there"), Reporter()
+        ).execute()
     assert {r.site for r in run.of(WindowRecord)} == {"with"}
     timed = list(run.of(TimesRecord))
     assert {r.site for r in timed} <= {"with", "without"} and len(timed) == WINDOWS * len(NAMES)
+    assert {n: f.sha256 for n, f in run.files.items()} == {n: f.sha256 for n, f in here.files.items()}, "one matrix"
     assert scores(run) == scores(here)
     windows = windows_of(run)
     assert all(r.result.is_timed for ws in windows.by_file.values() for r in ws.values()) and windows.is_complete
