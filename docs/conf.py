@@ -42,6 +42,7 @@ NAVIGATION = {
         "results/smollm2-135m-instruct/tables/tables": "Standard and DynamicGate",
         "results/smollm2-135m-instruct-sizes/tables/tables": "Recipes of equal size",
         "results/smollm2-135m-instruct-default/tables/tables": "The default run",
+        "results/smollm2-135m-instruct-default-amd/tables/tables": "The same on an AMD, with tasks",
         "results/smollm2-135m-instruct-tasks/tables/tables": "Right answers in tasks",
         "results/smollm2-135m-instruct-caches/tables/tables": "KV cache types",
         "results/smollm2-135m-instruct-8k/tables/tables": "Windows of 8192 tokens",
