@@ -85,7 +85,7 @@ class Advice:
             "context": self.context,
             "machine": asdict(self.here.machine) | {"instruction_sets": self.here.cpu},
             "limits": asdict(limits) if limits else None,
-            "gpu": self.on_gpu.json() if self.on_gpu else None,
+            "gpu": self.on_gpu.json() if self.on_gpu else self.here.gpu and asdict(self.here.gpu),
             "candidates": [self._row(r) for r in self.rows],
             "notes": list(self.notes),
         }

@@ -16,6 +16,7 @@ from bench.advise.situation import Gpu, Situation
 from bench.core.errors import BenchError
 from bench.core.formats import MISSING, size
 from bench.engine.jobs import DevicesJob
+from bench.engine.memory import memory_needed
 from bench.execute.local import LocalExecutor
 from bench.records.run import Run
 
@@ -39,11 +40,11 @@ class OnGpu:
         """What the GPU means for the file that is taken, a sentence."""
         share = self.shares.get(taken, 0.0)
         if share == 1:
-            return f"{self.gpu.name} holds it whole, which is where llama.cpp generates fastest."
-        holds = f"{self.gpu.name} holds {_text(share)} of it" if share else f"{self.gpu.name} holds nothing of it"
+            return f"{self.gpu.name} holds all of it, so llama.cpp can generate at that GPU's speed."
+        holds = f"{self.gpu.name} holds {_text(share)} of it." if share else f"{self.gpu.name} has no room for it."
         if self.whole is None:
-            return f"{holds}, and no file whole."
-        return f"{holds}. The best file that it holds whole is {self.whole.name} ({size(self.whole.n_bytes)})."
+            return f"{holds} It holds no file whole."
+        return f"{holds} The best file that it holds whole is {self.whole.name} ({size(self.whole.n_bytes)})."
 
     def json(self) -> dict[str, object]:
         found = self.gpu
@@ -51,12 +52,12 @@ class OnGpu:
 
 
 def gpu_here(cache: Path) -> Gpu | None:
-    """The GPU with most free memory of those that the engine finds; None where it finds none."""
+    """The GPU with most free memory of those that the engine finds, one of its own memory before one that shares the CPU's; None where it finds none."""
     try:
         found = LocalExecutor(cache).do(DevicesJob()).devices
     except BenchError:  # a driver that fails: `doctor` says so, and the CPU is advised for all the same
         return None
-    best = max(found, key=lambda d: d.free, default=None)
+    best = max(found, key=lambda d: (d.kind == "gpu", d.free), default=None)
     return None if best is None else Gpu(best.name, best.free, best.total)
 
 
@@ -78,7 +79,14 @@ def of_run(run: Run, files: Sequence[Measured], here: Situation) -> OnGpu | None
     """The same for files of a run, by what it measured."""
     if here.gpu is None:
         return None
-    shares = {m.recipe: held(m.n_bytes, m.memory, here.gpu) for m in files}
+    reference = run.files.get(run.reference or "")
+    shape = reference.shape if reference else None
+
+    def needed(m: Measured) -> int:
+        # the peak of measuring has second copies of weights, which a GPU has not
+        return memory_needed(shape, m.n_bytes, window=here.wishes.context).needed if shape else m.memory
+
+    shares = {m.recipe: held(m.n_bytes, needed(m), here.gpu) for m in files}
     whole = [replace(m, fit="fits", speed=None) for m in files if shares[m.recipe] == 1]
     return OnGpu(here.gpu, by_run(run, whole, _there(here)).take if whole else None, shares)
 

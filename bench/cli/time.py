@@ -85,7 +85,7 @@ def time_command(
     """Speed of GGUF files on the CPU, or on a GPU: prompts and generation as llama-bench times them, memory and load time.
 
     Several files are timed side by side and compared with the first, with an interval. They give way to each other every 40 ms,
-    and only undisturbed times count. Depths are reached by one prefill a round. Caches are compared with one in f16.
+    and only undisturbed times count; on a GPU they are timed one after the other. Depths are reached by one prefill a round. Caches are compared with one in f16.
     """
     from bench.execute.local import warm_up
 

@@ -65,5 +65,5 @@ def _answer(question: Question, payload: str) -> BaseModel:
     if question == "sums":
         return site.sums(SumsRequest.model_validate_json(payload))
     if question == "report":
-        return PrepareAnswer(report=report(site.name, site.cache))
+        return PrepareAnswer(report=report(site.name, site.cache, site.devices))
     return site.prepare(Setup.model_validate_json(payload))

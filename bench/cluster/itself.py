@@ -16,8 +16,11 @@ from bench.engine.jobs import Device, DevicesJob, LibraryJob
 from bench.engine.memory import machine_memory
 from bench.execute.local import LocalExecutor
 
+#: Seconds that its drivers get: fewer than the coordinator waits for a site.
+_TO_TELL = 20.0
 
-def report(name: str, cache: Path) -> SiteReport:
+
+def report(name: str, cache: Path, devices: tuple[Device, ...]) -> SiteReport:
     """What this machine says of itself. Raises BenchError where the engine cannot be loaded."""
     cache.mkdir(parents=True, exist_ok=True)
     return SiteReport(
@@ -28,14 +31,14 @@ def report(name: str, cache: Path) -> SiteReport:
         cpus=len(allowed_cpus()),
         free_bytes=shutil.disk_usage(cache).free,
         available_bytes=machine_memory().available,
-        devices=devices_here(cache),
+        devices=devices,
     )
 
 
 def devices_here(cache: Path) -> tuple[Device, ...]:
     """What scores may be computed on here beside the CPU; nothing where a driver fails, since the CPU does without."""
     try:
-        return LocalExecutor(cache).do(DevicesJob()).devices
+        return LocalExecutor(cache).do(DevicesJob(limit_s=_TO_TELL)).devices
     except BenchError:
         return ()
 

@@ -95,7 +95,7 @@ class _Parts:
             there = {
                 r.recipe
                 for r in run.records
-                if isinstance(r, self._kinds) and isinstance(r, OfFile) and r.index == index
+                if isinstance(r, self._kinds) and isinstance(r, OfFile) and r.index == index and unit.is_about(r.kind)
             }
             for name in sorted(self.stage.pending(run) - there):
                 why = self.reasons.get(unit, {}).get(name, reason)

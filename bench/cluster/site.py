@@ -43,6 +43,7 @@ from bench.core.errors import BenchError
 from bench.core.files import complete_or_absent
 from bench.core.machine import this_machine
 from bench.core.progress import Reporter
+from bench.engine.jobs import Device
 from bench.measures.plan import File, Part, Plan
 from bench.measures.registry import all_measures, record_types
 from bench.models.compared import compared_files
@@ -51,6 +52,7 @@ from bench.records.identity import Identity
 from bench.records.record import FailureRecord, FileRecord
 from bench.records.run import Run, parsed
 from bench.records.store import RunStore
+from bench.workbench.kept import Stream
 from bench.workbench.options import Options
 from bench.workbench.work import Work
 
@@ -83,6 +85,11 @@ class Site:
     #: Digits that it has computed itself.
     agreed: set[str] = field(default_factory=set)
     _prepared: dict[str, _Prepared] = field(default_factory=dict)
+
+    @cached_property
+    def devices(self) -> tuple[Device, ...]:
+        """What it can score on beside its CPU, asked once, so that it does what it has said."""
+        return devices_here(self.cache)
 
     def prepare(self, setup: Setup) -> PrepareAnswer:
         """Get all that the parts of a run need. Raises BenchError for what this site cannot have, and for scores that differ."""
@@ -154,7 +161,7 @@ class _Prepared:
     def of(cls, site: Site, setup: Setup) -> _Prepared:
         heard = _Heard()
         folder = site.cache / "cluster"
-        device = setup.offload if has_device(devices_here(site.cache) if setup.offload else (), setup.offload) else None
+        device = setup.offload if has_device(site.devices, setup.offload) else None
         options = Options(
             **setup.options,
             model=site.model(setup.reference),
@@ -173,14 +180,7 @@ class _Prepared:
         if work.reference.sha256 != setup.reference.sha256:
             raise _other_content(site, work.reference.path, work.reference.sha256, setup.reference)
         stream = work.stream(work.text(None).source)
-        agreed = setup.digits if setup.offload is None or device else setup.cpu_digits
-        if agreed not in site.agreed and (scored := digits(work, stream)) != agreed:
-            by = device.in_words if device else f"CPU is {this_machine().cpu}"
-            raise BenchError(
-                f"{site.name}: scores differ from the coordinator's in their digits ({scored[:8]}… and {agreed[:8]}…), so its "
-                f"figures would not belong to this run; its {by}"
-            )
-        site.agreed.add(agreed)
+        _check_digits(site, setup, work, stream)
         plan = Plan(
             work=work,
             names=setup.names,
@@ -286,6 +286,20 @@ class _Prepared:
                 f"not {record.sha256[:12]}…)"
             )
         return File(built.path, self.work.executor.hold(built.path, built.sha256))
+
+
+def _check_digits(site: Site, setup: Setup, work: Work, stream: Stream) -> None:
+    """Raise BenchError where this machine computes other scores than the coordinator: on the device, if it scores on one, and on the CPU."""
+    wanted = [(setup.digits, False)] if setup.offload is None or work.offload is not None else []
+    wanted += [(setup.cpu_digits, True)] if setup.offload is not None else []
+    for agreed, on_cpu in wanted:
+        if agreed not in site.agreed and (scored := digits(work, stream, on_cpu=on_cpu)) != agreed:
+            by = work.offload.in_words if work.offload is not None and not on_cpu else f"CPU is {this_machine().cpu}"
+            raise BenchError(
+                f"{site.name}: scores differ from the coordinator's in their digits ({scored[:8]}… and {agreed[:8]}…), so its "
+                f"figures would not belong to this run; its {by}"
+            )
+        site.agreed.add(agreed)
 
 
 def _other_content(site: Site, path: Path, sha256: str, wanted: ModelFile) -> BenchError:

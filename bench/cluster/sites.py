@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from queue import Empty, Queue
@@ -119,16 +119,15 @@ class Sites:
                 pass  # nothing else was asked yet
             known = self._members.values()
             if any(s.report is not None for s in known) and all(s.report is not None or s.refused for s in known):
-                self._check_device()
-                return
+                if any(self.scores(s) for s in known):
+                    return
+                latest = min(latest, time.monotonic() + _LATE)  # one with the device may be about to join
             if known and all(s.refused for s in known):
                 latest = min(latest, time.monotonic() + _LATE)
-        raise self._nobody()
-
-    def _check_device(self) -> None:
-        """Raise BenchError where no site can score."""
-        offload = self.required.offload
-        if offload is not None and not any(self.scores(s) for s in self._members.values()):
+        reported, offload = [s for s in self._members.values() if s.report is not None], self.required.offload
+        if not reported:
+            raise self._nobody()
+        if offload is not None and not any(self.scores(s) for s in reported):
             raise BenchError(
                 f"--score-on {offload.device}: no site has {offload.in_words}; start `worker` on a machine that has it, with the same build of the engine as here"
             )
@@ -138,20 +137,14 @@ class Sites:
         return site.report is not None and self.required.scores(site.report)
 
     def times(self, site: Member) -> bool:
-        """Whether a site may time where a device scores: one without the device, if there is any, and of the CPU that most of these have, since times of one model
-        compare only."""
-        others = [s for s in self._members.values() if s.report is not None and not s.refused]
-        apart = [s for s in others if not self.scores(s)] or others
-        cpus = Counter(s.report.machine.cpu for s in apart if s.report is not None)
-        if site.report is None or site not in apart:
-            return False
-        return site.report.machine.cpu == self.timing_cpu(cpus)
-
-    def timing_cpu(self, there: Mapping[str, int]) -> str:
-        """The CPU model that times are measured on, of those that there are: once chosen, for as long as a site has it."""
-        if self._timing_cpu not in there:
-            self._timing_cpu = max(there, key=lambda cpu: (there[cpu], cpu))
-        return self._timing_cpu
+        """Whether a site may time where a device scores. Times of one CPU model compare only: that of most sites without the device, or of all where each has it, once
+        chosen for as long as a site has it. Of these, sites without the device do it, where there are any."""
+        there = [(s, s.report.machine.cpu) for s in self._members.values() if s.report is not None and not s.refused]
+        if self._timing_cpu not in {cpu for _, cpu in there}:
+            cpus = Counter(cpu for s, cpu in there if not self.scores(s)) or Counter(cpu for _, cpu in there)
+            self._timing_cpu = max(cpus, key=lambda cpu: (cpus[cpu], cpu), default="")
+        alike = [s for s, cpu in there if cpu == self._timing_cpu]
+        return site in ([s for s in alike if not self.scores(s)] or alike)
 
     def _nobody(self) -> BenchError:
         """Says that no site can take part."""
@@ -210,19 +203,18 @@ class Sites:
         """Whether there is a site of some kind that may take part; one that has not said all of itself yet may be."""
         return any(wanted(s) or not s.ready for s in self._members.values() if not s.refused)
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether no site is there."""
-        return not self._members
+    def tell_of_waiting(self) -> None:
+        """Say once that a site with the run's device is waited for."""
+        device = self.required.offload
+        told = f"no site with {device.in_words if device else 'what is needed'} is there; the rest goes on when one joins (`worker`), and Ctrl-C ends the run with all that is on record"
+        if told not in self._told:
+            self._told.add(told)
+            self.reporter.warn(told)
 
     def has_beside(self, tried: Collection[Member], wanted: Callable[[Member], bool]) -> bool:
         """Whether a site of some kind that may work is none of these, in another process neither."""
         members = self._members.values()
         return any(s.ready and wanted(s) and not any(s.is_same(t) for t in tried) for s in members)
-
-    def others(self, site: Member) -> bool:
-        """Whether another site may work too."""
-        return any(s is not site and s.ready for s in self._members.values())
 
     def ask(self, site: Member, question: Question, payload: str, number: int | None = None) -> int:
         """Ask a site that waits. Returns the number of the question, which its answer has too."""
@@ -290,14 +282,14 @@ class Sites:
         assert site.report is not None
         if site.name not in self._told:
             device = self.required.offload
-            does = "" if device is None else f"; scores on {device.device}" if self.scores(site) else "; times only"
+            does = "" if device is None else f"; scores on {device.device}" if self.scores(site) else ""
             self.reporter.say(f"{site.name} takes part: {site.report.machine}{does}")
         self._told.add(site.name)
 
-    def failed(self, site: Member, reason: str) -> None:
-        """Something went wrong at a site: one where everything does is left out, as long as there are others."""
+    def failed(self, site: Member, reason: str, wanted: Callable[[Member], bool]) -> None:
+        """Something went wrong at a site: one where everything does is left out, as long as there are others. wanted: whether a site may do the same."""
         site.failures += 1
-        if site.failures >= _TOO_OFTEN and self.others(site):
+        if site.failures >= _TOO_OFTEN and any(s is not site and s.ready and wanted(s) for s in self._members.values()):
             site.ready = False
             self._refuse(site, f"failed {site.failures} times in a row ({reason}); look at it, and start it again")
 

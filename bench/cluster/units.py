@@ -7,7 +7,7 @@ over what a slow one is at: the first answer counts.
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -63,8 +63,8 @@ def spread(
     only: Callable[[Member, Unit], bool] | None = None,
     waits: bool = True,
 ) -> set[Unit]:
-    """Have all units done, by any site in any order; returns what was given up. only: whether a site may do a unit, None for any; what none of the sites
-    that are there may do is given up. waits: whether the next site to join is waited for where none is there."""
+    """Have all units done, by any site in any order; returns what was given up. only: whether a site may do a unit, None for any. waits: whether
+    a site is waited for that may do what none of those that are there may; else it is given up."""
     return _Spread(sites, task, units, only, waits).finish()
 
 
@@ -82,12 +82,13 @@ class _Spread(Generic[Unit, Answer]):
         self._tried: dict[Unit, list[Member]] = {u: [] for u in units}
         self._given_up: set[Unit] = set()
         self._under_way: dict[int, _Try[Unit]] = {}
-        self._taken: list[float] = []
+        #: Seconds that units took, by what is asked of windows: times take longer than scores of a device.
+        self._taken: defaultdict[object, list[float]] = defaultdict(list)
 
     def finish(self) -> set[Unit]:
         while self._tried:
             self._sites.look(wait=True)
-            self._give_up_what_nobody_may()
+            self._look_for_sites()
             self._hand_out()
             for number, answer in self._sites.answers():
                 if (trial := self._under_way.pop(number, None)) is not None:
@@ -98,15 +99,21 @@ class _Spread(Generic[Unit, Answer]):
     def _may(self, site: Member, unit: Unit) -> bool:
         return self._only is None or self._only(site, unit)
 
-    def _give_up_what_nobody_may(self) -> None:
-        if self._only is None or (self._waits and self._sites.is_empty):
+    def _look_for_sites(self) -> None:
+        """What none of the sites that are there may do waits for one that may, or is given up where nothing is waited for."""
+        if self._only is None:
             return
-        for unit in [u for u in self._tried if not self._sites.has(lambda site, u=u: self._may(site, u))]:  # type: ignore[misc]
-            if not any(t.unit == unit for t in self._under_way.values()):
-                self._given_up.add(unit)
-                del self._tried[unit]
-                if unit in self._waiting:
-                    self._waiting.remove(unit)
+        busy = {t.unit for t in self._under_way.values()}
+        lost = [u for u in self._tried if u not in busy and not self._sites.has(lambda site, u=u: self._may(site, u))]  # type: ignore[misc]
+        if self._waits:
+            if lost:
+                self._sites.tell_of_waiting()
+            return
+        for unit in lost:
+            self._given_up.add(unit)
+            del self._tried[unit]
+            if unit in self._waiting:
+                self._waiting.remove(unit)
 
     def _hand_out(self) -> None:
         for site in self._sites.idle():
@@ -127,12 +134,12 @@ class _Spread(Generic[Unit, Answer]):
                 continue
             self._waiting.remove(unit)
             return unit
-        if any(self._may(site, u) for u in self._waiting) or not self._taken:
+        if any(self._may(site, u) for u in self._waiting):
             return None
-        late = _SLOW * median(self._taken)
         for trial in self._under_way.values():
-            is_late = time.monotonic() - trial.began > late and self._may(site, trial.unit)
-            if is_late and len(self._tried.get(trial.unit, ())) == 1:
+            like = self._taken[getattr(trial.unit, "what", None)]
+            is_late = bool(like) and time.monotonic() - trial.began > _SLOW * median(like)
+            if is_late and self._may(site, trial.unit) and len(self._tried.get(trial.unit, ())) == 1:
                 return trial.unit
         return None
 
@@ -155,11 +162,11 @@ class _Spread(Generic[Unit, Answer]):
             self._sites.reporter.warn(f"{trial.site.name}: {text}")
         reason = answer.error or self._task.take(unit, trial.site, answer)
         if reason is not None:
-            self._sites.failed(trial.site, reason)
+            self._sites.failed(trial.site, reason, lambda site: self._may(site, unit))
             self._again(unit, reason)
             return
         trial.site.failures = 0
-        self._taken.append(time.monotonic() - trial.began)
+        self._taken[getattr(unit, "what", None)].append(time.monotonic() - trial.began)
         del self._tried[unit]
 
     def _untried(self, trial: _Try[Unit]) -> None:

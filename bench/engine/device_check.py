@@ -15,8 +15,9 @@ from bench.texts import prompts
 
 #: Tokens that a device and the CPU both compute, and characters of the text that are more than these.
 _TOKENS, _CHARACTERS = 128, 4000
-#: Tokens that the device's pace is measured with, as many as are computed at once; where the first ones took longer than so many seconds, these tell it.
-_AT_ONCE, _SLOW = 512, 5.0
+#: Tokens that the device's pace is measured with, as many as are computed at once; where the first ones took longer than so many
+#: seconds, these tell it: a driver that computes on the CPU takes minutes, and one that compiles shaders at first does not.
+_AT_ONCE, _SLOW = 512, 30.0
 
 
 def compared(path: Path, offload: Offload, threads: int) -> tuple[float | None, float]:

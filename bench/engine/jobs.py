@@ -15,6 +15,10 @@ class LibraryJob(Job[LibraryInfo]):
 
     done_by: ClassVar[str] = "bench.engine.answers:library_job"
 
+    def patience(self) -> float:
+        """Loading it begins the drivers of a build for GPUs."""
+        return 600.0
+
 
 class Device(Frozen):
     """A device that models can be computed on. kind: gpu, or integrated gpu; free, total: bytes of its memory."""
@@ -33,13 +37,13 @@ class Devices(Frozen):
 
 
 class DevicesJob(Job[Devices]):
-    """Devices beside the CPU that the engine can compute on here."""
+    """Devices beside the CPU that the engine can compute on here. limit_s: seconds after which a driver is taken to hang; they take some to begin."""
 
     done_by: ClassVar[str] = "bench.engine.answers:devices_job"
+    limit_s: float = 120.0
 
     def patience(self) -> float:
-        """Drivers take seconds to begin; one that hangs never does."""
-        return 120.0
+        return self.limit_s
 
 
 class DeviceCheck(Frozen):

@@ -227,7 +227,8 @@ class Model:
     def continued(self, text: str, *, special: bool = False) -> list[int]:
         """Tokens of a text that does not begin one: without the blank that vocabularies of the SentencePiece kind put first."""
         tokens = [int(t) for t in self.tokenize(text, start=False, special=special)]
-        if not (tokens and self.piece(tokens[0]).startswith(b" ") and not text.startswith(" ")):
+        spelled = b"".join(map(self.piece, tokens))
+        if len(spelled) - len(spelled.lstrip(b" ")) <= len(text) - len(text.lstrip(" ")):
             return tokens
         mark = [int(t) for t in self.tokenize(_MARK, start=False)]
         marked = [int(t) for t in self.tokenize(_MARK + text, start=False, special=special)]

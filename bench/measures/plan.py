@@ -31,6 +31,10 @@ class Part:
     indices: tuple[int, ...] | None = None
     what: Literal["all", "scores", "times"] = "all"
 
+    def is_about(self, kind: str) -> bool:
+        """Whether records of a kind are of what is measured."""
+        return self.what == "all" or (kind == "times") == (self.what == "times")
+
     def has(self, *, name: str | None = None, index: int | None = None) -> bool:
         """Whether a file, a window or a batch belongs to it."""
         return (name is None or self.names is None or name in self.names) and (

@@ -32,8 +32,8 @@ from bench.workbench.options import Options
 
 #: Characters of the names of what the plan says, and of its lines in a log that nobody folds.
 _NAMES, _WIDE = 11, 10_000
-#: What a forecast lacks before a device was first used: it is taken to be as fast as the CPU.
-DEVICE_PACE = "the speed of the device, which is measured when a run begins"
+#: What a forecast lacks before a device was first used.
+DEVICE_PACE = "how much faster the device is than this CPU (measured when a run begins)"
 
 
 @dataclass(frozen=True)

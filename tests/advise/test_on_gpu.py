@@ -42,12 +42,12 @@ def test_the_best_file_that_a_gpu_holds_whole_is_told_beside_the_advice() -> Non
     taken = by_guide(rows, here).take
     assert taken is not None and found.lead(taken.name).startswith("CUDA0 holds ")
     assert f"holds whole is {found.whole.name}" in found.lead("Q8_0")
-    assert "where llama.cpp generates fastest" in found.lead(found.whole.name)
+    assert "holds all of it" in found.lead(found.whole.name)
 
 
 def test_a_gpu_that_holds_nothing_and_none_at_all() -> None:
     none = of_candidates(eight(gpu(0.5)), gpu(0.5))
-    assert none is not None and none.whole is None and "and no file whole" in none.lead("Q4_K_M")
+    assert none is not None and none.whole is None and "It holds no file whole" in none.lead("Q4_K_M")
     assert of_candidates(eight(laptop()), laptop()) is None
 
 

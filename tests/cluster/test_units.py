@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
@@ -207,7 +208,11 @@ def test_a_site_that_is_not_as_it_must_be_is_left_out(
 def test_units_go_only_where_they_may_and_what_nobody_may_do_is_given_up() -> None:
     connection, task = Scripted({"a": lambda unit: None, "b": lambda unit: None}), Numbers()
     given_up = spread(
-        begun(connection), task, range(9), only=lambda site, unit: unit != 8 and site.name == "ab"[unit % 2]
+        begun(connection),
+        task,
+        range(9),
+        only=lambda site, unit: unit != 8 and site.name == "ab"[unit % 2],
+        waits=False,
     )
     assert given_up == {8} and len(task.done) == 8
     assert all(site == "ab"[unit % 2] for unit, site in task.done)
@@ -248,3 +253,40 @@ def test_a_run_on_a_device_needs_a_site_that_has_it() -> None:
     connection = Scripted({"x": lambda unit: None})
     with pytest.raises(BenchError, match=r"no site has Vulkan0 \(a card\)"):
         Sites(connection, Reporter(), replace(REQUIRED, offload=OFFLOAD)).gather()
+
+
+def test_what_no_site_may_do_waits_for_one_that_may(capfd: pytest.CaptureFixture[str]) -> None:
+    """As where the one machine with a GPU starts again: others are there and cannot score."""
+    connection = Scripted({"x": lambda unit: None, "g": lambda unit: None})
+    connection.gone.add("g")
+    sites, task = begun(connection), Numbers()
+
+    def only(site: Member, unit: int) -> bool:
+        return site.name == "g"
+
+    def come() -> None:
+        connection.gone.clear()
+
+    timer = threading.Timer(0.3, come)
+    timer.start()
+    assert spread(sites, task, range(3), only=only) == set()
+    assert {site for _, site in task.done} == {"g"} and len(task.done) == 3
+    assert "the rest goes on when one joins" in capfd.readouterr().err
+
+
+def test_a_site_that_nobody_can_stand_in_for_is_not_left_out() -> None:
+    """Sites that are there for other work do not count."""
+    connection = Scripted({"g": lambda unit: "bad file" if unit < 4 else None, "x": lambda unit: None})
+    task = Numbers()
+    given_up = spread(begun(connection), task, range(6), only=lambda site, unit: site.name == "g")
+    assert given_up == {0, 1, 2, 3} == set(task.given_up) and {u for u, _ in task.done} == {4, 5}
+
+
+def test_where_all_sites_are_refused_that_is_said() -> None:
+    """And not given up without a word."""
+    connection = Scripted({"a": lambda unit: None}, {"a": report("a", cpus=1)})
+    sites = Sites(connection, Reporter(), REQUIRED)
+    with pytest.raises(BenchError, match="no site can take part"):
+        sites.gather()
+    with pytest.raises(BenchError, match="no site can take part"):
+        spread(sites, Numbers(), range(3), only=lambda site, unit: sites.scores(site))

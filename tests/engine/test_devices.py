@@ -19,6 +19,7 @@ from bench.measures.windows.jobs import KindSums, SideResult, WindowResult
 from bench.measures.windows.records import TimesRecord, WindowRecord
 from bench.measures.windows.runs import windows_of
 from bench.measures.windows.scorer import _together
+from bench.records.run import Run
 from bench.workbench.devices import _named, fitting
 from tests.conftest import Outcome
 from tests.support.records import file_record, run_of, window_record
@@ -99,7 +100,7 @@ def test_scores_are_a_devices_and_times_the_cpus() -> None:
 
 
 def test_times_of_another_site_belong_to_the_scores() -> None:
-    """A window that a site with a GPU scored, and another without one timed: what is said of CPU and site is about the times."""
+    """A window that a site with a GPU scored, and another without one timed: what is said of CPU and site is about the times, and a window without times is not there yet."""
     scored = [window_record("Q8_0", w, 10.0 + w, 1.0) for w in (0, 1)]
     scores = [
         r.model_copy(update={"result": r.result.untimed(), "site": "with", "cpu": "Host of a GPU"}) for r in scored
@@ -107,12 +108,18 @@ def test_times_of_another_site_belong_to_the_scores() -> None:
     timed = window_record("Q8_0", 0, 99.0, 7.0).model_copy(update={"site": "without", "cpu": "Slow"})
     times = TimesRecord(**timed.model_dump(exclude={"kind", "apart"}))
     run = run_of([file_record("Q8_0", "Standard", 1000), times, *scores], windows=2)
+    identity = run.identity.model_copy(
+        update={"speeds": True, "settings": run.identity.settings.model_copy(update={"offload": OFFLOAD})}
+    )
+    run = Run(run.header.model_copy(update={"identity": identity}), run.records)
     windows = windows_of(run)
-    found = windows.by_file["Q8_0"]
+    found = windows.scored["Q8_0"]
     assert found[0].result.seconds == 7.0 and (found[0].site, found[0].cpu) == ("without", "Slow")
     assert found[0].result.by_kind == scores[0].result.by_kind
     assert not found[1].result.is_timed and found[1].site == "with"
     assert windows.has_times("Q8_0", 0) and not windows.has_times("Q8_0", 1)
+    assert windows.by_file["Q8_0"].keys() == {0} and not windows.is_complete and windows.cpus == {"Slow": 1}
+    assert windows.results("Q8_0") is None, "figures over fewer windows would not compare"
 
 
 def test_scores_alone_are_a_record_only_where_a_device_scores() -> None:

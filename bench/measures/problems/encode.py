@@ -111,7 +111,7 @@ class _Infills(_Code):
         if found is None:
             raise BenchError(
                 "the model has no infill tokens (prefix, suffix, middle), so infill problems are left out for it; "
-                "--kinds code gives it what precedes each gap"
+                "--kinds code has it go on with the fixed ones from their beginnings"
             )
         self.pre, self.suf, self.mid = found
 

@@ -22,8 +22,12 @@ def judged_by(problems: ProblemSet) -> str:
     where nothing is judged."""
     if problems.kind == CHAT or not grammars.installed():
         return ""
-    beside = f"; doctests beside the set, SHA-256 {checks_sha256()}" if problems.name in (FIM, CODE) else ""
-    return grammars.versions() + beside
+    if problems.name not in (FIM, CODE):
+        return grammars.versions()
+    try:
+        return f"{grammars.versions()}; doctests beside the set, SHA-256 {checks_sha256()}"
+    except BenchError:  # a file of them was changed, which is told when it is needed
+        return grammars.versions()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from bench.measures.problems import tables
 from bench.measures.problems.frames import FRAME
 from bench.measures.problems.options import Asked
 from bench.measures.problems.records import ProblemRecord
-from bench.measures.problems.runs import problem_sets
+from bench.measures.problems.runs import judges, problem_sets
 from bench.measures.problems.sets import FIM
 from bench.measures.problems.stage import Problems, encoded_sets
 from bench.measures.sections import FileColumn, Section, Table
@@ -44,7 +44,8 @@ class InfillAndChat(Measure):
     def identities(self, run: Run) -> Mapping[str, object]:
         sets = problem_sets(run)
         hashes = {f"{p.name}, SHA-256": p.sha256 for p in sets}
-        return hashes | {f"{p.name}, completed files judged by": p.judge for p in sets if p.judge}
+        judged = {f"{p.name}, completed files judged by": " and ".join(judges(run, p.key)) for p in sets}
+        return hashes | {what: by for what, by in judged.items() if by}
 
     def abilities(self, run: Run) -> Sequence[str]:
         return ["infill"] if any(p.problem_kind == FIM for p in problem_sets(run)) else []

@@ -28,3 +28,9 @@ def problems_of(run: Run, key: str) -> dict[str, dict[int, ProblemRecord]]:
     """Records of a set of problems by file and batch, of the files as they are recorded now."""
     by_file = run.view(_by_set).get(key) or {name: {} for name in run.files}
     return {name: dict(sorted(batches.items())) for name, batches in by_file.items()}
+
+
+def judges(run: Run, key: str) -> list[str]:
+    """What judged the completions of a set, in the order of the records: another one where grammars were installed anew meanwhile."""
+    found = (r.problem_set for r in run.current(ProblemRecord))
+    return list(dict.fromkeys(p.judge for p in found if p.key == key and p.judge))

@@ -53,7 +53,7 @@ class Passes:
         """Files of which a window is not on record in full; all of them where it is not known whether more windows are needed; those whose
         floor is not, and the reference, where what every run has of it beside its windows is not."""
         found = {name for names in self._pending(run, self.plan.names).values() for name in names}
-        if not found and self._is_undecided(run):
+        if not found and self.plan.part == Part() and self._is_undecided(run):
             return set(self.plan.names)
         if not self._has_floor:
             return found
@@ -237,7 +237,7 @@ class Passes:
         windows, what = windows_of(run), self.plan.part.what
         if what == "times":
             return windows.has_times(name, window)
-        found = windows.by_file.get(name, {}).get(window)
+        found = windows.scored.get(name, {}).get(window)
         scored = found is not None and self._is_whole(name, found.result)
         return scored and (what == "scores" or not run.identity.speeds or windows.has_times(name, window))
 

@@ -20,7 +20,18 @@ class Windows:
 
     @cached_property
     def by_file(self) -> dict[str, dict[int, WindowRecord]]:
-        """Window records by file and window, of the files as they are recorded now."""
+        """Window records by file and window, of the files as they are recorded now; only those with times, in a run that measures speeds and whose scores are a
+        device's: there times may come later, from another site."""
+        identity = self._run.identity
+        if not identity.speeds or identity.settings.offload is None:
+            return self.scored
+        return {
+            name: {w: r for w, r in by_window.items() if r.result.is_timed} for name, by_window in self.scored.items()
+        }
+
+    @cached_property
+    def scored(self) -> dict[str, dict[int, WindowRecord]]:
+        """The same, with times or without."""
         found: dict[str, dict[int, WindowRecord]] = {name: {} for name in self._run.files}
         looks = len(self._run.identity.looks)
         for r in self._run.current(WindowRecord):
@@ -44,7 +55,7 @@ class Windows:
 
     def has_times(self, name: str, window: int) -> bool:
         """Whether times of a window are on record, with its scores or without."""
-        found = self.by_file.get(name, {}).get(window)
+        found = self.scored.get(name, {}).get(window)
         return (name, window) in self._times or (found is not None and found.result.is_timed)
 
     @cached_property

@@ -127,7 +127,7 @@ class Scorer:
         plan, work = self.plan, self.plan.work
         timed = self.timed and (timing_only or work.offload is None)
         settings = work.settings.on_cpu if timed else work.settings
-        if self.timed and not timed:
+        if not timed and (self.timed or plan.part.what == "scores"):
             settings = settings.model_copy(update={"generate": 0})
         there = plan.reference in names or self.logits.exists()
         jobs = [

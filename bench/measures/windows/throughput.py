@@ -274,9 +274,10 @@ def timed_key(timed: Sequence[Timings], tests: Sequence[Test]) -> str:
             "layers, the output counted as one, and the CPU computes the rest. These are no speeds of the CPU"
         )
     several_caches = any(not test.cache.is_plain for test in tests)
+    how = "of times that nothing disturbed, by rounds side by side" if base.offload is None else "round by round"
     if len(timed) > 1 or several_caches:
         said.append(
-            f"Time ratio: time relative to {told_apart([t.model for t in timed])[0]}{' with a cache in f16' if several_caches else ''}, at the same depth, of times that nothing disturbed, by rounds side by side; above 1 is slower"
+            f"Time ratio: time relative to {told_apart([t.model for t in timed])[0]}{' with a cache in f16' if several_caches else ''}, at the same depth, {how}; above 1 is slower"
         )
     gauge = base.rounds[0].gauge
     if gauge is not None and _has_energy(timed, tests):

@@ -168,6 +168,7 @@ def test_code_to_go_on_with_is_what_precedes_the_gap(tmp_path: Path) -> None:
             names = vocabulary()[0]
             spelled = [names[t] for t in found.tokens[: found.prompt]]
             assert spelled[0] == "<s>" and spelled[-1] not in ("▁", "<0x09>")
+            assert bytes_of(found.tokens[found.prompt :]) == p.middle, "no blank more than there is"
             assert found.expected == p.middle and found.scored == ((found.prompt, len(found.tokens)),)
 
 

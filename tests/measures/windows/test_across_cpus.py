@@ -15,5 +15,7 @@ def test_files_and_scores_of_an_intel_and_an_amd_are_the_same_to_the_last_digit(
     assert one.identity.machine.cpu != other.identity.machine.cpu
     assert {n: f.sha256 for n, f in one.files.items()} == {n: f.sha256 for n, f in other.files.items()}
     windows, others = windows_of(one).by_file, windows_of(other).by_file
-    compared = [(windows[n][w].result.tokens, others[n][w].result.tokens) for n in one.files for w in range(one.windows)]
+    compared = [
+        (windows[n][w].result.tokens, others[n][w].result.tokens) for n in one.files for w in range(one.windows)
+    ]
     assert compared and all(a is not None and a == b for a, b in compared)
