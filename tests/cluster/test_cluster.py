@@ -34,7 +34,7 @@ from bench.measures.tasks.options import Asked as Tasks
 from bench.measures.tasks.records import AnswerRecord, TaskRecord
 from bench.measures.windows.records import WindowRecord
 from bench.measures.windows.runs import windows_of
-from bench.records.record import SiteRecord
+from bench.records.record import FailureRecord, SiteRecord
 from bench.records.run import FILE_NAME, Run
 from bench.sweep.sweep import Sweep
 from bench.workbench.options import Options
@@ -372,3 +372,18 @@ def test_records_of_sites_are_told_in_json(options: Options, tmp_path: Path) -> 
     lines = [json.loads(line) for line in (tmp_path / FILE_NAME).read_text().splitlines()]
     assert [line["site"] for line in lines if line["kind"] == "site"] == ["local-1"]
     assert run.of(SiteRecord)[0].machine.logical_cpus == os.cpu_count()
+
+
+def test_a_run_that_looks_at_its_intervals_does_so_over_sites(
+    options: Options, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    asked = replace(options, until="ppl 0.0001%", windows=16, window=32, no_speed=True)
+    here = Sweep(replace(asked, out=tmp_path / "here"), Reporter()).execute()
+    capfd.readouterr()
+    run = Sweep(replace(asked, cluster="local:2", out=tmp_path / "there"), Reporter()).execute()
+    told = capfd.readouterr().err
+    assert "failed" not in told and "left out" not in told
+    assert scores(run) == scores(here)
+    looked = [{n: (r.widest, r.narrow, r.recipe) for n, r in found.looks.items()} for found in (run, here)]
+    assert looked[0] == looked[1] and len(looked[0]) > 1
+    assert not list(run.of(FailureRecord))
