@@ -193,9 +193,9 @@ def test_every_file_has_every_figure(run: Run) -> None:
 def test_it_is_shown(run: Run, tmp_path: Path) -> None:
     sets, names = f"refact-tasks/{INFILL}.jsonl,refact-tasks/chat.jsonl", f"{INFILL},tiny_chat"
     markdown, again = summarize(run).markdown, command(run)
-    for title in (*(f"{k}: {s}" for k, s in zip(("Infill", "Conversations"), sets.split(","), strict=True)),
-                  *(f"Task {n}" for n in names.split(","))):  # fmt: skip
+    for title in (f"{k}: {s}" for k, s in zip(("Infill", "Conversations"), sets.split(","), strict=True)):
         assert f"## {title}\n" in markdown
+    assert "## Task by task\n" in markdown and all(f"### {n}: 2 questions" in markdown for n in names.split(","))
     assert f"--kinds {sets}" in again and f"--tasks {names} --task-path refact-tasks" in again
     assert run.directory is not None
     given = Given(base_model="smallcloudai/Refact-1_6B-fim")

@@ -71,17 +71,19 @@ class TaskMeasure(Measure):
         if len(pairs := pairs_table(run)):
             title = "Answers of mixed recipes against the file of the same type or size"
             found.append(Section(title, "task-pairs", (Table("tasks-paired", title, pairs, key=pairs_key(run)),)))
-        for n, task in enumerate(tasks_of(run)):
-            if len(frame := task_table(run, task)):
-                caption = f"{task.name}: {task.items} questions ({task.source})"
-                table = Table(
-                    f"task-{n}-scores",
-                    caption,
-                    frame,
-                    key=key(scores_of(run, task), chance=task.chance, settings=task.settings),
-                    label=f"{task.items} questions, {task.source}:",
-                )
-                found.append(Section(f"Task {task.name}", f"task-{n}", (table,)))
+        tables = [
+            Table(
+                f"task-{n}-scores",
+                f"{task.name}: {task.items} questions ({task.source})",
+                frame,
+                key=key(scores_of(run, task), chance=task.chance, settings=task.settings),
+                label=f"{task.name}: {task.items} questions ({task.source})",
+            )
+            for n, task in enumerate(tasks_of(run))
+            if len(frame := task_table(run, task))
+        ]
+        if tables:
+            found.append(Section("Task by task", "task-by-task", tuple(tables), folded=True))
         return found
 
     def file_columns(self, run: Run) -> Sequence[FileColumn]:

@@ -91,7 +91,11 @@ def test_it_is_shown(run: Run, directory: Path) -> None:
     ]
     assert "Never ended" in task_table(run, written).columns and len(summary_table(run)) == 2
     markdown = summarize(run).markdown
-    assert "## Task tiny_choice" in markdown and "guessing has 33.3" in markdown
+    assert (
+        "## Task by task\n" in markdown
+        and "### tiny_choice: 20 questions" in markdown
+        and "guessing has 33.3" in markdown
+    )
     assert "--tasks tiny" in command(run)
     items, scores, pairs = (frame.raw(run) for frame in FRAMES)
     assert pairs.empty  # nothing here is mixed
