@@ -10,6 +10,8 @@ propagation, and the measurement). Only this module writes the text between the 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 from bench.core.errors import BenchError
@@ -41,15 +43,21 @@ def _quoted(word: str, directory: Path) -> str:
         return _OF_PEERS[word](measured_in(directory))
     if word == _SCHEDULE:
         return schedule.table()
-    run = load_run(directory)
-    told = {"run": summarize(run).headline, "minutes": minutes_text(run)} | {
-        w: text for m in all_measures() for w, text in m.quotes(run).items()
-    }
+    records = (directory / FILE_NAME).stat()
+    told = _told(directory, records.st_mtime_ns, records.st_size)
     if word not in told:
         raise BenchError(
             f"<!-- {word} {directory.name}: start -->: nothing is called {word}; known are {', '.join(told)}"
         )
     return told[word]
+
+
+@cache
+def _told(directory: Path, _changed: int, _n_bytes: int) -> Mapping[str, str]:
+    """All that pages may quote of a run, worked out once for as long as its records are what they were."""
+    run = load_run(directory)
+    quoted = {w: text for m in all_measures() for w, text in m.quotes(run).items()}
+    return {"run": summarize(run).headline, "minutes": minutes_text(run)} | quoted
 
 
 def pages(root: Path) -> list[Path]:

@@ -76,8 +76,16 @@ def usable_of(found: Mapping[str, Sequence[ItemScore]]) -> tuple[dict[str, list[
 
 def scores_of(run: Run, task: TaskIdentity) -> dict[str, Score]:
     """By file, of those that have answered all; the reference first."""
-    answered = {name: r.items for name, r in judged_of(run, task.key).items()}
-    return scores_between(answered, run.reference, task.chance)
+    known, asked = run.view(_known), (task.key, task.chance)
+    if asked not in known:  # several tables and pages ask for it
+        answered = {name: r.items for name, r in judged_of(run, task.key).items()}
+        known[asked] = scores_between(answered, run.reference, task.chance)
+    return known[asked]
+
+
+def _known(_: Run) -> dict[tuple[str, float | None], dict[str, Score]]:
+    """Scores of a run by task, filled as they are asked for."""
+    return {}
 
 
 def tells_nothing(score: Score, chance: float | None) -> bool:
