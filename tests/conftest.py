@@ -9,7 +9,6 @@ import pytest
 from bench.cli import app as cli
 from tests.support.tiny import write_model, write_text
 
-
 #: Files whose tests take longest, most first. They go first where files are spread over processes: else one has work at the end and the others wait.
 _LONG = (
     "sweep/test_sweep.py", "cluster/test_cluster.py", "sweep/test_architectures.py", "sweep/test_choosing_runs.py", "present/test_card.py",
