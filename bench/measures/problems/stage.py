@@ -42,7 +42,7 @@ class Encoded:
 
     @property
     def label(self) -> str:
-        return {FIM: "Infill problems", CODE: "Code to go on with", CHAT: "Conversations"}[self.identity.problem_kind]
+        return {FIM: "Infill problems", CODE: "Code completion", CHAT: "Conversations"}[self.identity.problem_kind]
 
 
 def encoded_sets(named: Sequence[str], work: Work, *, assistant_only: bool) -> list[Encoded]:
