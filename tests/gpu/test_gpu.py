@@ -52,10 +52,12 @@ def options(tiny: Path, text: Path, calibration: Path, cache: Path) -> Options:
 
 @pytest.fixture(scope="module")
 def runs(options: Options, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
-    """On the GPU, and on the CPU."""
-    out = tmp_path_factory.mktemp("runs")
-    there = Sweep(replace(options, score_on="gpu", out=out / "gpu"), Reporter()).execute()
-    return there, Sweep(replace(options, out=out / "cpu"), Reporter()).execute()
+    """On the GPU, and on the CPU, with one importance matrix, so that both are of the same files."""
+    out, matrix = tmp_path_factory.mktemp("runs"), Work(options, Reporter()).importance
+    assert matrix is not None
+    asked = replace(options, calibration=None, imatrix=matrix.path)
+    there = Sweep(replace(asked, score_on="gpu", out=out / "gpu"), Reporter()).execute()
+    return there, Sweep(replace(asked, out=out / "cpu"), Reporter()).execute()
 
 
 def test_the_run_says_where_its_scores_are_from(runs: tuple[Run, Run], device: Device) -> None:
@@ -68,15 +70,13 @@ def test_the_run_says_where_its_scores_are_from(runs: tuple[Run, Run], device: D
 
 
 def test_scores_differ_from_the_cpu_by_what_the_floor_says(runs: tuple[Run, Run]) -> None:
-    """Of files that both runs made alike: types that were chosen, and what an importance matrix weighs, may differ."""
     there, here = runs
     floors = floors_of(there)
     assert {f.record.way for f in floors.measured} == {"batches", "attention", "cpu"}
     on_cpu = next(f for f in floors.measured if f.recipe == "F16" and f.record.way == "cpu")
     assert not on_cpu.is_none, "it is another backend"
-    same = [n for n in there.files if n in here.files and there.files[n].sha256 == here.files[n].sha256]
-    assert {"F16", "Q4_0"} <= set(same)
-    for name in same:
+    assert {n: f.sha256 for n, f in there.files.items()} == {n: f.sha256 for n, f in here.files.items()}
+    for name in there.files:
         a, b = (windows_of(run).results(name) or [] for run in runs)
         change = abs(stats.perplexity(a).ppl.value / stats.perplexity(b).ppl.value - 1)
         assert change < 10 * max(floors.ppl(name), 1e-6), name
