@@ -44,6 +44,7 @@ NAVIGATION = {
         "results/smollm2-135m-instruct-default/tables/tables": "The default run",
         "results/smollm2-135m-instruct-default-amd/tables/tables": "The same on an AMD, with tasks",
         "results/smollm2-135m-instruct-tasks/tables/tables": "Right answers in tasks",
+        "results/smollm2-135m-instruct-code/tables/tables": "Code completions",
         "results/smollm2-135m-instruct-caches/tables/tables": "KV cache types",
         "results/smollm2-135m-instruct-8k/tables/tables": "Windows of 8192 tokens",
         "results/smollm2-135m-instruct-all/tables/tables": "Every token scored",

@@ -270,10 +270,11 @@ def _rest(reach: Reach) -> str:
 
 def _of_speed(limits: Limits) -> list[str]:
     low, high = limits.reach.low, limits.reach.high
+    where = "that one machine" if limits.reach.machines == 1 else f"these {limits.reach.machines} machines"
     return [
         f"Tokens/s are expected, not measured: a token takes as long as reading its weights with {limits.bandwidth / 1e9:.0f} GB/s, "
         f"or multiplying them with {limits.threads} threads, whichever is longer. {limits.assumption()}",
         f"Files of published runs reached {100 * low:.0f} % to {100 * high:.0f} % of that ({limits.reach.of}), which is the range that is given; "
-        f"its lower end also reads a full context. {_rest(limits.reach)} It was measured on that one machine only: another processor "
+        f"its lower end also reads a full context. {_rest(limits.reach)} It was measured on {where} only: another processor "
         "or many threads may differ more.",
     ]

@@ -44,7 +44,8 @@ def on_sizes(here: Situation) -> Advice:
     )
     whole = {name: there.whole for name, rows in usual.items() if (there := of_candidates(rows, here)) is not None}
     if here.gpu is not None:
-        sizes.insert(5, "Whole on GPU", [p.name if (p := whole[n]) else MISSING for n in by_model])
+        held = {n: next(c for c in usual[n] if c.name == p.name) for n, p in whole.items() if p}
+        sizes.insert(5, "Whole on GPU", [_marked(held[n]) if n in held else MISSING for n in by_model])
     formats = guide().formats
     needs: dict[str, list[str]] = {"Format": [f.recipes[0] for f in formats]}
     for name, rows in by_model.items():

@@ -35,11 +35,12 @@ ACCURACY = Path(__file__).with_name("accuracy.json")
 
 @dataclass(frozen=True)
 class Reach:
-    """Shares of the limit that files of a run reached, the least and the most, and what of, in words."""
+    """Shares of the limit that files of a run reached, the least and the most, and what of, in words; machines: on how many."""
 
     low: float
     high: float
     of: str
+    machines: int = 1
 
 
 @dataclass(frozen=True)
@@ -209,7 +210,7 @@ def published_reach() -> Reach:
     reach = reach_of(found, " and ".join(m.of for m in machines))
     if reach is None:
         raise BenchError(f"{ACCURACY}: tells of no file; install the program again")
-    return reach
+    return replace(reach, machines=len(machines))
 
 
 def accuracy(runs: Mapping[str, Run], pace: Pace) -> OnMachine:
