@@ -16,7 +16,7 @@ from bench.measures.problems.runs import problem_sets, problems_of
 from bench.measures.problems.sets import CHAT, CODE, FIM, KINDS
 from bench.records.run import Run
 from bench.statistics.estimates import Estimate, change_of_share, exp, ratio_of_sums, share_of
-from bench.statistics.verdicts import verdicts, with_interval
+from bench.statistics.verdicts import TOGETHER, verdicts, with_interval
 
 INFILL = "- Infill problems: {n} pieces of code with a gap; the model is given what precedes and follows it, in the order prefix, suffix, middle"
 BEGINNINGS = "- Code: {n} pieces with a gap; the model is given what precedes it, and cannot know what follows"
@@ -210,7 +210,7 @@ def key(run: Run, problems: ProblemSetIdentity) -> str:
         results = [r for of_file in found.values() for r in of_file]
         judged = [PARSES_KEY] if any(r.parses is not None for r in results) else []
         judged += [PASSES_KEY] if any(r.passes is not None for r in results) else []
-        return "\n".join([GAP_KEY.format(what=what), *judged, *([PAIRED_KEY] if judged else [])])
+        return "\n".join([GAP_KEY.format(what=what), *judged, *([PAIRED_KEY] if judged else []), f"- {TOGETHER}"])
     scored = "the assistant's tokens" if problems.assistant_only else "all tokens, the template's among them"
     return CHAT_KEY.format(n=n, scored=scored)
 

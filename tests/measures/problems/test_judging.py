@@ -195,7 +195,7 @@ def test_records_without_verdicts_give_the_table_that_they_gave(monkeypatch: pyt
         "Similarity [95 %]",
         "Similarity vs reference",
     ]
-    assert key == tables.GAP_KEY.format(what=tables.INFILL.format(n=8))
+    assert key == tables.GAP_KEY.format(what=tables.INFILL.format(n=8)) + f"\n- {tables.TOGETHER}"
     record = ProblemRecord.model_validate_json(
         '{"kind":"problems","run":"r","recipe":"Q4","sha256":"0","problem_set":'
         f'{IDENTITY.model_dump_json()},"batch":0,"batches":1,"results":[{OLD}]}}'
