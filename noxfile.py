@@ -189,8 +189,8 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "bench", *arguments, *required, env={"BENCH_PROGRAM": "nox -s bench --"})
 
 
-#: Files of tests go to a process for each core; what a file has made for its tests is made once. Their order is that of tests/conftest.py.
-SPREAD = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder")
+#: Files of tests go to a process for each core; what a file has made for its tests is made once.
+SPREAD = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadfile")
 
 
 @nox.session

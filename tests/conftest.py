@@ -9,23 +9,6 @@ import pytest
 from bench.cli import app as cli
 from tests.support.tiny import write_model, write_text
 
-#: Files whose tests take longest, most first. They go first where files are spread over processes: else one has work at the end and the others wait.
-_LONG = (
-    "sweep/test_sweep.py", "cluster/test_cluster.py", "sweep/test_architectures.py", "sweep/test_choosing_runs.py", "present/test_card.py",
-    "present/test_publish.py", "models/test_compared.py", "choose/test_chooser.py", "cli/test_table.py", "choose/test_bounded.py",
-)  # fmt: skip
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files first that take longest; the rest stays as it is."""
-    here = Path(__file__).parent
-
-    def place(item: pytest.Item) -> int:
-        name = item.path.relative_to(here).as_posix() if item.path.is_relative_to(here) else ""
-        return _LONG.index(name) if name in _LONG else len(_LONG)
-
-    items.sort(key=place)
-
 
 @dataclass(frozen=True)
 class Outcome:

@@ -156,7 +156,8 @@ def test_two_files_are_compared_as_the_tables_compare_them(page: Page, published
             # a comparison of two files is judged alone, a table as a whole
             assert cells[1] == [row["Δ PPL [95 %]"], verdicts([change], "better", "worse")[0]]
             assert cells[2][0] == row["Δ KL [95 %]"]
-            assert cells[3][0] == row["Time ratio [95 %]"]
+            if "Time ratio [95 %]" in row:  # of a run that measured speeds
+                assert cells[3][0] == row["Time ratio [95 %]"]
             compared += 1
     assert compared > 25
 
