@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -73,15 +75,16 @@ def _batches(problems: list[EncodedProblem]) -> tuple[tuple[EncodedProblem, ...]
     return tuple(tuple(b) for b in batches)
 
 
-class _Code:
+class _Code(ABC):
     """Code with a gap: a prompt, and what belongs into the gap behind it."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
         self.start = [] if model.bos is None else [model.bos]
 
+    @abstractmethod
     def prompt(self, problem: Infill) -> list[int]:
-        raise NotImplementedError
+        """Tokens that the model goes on from."""
 
     def encode(self, problem: Infill) -> EncodedProblem:
         prompt, middle = self.prompt(problem), self.model.continued(problem.middle)
